@@ -1,0 +1,1 @@
+"""Baselines that LD4MRec is measured against, behind the same small protocol."""

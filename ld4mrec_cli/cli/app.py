@@ -1,0 +1,90 @@
+"""The command `ld4mrec`: subcommands, exit codes, and how errors reach the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ld4mrec_cli import __version__
+from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, prepare, recommend, train
+from ld4mrec_cli.errors import UserError
+
+DEBUG_VARIABLE = "LD4MREC_DEBUG"
+
+app = typer.Typer(
+    name="ld4mrec",
+    help="LD4MRec: recommendations from interaction logs and item content, by a light diffusion model.",
+    epilog="Start with `ld4mrec demo`. Each command's --help has an example.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("recommend")(recommend.recommend)
+app.command("inject-noise")(inject_noise.inject_noise)
+app.command("config")(config.config)
+app.command("demo")(demo.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ld4mrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code: 0 done, 1 the run failed, 2 wrong usage or bad input."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA matrix products repeatable
+    try:
+        result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:
+        # The reader went away (`| head`): keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        message, code = _explain(error)
+        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.flush()
+        return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """The one line that an error is worth, and its exit code."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, typer.TyperException):
+        return error.format_message() or "wrong usage; see --help", 2
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted", 1
+    if isinstance(error, MemoryError):
+        return "out of memory", 1
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    hint = f"This is a fault of ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}. {hint}", 1

@@ -1,0 +1,141 @@
+"""What the commands print: results on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ld4mrec_cli.training.trainer import EpochReport, Trainer
+    from ld4mrec_cli.workflow import Watcher
+
+PIPE_WIDTH = 120
+
+
+def stderr() -> Console:
+    """The console for progress and messages; plain on a pipe."""
+    return _console(to_stderr=True)
+
+
+def stdout() -> Console:
+    """The console for results; plain on a pipe."""
+    return _console(to_stderr=False)
+
+
+def _console(*, to_stderr: bool) -> Console:
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(
+        file=stream,
+        highlight=False,
+        soft_wrap=not stream.isatty(),
+        width=None if stream.isatty() else PIPE_WIDTH,
+        no_color=None if stream.isatty() else True,
+        force_terminal=None if stream.isatty() else False,
+    )
+
+
+def say(text: str) -> None:
+    """Print a plain line on stderr."""
+    stderr().print(text, markup=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """Print a table on stdout: with rules on a terminal, aligned by spaces on a pipe."""
+    console = stdout()
+    lines = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(title=title, title_justify="left", box=lines, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def training_watcher(metric: str) -> Iterator[Watcher]:
+    """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere."""
+    from ld4mrec_cli.workflow import Watcher
+
+    console = stderr()
+    if not console.is_terminal:
+        yield Watcher(on_stage=say, on_epoch=_plain_epochs(metric))
+        return
+    with _progress(console) as progress:
+        bar = _Bar(progress, metric)
+        yield Watcher(bar.on_stage, bar.on_start, bar.on_batch, bar.on_epoch)
+
+
+class _Bar:
+    """The progress bar of a training."""
+
+    def __init__(self, progress: Progress, metric: str) -> None:
+        self.progress = progress
+        self.metric = metric
+        self.task = progress.add_task("training", total=None)
+        self.best = ""
+        self.n_batches = 0
+
+    def on_stage(self, text: str) -> None:
+        self.progress.update(self.task, description=text)
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.n_batches = trainer.n_batches
+        self._next_epoch(trainer.progress.epoch + 1)
+
+    def on_batch(self) -> None:
+        self.progress.advance(self.task)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if report.is_best and report.valid:
+            self.best = f", best {self.metric} {report.valid[self.metric]:.4f} (epoch {report.epoch})"
+            self.progress.console.print(_epoch_line(report, self.metric), markup=False)
+        self._next_epoch(report.epoch + 1)
+
+    def _next_epoch(self, epoch: int) -> None:
+        self.progress.reset(self.task, total=self.n_batches, description=f"epoch {epoch}{self.best}")
+
+
+def _plain_epochs(metric: str) -> Callable[[EpochReport], None]:
+    """Print the first epochs, every better one at most each second, and a sign of life each ten seconds."""
+    last = 0.0
+
+    def on_epoch(report: EpochReport) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if report.epoch <= 3 or (report.is_best and now - last >= 1.0) or now - last >= 10.0:
+            say(_epoch_line(report, metric))
+            last = now
+
+    return on_epoch
+
+
+def _epoch_line(report: EpochReport, metric: str) -> str:
+    line = f"epoch {report.epoch:4d}  loss {report.loss:.4f}  {report.seconds:.1f} s"
+    if report.valid:
+        line += f"  valid {metric} {report.valid[metric]:.4f}" + ("  best" if report.is_best else "")
+    return line
+
+
+@contextmanager
+def progress_counter(description: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield None
+        return
+    with _progress(console) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.advance(task, done)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,82 @@
+"""`ld4mrec prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+
+if TYPE_CHECKING:
+    from ld4mrec_cli.data.preparation import Prepared
+
+
+def prepare(
+    raw: Annotated[Path, typer.Option(help="Directory with the raw files.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Dataset directory to write.", show_default="data/NAME of --raw")
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="auto, amazon, mmrec or table.", show_default="auto")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, random, temporal, global-time, leave-one-out or given.",
+            show_default="given labels, else random",
+        ),
+    ] = None,
+    k_core: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep users and items with at least N interactions; 0 keeps all.", show_default="0 if given, else 5"
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of random splits.", show_default="0")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")] = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+) -> None:
+    """Turn raw interaction logs and item content into a dataset directory.
+
+    Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
+    """
+    flags = {"format": format, "split": split, "k_core": k_core, "seed": seed}
+    options = read_config(config, set_, {f"prepare.{key}": value for key, value in flags.items()}).prepare
+
+    from ld4mrec_cli.data.preparation import prepare as prepare_directory
+
+    target = out or Path("data") / raw.resolve().name
+    print_summary(prepare_directory(raw, target, options, overwrite=overwrite), target)
+
+
+def print_summary(prepared: Prepared, out: Path) -> None:
+    """Print what a dataset directory holds."""
+    from ld4mrec_cli.cli.console import print_table, stdout
+
+    schema = prepared.schema
+    left_out = [f"left out: {count:,} {why}" for why, count in prepared.left_out.items()]
+    console = stdout()
+    console.print(
+        f"{schema.name}: {schema.n_users:,} users, {schema.n_items:,} items, {schema.n_interactions:,} interactions, "
+        f"density {schema.density:.4%}, {schema.split_method} split, {prepared.format} layout",
+        markup=False,
+    )
+    for line in left_out:
+        console.print(line, markup=False)
+    rows = [[name, f"{s.interactions:,}", f"{s.users:,}", f"{s.items:,}"] for name, s in schema.splits.items()]
+    print_table(["split", "interactions", "users", "items"], rows)
+    if schema.modalities:
+        features = [
+            [
+                name,
+                f"{m.dim:,}",
+                f"{m.items_with_feature / schema.n_items:.1%}",
+                f"{schema.n_items - m.items_with_feature:,}",
+            ]
+            for name, m in schema.modalities.items()
+        ]
+        print_table(["modality", "columns", "coverage", "imputed items"], features)
+    else:
+        console.print("no modality: the items have neither features nor text", markup=False)
+    console.print(f"written to {out}", markup=False)

@@ -1,0 +1,89 @@
+"""`ld4mrec train`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+
+if TYPE_CHECKING:
+    from ld4mrec_cli.training.checkpoint import RunDirectory
+
+
+def train(
+    config: ConfigFile = None,
+    data: Annotated[Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="ld4mrec, or a baseline: popularity, itemknn, ease.", show_default="ld4mrec")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run directory to write.", show_default="runs/NAME-TIME")] = None,
+    set_: Overrides = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="0")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue --run, or the newest unfinished run in runs/.")
+    ] = False,
+) -> None:
+    """Train a model on a dataset directory; the epoch is chosen on validation.
+
+    Example: ld4mrec train --config examples/tiktok.yaml --device cpu --set training.max_epochs=50
+    """
+    flags = {
+        "data.path": None if data is None else str(data),
+        "model_name": model,
+        "training.device": device,
+        "training.seed": seed,
+    }
+    settings = read_config(config, set_, flags)
+
+    from ld4mrec_cli import workflow
+    from ld4mrec_cli.cli.console import training_watcher
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    with training_watcher(settings.training.metric) as watcher:
+        if resume:
+            given = config or set_ or any(value is not None for value in flags.values())
+            path = run or workflow.unfinished_run(settings.name)
+            done = workflow.resume(path, _resumed(path, config, set_, flags) if given else None, watcher)
+        else:
+            done = workflow.train(settings, run, watcher)
+    print_result(done)
+
+
+def _resumed(path: Path, config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Any:
+    """What the command line asks of a run that is resumed; without --config, over the run's own settings."""
+    from ld4mrec_cli.training.checkpoint import CONFIG, RunDirectory
+
+    if config is None:
+        RunDirectory.open(path)
+        return read_config(path / CONFIG, overrides, flags)
+    return read_config(config, overrides, flags)
+
+
+def print_result(run: RunDirectory) -> None:
+    """Print the best validation result of a run and where it is."""
+    from ld4mrec_cli.cli.console import stdout
+
+    manifest, console = run.manifest, stdout()
+    best = manifest.best
+    if best:
+        shown = ("recall@20", "ndcg@20")
+        rest = ", ".join(
+            f"{name} {best.valid[name]:.4f}" for name in shown if name in best.valid and name != best.metric
+        )
+        console.print(
+            f"best epoch {best.epoch} of {manifest.epochs}: valid {best.metric} {best.value:.4f}"
+            + (f", {rest}" if rest else ""),
+            markup=False,
+        )
+    memory = f", peak memory {manifest.peak_memory_mb:,.0f} MB" if manifest.peak_memory_mb else ""
+    console.print(f"trained {manifest.model} in {manifest.seconds:.0f} s on {manifest.device}{memory}", markup=False)
+    console.print(f"run written to {run.path}", markup=False)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,273 @@
+"""The dataset directory that `prepare` writes and every other command reads.
+
+::
+
+    schema.json            format, counts, provenance, SHA-256 of every other file
+    users.parquet          user                   raw ids; the row is the internal index
+    items.parquet          item, title            likewise
+    train.parquet          user, item             internal indices, sorted; with rating and
+    valid.parquet          …                      timestamp where the source has them
+    test.parquet           …
+    features/NAME.npy      (n_items, dim) float32
+    features/NAME.present.npy   (n_items,) bool: items with a feature of their own
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.data.columns import ITEM, SPLITS, TITLE, USER
+from ld4mrec_cli.data.features import Modality
+from ld4mrec_cli.errors import DatasetError, UnknownIdError, nearest
+from ld4mrec_cli.files import sha256, write_json
+
+FORMAT = "ld4mrec-dataset"
+VERSION = 1
+SCHEMA_FILE = "schema.json"
+
+
+class SplitCounts(BaseModel):
+    """Sizes of one split."""
+
+    model_config = ConfigDict(extra="forbid")
+    interactions: int
+    users: int
+    items: int
+
+
+class ModalityInfo(BaseModel):
+    """What is known of one modality."""
+
+    model_config = ConfigDict(extra="forbid")
+    dim: int
+    items_with_feature: int
+
+
+class Schema(BaseModel):
+    """Content of ``schema.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["ld4mrec-dataset"]
+    version: Literal[1]
+    name: str
+    n_users: int
+    n_items: int
+    splits: dict[str, SplitCounts]
+    modalities: dict[str, ModalityInfo]
+    split_method: str
+    provenance: dict[str, Any]
+    files: dict[str, str]
+    """SHA-256 by file name."""
+
+    @property
+    def n_interactions(self) -> int:
+        """Interactions of all splits."""
+        return sum(split.interactions for split in self.splits.values())
+
+    @property
+    def density(self) -> float:
+        """Share of the user-item pairs that have an interaction."""
+        return self.n_interactions / (self.n_users * self.n_items)
+
+
+class Ids:
+    """Raw ids and their internal indices."""
+
+    def __init__(self, ids: Sequence[str], kind: str) -> None:
+        """``kind`` is what the ids name (``user``, ``item``), for messages."""
+        self.ids = list(ids)
+        self.kind = kind
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> str:
+        return self.ids[index]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {raw: index for index, raw in enumerate(self.ids)}
+
+    def __contains__(self, raw: str) -> bool:
+        return raw in self._index
+
+    def index(self, raw: str) -> int:
+        """Internal index of a raw id. Raises UnknownIdError with the nearest known id."""
+        found = self._index.get(raw)
+        if found is None:
+            raise UnknownIdError(f"unknown {self.kind} '{raw}'", hint=nearest(raw, self.ids[:20_000]))
+        return found
+
+
+def natural_order(ids: Iterable[str]) -> list[str]:
+    """Sort ids: by number where all are canonical non-negative integers, else as text."""
+    ids = list(ids)
+    if all(raw.isascii() and raw.isdigit() and (raw == "0" or raw[0] != "0") for raw in ids):
+        return sorted(ids, key=int)
+    return sorted(ids)
+
+
+class PreparedDataset:
+    """A dataset directory, opened. Files are read when they are asked for, and checked against their hash."""
+
+    def __init__(self, directory: Path, schema: Schema) -> None:
+        self.directory = directory
+        self.schema = schema
+
+    @classmethod
+    def open(cls, directory: Path) -> PreparedDataset:
+        """Open a dataset directory. Raises DatasetError where it is none or its schema is damaged."""
+        path = directory / SCHEMA_FILE
+        if not path.is_file():
+            what = "is not a dataset directory (no schema.json)" if directory.exists() else "no such dataset directory"
+            raise DatasetError(what, where=directory, hint="Make one with `ld4mrec prepare --raw DIR`")
+        try:
+            return cls(directory, Schema.model_validate_json(path.read_text(encoding="utf-8")))
+        except (ValidationError, OSError, UnicodeDecodeError):
+            raise DatasetError("is damaged or of another version", where=path, hint="Prepare the data again") from None
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self.schema.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n_users, n_items)``."""
+        return self.schema.n_users, self.schema.n_items
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the content of all files: two datasets with one hash are the same data."""
+        return hashlib.sha256(json.dumps(self.schema.files, sort_keys=True).encode()).hexdigest()
+
+    def path(self, file: str) -> Path:
+        """Path of a file of the dataset, checked. Raises DatasetError where it is missing or was changed."""
+        path = self.directory / file
+        if file not in self.schema.files or not path.is_file():
+            raise DatasetError("is missing from the dataset", where=path, hint="Prepare the data again")
+        if sha256(path) != self.schema.files[file]:
+            raise DatasetError("was changed since it was prepared", where=path, hint="Prepare the data again")
+        return path
+
+    @cached_property
+    def users(self) -> Ids:
+        """Raw user ids."""
+        return Ids(pl.read_parquet(self.path("users.parquet"))[USER].to_list(), USER)
+
+    @cached_property
+    def items(self) -> Ids:
+        """Raw item ids."""
+        return Ids(self._item_table[ITEM].to_list(), ITEM)
+
+    @cached_property
+    def titles(self) -> list[str | None] | None:
+        """Title of each item, None where no item has one."""
+        return self._item_table[TITLE].to_list() if TITLE in self._item_table.columns else None
+
+    @cached_property
+    def _item_table(self) -> pl.DataFrame:
+        return pl.read_parquet(self.path("items.parquet"))
+
+    def interactions(self, split: str) -> pl.DataFrame:
+        """Table of a split: internal ``user`` and ``item``, and ``rating`` and ``timestamp`` where known."""
+        return pl.read_parquet(self.path(f"{split}.parquet"))
+
+    def matrix(self, split: str) -> csr_matrix:
+        """Binary float32 matrix ``(n_users, n_items)`` of a split, column indices sorted."""
+        return to_matrix(self.interactions(split), self.shape)
+
+    def modality_names(self, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The dataset's modalities, or the ``wanted`` ones. Raises DatasetError for one it does not have."""
+        known = tuple(self.schema.modalities)
+        for name in wanted or ():
+            if name not in known:
+                hint = nearest(name, known) or "It has none"
+                raise DatasetError(f"has no modality '{name}'", where=self.directory, hint=hint)
+        return known if wanted is None else tuple(wanted)
+
+    def modality(self, name: str) -> Modality:
+        """Features of a modality."""
+        values = np.load(self.path(f"features/{name}.npy"), allow_pickle=False)
+        return Modality(values, np.load(self.path(f"features/{name}.present.npy"), allow_pickle=False))
+
+
+def to_matrix(interactions: pl.DataFrame, shape: tuple[int, int]) -> csr_matrix:
+    """Binary float32 CSR matrix of internal ``user`` and ``item`` columns, column indices sorted."""
+    users, items = interactions[USER].to_numpy(), interactions[ITEM].to_numpy()
+    matrix = csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def is_dataset(directory: Path) -> bool:
+    """Whether a directory was written by :func:`write_dataset`."""
+    try:
+        return json.loads((directory / SCHEMA_FILE).read_text(encoding="utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def write_dataset(
+    directory: Path,
+    *,
+    name: str,
+    users: Sequence[str],
+    items: pl.DataFrame,
+    splits: Mapping[str, pl.DataFrame],
+    modalities: Mapping[str, Modality],
+    split_method: str,
+    provenance: Mapping[str, Any],
+) -> Schema:
+    """Fill an empty directory with a dataset and return its schema.
+
+    Args:
+        items: ``item`` and, where known, ``title``; the row is the internal index.
+        splits: table of internal indices by split name.
+    """
+    pl.DataFrame({USER: users}, schema={USER: pl.String}).write_parquet(directory / "users.parquet")
+    items.write_parquet(directory / "items.parquet")
+    for split in SPLITS:
+        splits[split].sort(USER, ITEM).write_parquet(directory / f"{split}.parquet")
+    (directory / "features").mkdir()
+    for modality, features in modalities.items():
+        np.save(directory / "features" / f"{modality}.npy", features.values, allow_pickle=False)
+        np.save(directory / "features" / f"{modality}.present.npy", features.present, allow_pickle=False)
+    info = {m: ModalityInfo(dim=f.dim, items_with_feature=int(f.present.sum())) for m, f in modalities.items()}
+    schema = Schema(
+        format=FORMAT,
+        version=VERSION,
+        name=name,
+        n_users=len(users),
+        n_items=len(items),
+        splits={split: count_split(table) for split, table in splits.items()},
+        modalities=info,
+        split_method=split_method,
+        provenance=dict(provenance),
+        files=hash_files(directory),
+    )
+    write_json(directory / SCHEMA_FILE, schema.model_dump())
+    return schema
+
+
+def count_split(interactions: pl.DataFrame) -> SplitCounts:
+    """Count interactions, users and items of a split."""
+    users, items = interactions[USER].n_unique(), interactions[ITEM].n_unique()
+    return SplitCounts(interactions=len(interactions), users=users, items=items)
+
+
+def hash_files(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a dataset directory but its schema, by name."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != SCHEMA_FILE)
+    return {path.relative_to(directory).as_posix(): sha256(path) for path in files}

@@ -1,0 +1,74 @@
+"""Item features: text to vectors, and alignment of raw features to the items of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ld4mrec_cli.data.sources.arrays import chunks
+from ld4mrec_cli.data.sources.raw import RawFeatures
+
+
+@dataclass(frozen=True)
+class Modality:
+    """Features of one modality, aligned to the items of a dataset."""
+
+    values: np.ndarray
+    """``(n_items, dim)`` float32; items without a feature have the mean of the others."""
+    present: np.ndarray
+    """Which items have a feature of their own, ``(n_items,)`` bool."""
+
+    @property
+    def dim(self) -> int:
+        """Number of columns."""
+        return int(self.values.shape[1])
+
+    @property
+    def coverage(self) -> float:
+        """Share of the items that have a feature of their own."""
+        return float(self.present.mean())
+
+
+def align(raw: RawFeatures, item_ids: Sequence[str]) -> Modality:
+    """Bring raw features into the order of ``item_ids``; items without one are imputed with the mean."""
+    row_of = {item: row for row, item in enumerate(raw.item_ids)}
+    rows = np.fromiter((row_of.get(item, -1) for item in item_ids), dtype=np.int64, count=len(item_ids))
+    values = np.zeros((len(item_ids), raw.values.shape[1]), dtype=np.float32)
+    present = rows >= 0
+    values[present] = raw.values[rows[present]].astype(np.float32)
+    return impute(values, present)
+
+
+def impute(values: np.ndarray, present: np.ndarray) -> Modality:
+    """Give items without a feature the mean of those that have one."""
+    if present.any() and not present.all():
+        total = sum(
+            chunk[present[start : start + len(chunk)]].sum(axis=0, dtype=np.float64) for start, chunk in chunks(values)
+        )
+        values[~present] = (total / present.sum()).astype(np.float32)
+    return Modality(values, present)
+
+
+def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
+    """Turn texts into vectors: TF-IDF over words and word pairs, then truncated SVD to ``dim`` columns.
+
+    Items with empty text, or with words that occur nowhere else, are imputed. Deterministic for a
+    seed. Returns None where the texts share too few words to make a vector of.
+    """
+    from sklearn.decomposition import TruncatedSVD  # slow to import, needed in prepare alone
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_df=0.8, max_features=100_000, dtype=np.float64
+    )
+    try:
+        weights = vectorizer.fit_transform(texts)
+    except ValueError:  # no term is left
+        return None
+    rank = min(dim, min(weights.shape) - 1)
+    if rank < 1:
+        return None
+    values = TruncatedSVD(rank, n_iter=7, random_state=seed).fit_transform(weights).astype(np.float32)
+    return impute(values, np.asarray(weights.getnnz(axis=1) > 0))

@@ -1,0 +1,187 @@
+"""From a raw source to a dataset directory: filter, split, align, write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ld4mrec_cli import __version__
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data import splits
+from ld4mrec_cli.data.columns import ITEM, LABEL, RATING, SPLITS, TIMESTAMP, TITLE, USER
+from ld4mrec_cli.data.dataset import Schema, is_dataset, natural_order, write_dataset
+from ld4mrec_cli.data.features import Modality, align, text_features
+from ld4mrec_cli.data.sources import read_source
+from ld4mrec_cli.data.sources.raw import RawData
+from ld4mrec_cli.errors import DatasetError, SourceError
+from ld4mrec_cli.files import atomic_directory, check_output_directory, sha256
+
+TEXT = "text"
+DEFAULT_K_CORE = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` has to tell."""
+
+    schema: Schema
+    format: str
+    left_out: dict[str, int]
+    """Why interactions or items were left out, and how many."""
+
+
+def prepare(raw: Path, out: Path, options: PrepareConfig, *, overwrite: bool = False) -> Prepared:
+    """Read a raw directory and write the dataset directory ``out``.
+
+    Raises:
+        SourceError: the raw files are missing, malformed or do not fit together.
+        DatasetError: filtering and splitting leave a split empty.
+        OutputError: ``out`` exists and may not be replaced.
+    """
+    check_output_directory(out, overwrite=overwrite, is_ours=is_dataset)
+    source = read_source(raw, options)
+    left_out = dict(source.notes)
+    method = _split_method(source, options, raw)
+    core = _core(options, method)
+    interactions = _filtered(source.interactions, options, core, left_out, raw)
+    users = natural_order(interactions[USER].unique())
+    item_ids = natural_order(interactions[ITEM].unique())
+    table = _indexed(interactions, users, item_ids)
+    tables = _split(table, method, options, left_out, raw)
+    items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String}).join(
+        source.items, on=ITEM, how="left", maintain_order="left"
+    )
+    modalities = _modalities(source, items, options)
+    with atomic_directory(out, overwrite=overwrite, is_ours=is_dataset) as temporary:
+        schema = write_dataset(
+            temporary,
+            name=out.name,
+            users=users,
+            items=items.select(ITEM, *([TITLE] if _has_text(items, TITLE) else [])),
+            splits=tables,
+            modalities=modalities,
+            split_method=method,
+            provenance=_provenance(source, options, core, left_out),
+        )
+    return Prepared(schema, source.format, left_out)
+
+
+def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:
+    has = source.interactions.columns
+    method = options.split
+    if method == "auto":
+        return "given" if LABEL in has else "random"
+    if method == "given" and LABEL not in has:
+        raise SourceError("has no split labels", where=raw, hint="Choose another --split")
+    if method in ("temporal", "global-time") and TIMESTAMP not in has:
+        raise SourceError(f"has no timestamps for the {method} split", where=raw, hint="Choose another --split")
+    return method
+
+
+def _core(options: PrepareConfig, method: str) -> int:
+    if options.k_core is not None:
+        return options.k_core
+    return 0 if method == "given" else DEFAULT_K_CORE
+
+
+def _filtered(
+    interactions: pl.DataFrame, options: PrepareConfig, core: int, left_out: dict[str, int], raw: Path
+) -> pl.DataFrame:
+    """Drop low ratings, repeated pairs (the earliest is kept) and what the k-core leaves."""
+    if options.min_rating is not None:
+        if RATING not in interactions.columns:
+            raise SourceError("has no ratings for prepare.min_rating", where=raw)
+        kept = interactions.filter(pl.col(RATING) >= options.min_rating)
+        _note(left_out, f"interactions rated below {options.min_rating:g}", len(interactions) - len(kept))
+        interactions = kept
+    order = [column for column in (LABEL, TIMESTAMP) if column in interactions.columns]
+    ordered = interactions.sort(order, maintain_order=True) if order else interactions
+    kept = ordered.unique(subset=(USER, ITEM), keep="first", maintain_order=True)
+    _note(left_out, "repeated interactions", len(interactions) - len(kept))
+    codes = [kept[column].rank("dense").to_numpy().astype(np.int64) - 1 for column in (USER, ITEM)]
+    cored = kept.filter(pl.Series(splits.k_core(codes[0], codes[1], core)))
+    _note(left_out, f"interactions outside the {core}-core", len(kept) - len(cored))
+    if cored.is_empty():
+        hint = "Lower --k-core or prepare.min_rating"
+        raise DatasetError("filtering leaves no interaction", where=raw, hint=hint)
+    return cored
+
+
+def _indexed(interactions: pl.DataFrame, users: list[str], items: list[str]) -> pl.DataFrame:
+    """Replace raw ids by internal indices and sort by user and item."""
+    user_index = pl.DataFrame({USER: users, "u": np.arange(len(users), dtype=np.uint32)})
+    item_index = pl.DataFrame({ITEM: items, "i": np.arange(len(items), dtype=np.uint32)})
+    joined = interactions.join(user_index, on=USER).join(item_index, on=ITEM)
+    rest = [column for column in (RATING, TIMESTAMP, LABEL) if column in interactions.columns]
+    return joined.select(pl.col("u").alias(USER), pl.col("i").alias(ITEM), *rest).sort(USER, ITEM)
+
+
+def _split(
+    table: pl.DataFrame, method: str, options: PrepareConfig, left_out: dict[str, int], raw: Path
+) -> dict[str, pl.DataFrame]:
+    labels = _labels(table, method, options)
+    _note(left_out, "held-out interactions of users without training data", int((labels == splits.LEFT_OUT).sum()))
+    plain = table.drop(LABEL, strict=False)
+    parts = {split: plain.filter(pl.Series(labels == label)) for label, split in enumerate(SPLITS)}
+    for split, part in parts.items():
+        if part.is_empty():
+            hint = "Lower --k-core, or choose another --split or other shares"
+            raise DatasetError(f"the {split} split is empty", where=raw, hint=hint)
+    return parts
+
+
+def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndarray:
+    users = table[USER].to_numpy().astype(np.int64)
+    shares = options.valid_ratio, options.test_ratio
+    if method == "given":
+        return table[LABEL].to_numpy()
+    rng = np.random.default_rng(options.seed)
+    if method == "random":
+        return splits.random_split(users, *shares, rng)
+    if method == "leave-one-out":
+        order = table[TIMESTAMP].to_numpy() if TIMESTAMP in table.columns else rng.permutation(len(users))
+        return splits.leave_one_out_split(users, order)
+    times = table[TIMESTAMP].to_numpy()
+    split = splits.temporal_split if method == "temporal" else splits.global_time_split
+    return split(users, times, *shares)
+
+
+def _modalities(source: RawData, items: pl.DataFrame, options: PrepareConfig) -> dict[str, Modality]:
+    ids = items[ITEM].to_list()
+    modalities = {}
+    for name, raw_features in source.features.items():
+        modality = align(raw_features, ids)
+        if not modality.present.any():
+            raise SourceError("has a feature for none of the items", where=raw_features.path)
+        modalities[name] = modality
+    fields = [name for name in options.text_fields if _has_text(items, name)]
+    if TEXT not in modalities and fields:
+        joined = items.select(pl.concat_str(fields, separator=" ", ignore_nulls=True)).to_series()
+        text = text_features(joined.fill_null("").to_list(), options.text_dim, options.seed)
+        if text is not None:
+            modalities[TEXT] = text
+    return dict(sorted(modalities.items()))
+
+
+def _has_text(items: pl.DataFrame, column: str) -> bool:
+    return column in items.columns and bool((items[column].fill_null("").str.len_bytes() > 0).any())
+
+
+def _provenance(source: RawData, options: PrepareConfig, core: int, left_out: dict[str, int]) -> dict[str, Any]:
+    files = [{"name": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(source.files)]
+    return {
+        "ld4mrec": __version__,
+        "format": source.format,
+        "files": files,
+        "options": options.model_dump(mode="json") | {"k_core": core},
+        "left_out": left_out,
+    }
+
+
+def _note(left_out: dict[str, int], why: str, count: int) -> None:
+    if count:
+        left_out[why] = count

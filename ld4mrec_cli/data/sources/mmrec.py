@@ -1,0 +1,56 @@
+"""The MMRec layout: one ``*.inter`` with integer ids, ``NAME_feat.npy`` whose row is the itemID, ``items.tsv``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data.columns import ITEM
+from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
+from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
+from ld4mrec_cli.data.sources.table import item_file, read_items
+from ld4mrec_cli.data.sources.tabular import interactions_from, read_table
+from ld4mrec_cli.errors import SourceError
+
+
+def read(raw: Path, options: PrepareConfig) -> RawData:
+    """Read a directory in the MMRec layout.
+
+    Raises:
+        SourceError: no or several ``*.inter`` files, a malformed line, features that do not fit.
+    """
+    inter = _inter_file(raw)
+    interactions = interactions_from(read_table(inter), inter, options.columns)
+    files = [inter]
+    items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
+    notes: dict[str, int] = {}
+    titles = item_file(raw)
+    if titles is not None:
+        items, notes = read_items(titles, options)
+        files.append(titles)
+    features: dict[str, RawFeatures] = {}
+    for name, path in feature_files(raw).items():
+        features[name] = read_keyed(path) if path.suffix == ".parquet" else _by_number(path, interactions, inter)
+        files.append(path)
+    return RawData("mmrec", interactions, items, features, files, notes)
+
+
+def _inter_file(raw: Path) -> Path:
+    found = sorted(raw.glob("*.inter"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise SourceError(f"the MMRec layout has one *.inter file, found: {names}", where=raw)
+    return found[0]
+
+
+def _by_number(path: Path, interactions: pl.DataFrame, inter: Path) -> RawFeatures:
+    ids = interactions[ITEM].unique()
+    numbers = ids.cast(pl.Int64, strict=False)
+    if numbers.null_count() or int(numbers.min()) < 0:  # type: ignore[arg-type]
+        odd = ids.filter(numbers.is_null() | (numbers < 0))[0]
+        hint = f"Row r of {path.name} belongs to item r; for other ids give a Parquet file keyed by item"
+        raise SourceError(f"item '{odd}' is not a row number", where=inter, hint=hint)
+    count = int(numbers.max()) + 1  # type: ignore[arg-type]
+    return read_rows(path, [str(number) for number in range(count)], inter.name)

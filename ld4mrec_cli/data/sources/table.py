@@ -1,0 +1,98 @@
+"""Plain tables: ``interactions.{csv,tsv,parquet}``, ``items.{csv,tsv,parquet}``, ``NAME_feat.{npy,parquet}``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data.columns import ITEM, TITLE
+from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
+from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
+from ld4mrec_cli.data.sources.tabular import find_columns, interactions_from, read_table
+from ld4mrec_cli.errors import SourceError
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def read(raw: Path, options: PrepareConfig) -> RawData:
+    """Read a directory of plain tables.
+
+    Raises:
+        SourceError: no interaction table, a malformed line, features that do not fit the items.
+    """
+    path = interaction_file(raw)
+    if path is None:
+        names = " or ".join(f"interactions{suffix}" for suffix in TABLES)
+        raise SourceError(f"holds no interaction table ({names})", where=raw)
+    interactions = interactions_from(read_table(path), path, options.columns)
+    files = [path]
+    items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
+    notes: dict[str, int] = {}
+    listed = item_file(raw)
+    if listed is not None:
+        items, notes = read_items(listed, options)
+        files.append(listed)
+    features: dict[str, RawFeatures] = {}
+    for name, feature in feature_files(raw).items():
+        if feature.suffix == ".parquet":
+            features[name] = read_keyed(feature)
+        elif listed is None or notes:
+            needed = "an items table without repeated items" if notes else "an items table"
+            raise SourceError(f"its rows follow the items, so {needed} is needed", where=feature)
+        else:
+            features[name] = read_rows(feature, items[ITEM].to_list(), listed.name)
+        files.append(feature)
+    return RawData("table", interactions, items, features, files, notes)
+
+
+def interaction_file(raw: Path) -> Path | None:
+    """The interaction table: the one named so, else the only table that is neither items nor features."""
+    named = [raw / f"interactions{suffix}" for suffix in TABLES if (raw / f"interactions{suffix}").is_file()]
+    others = [
+        path
+        for path in sorted(raw.iterdir())
+        if path.suffix in TABLES and path.stem not in ("items", "users") and not path.stem.endswith("_feat")
+    ]
+    if len(named) > 1:
+        raise SourceError("holds several interaction tables: " + ", ".join(p.name for p in named), where=raw)
+    if named:
+        return named[0]
+    return others[0] if len(others) == 1 else None
+
+
+def item_file(raw: Path) -> Path | None:
+    """The table of the items, where there is one. Raises SourceError where there are several."""
+    found = [raw / f"items{suffix}" for suffix in TABLES if (raw / f"items{suffix}").is_file()]
+    if len(found) > 1:
+        raise SourceError("holds several item tables: " + ", ".join(path.name for path in found), where=raw)
+    return found[0] if found else None
+
+
+def read_items(path: Path, options: PrepareConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Read titles and text fields of the items, one row per item; repeated items keep their first row.
+
+    Returns:
+        The table, and a count of the repeated rows where there are any.
+    """
+    frame = read_table(path)
+    found = find_columns(frame, path, options.columns, required=(ITEM,), optional=(TITLE,))
+    text = [name for name in options.text_fields if name in frame.columns and name != TITLE]
+    items = frame.select(
+        pl.col(found[ITEM]).cast(pl.String).str.strip_chars().alias(ITEM),
+        *(pl.col(column).cast(pl.String).alias(TITLE) for name, column in found.items() if name == TITLE),
+        *(_joined(frame, name) for name in text),
+    )
+    empty = items.with_row_index("row").filter(pl.col(ITEM).is_null() | (pl.col(ITEM) == ""))
+    if len(empty):
+        raise SourceError(f"no value in column '{found[ITEM]}'", where=path, line=int(empty["row"][0]) + 2)
+    unique = items.unique(subset=ITEM, keep="first", maintain_order=True)
+    repeated = len(items) - len(unique)
+    return unique, {"repeated items": repeated} if repeated else {}
+
+
+def _joined(frame: pl.DataFrame, name: str) -> pl.Expr:
+    if isinstance(frame.schema[name], pl.List):
+        return pl.col(name).cast(pl.List(pl.String)).list.join(" ").alias(name)
+    return pl.col(name).cast(pl.String).alias(name)

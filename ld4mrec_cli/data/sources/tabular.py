@@ -1,0 +1,231 @@
+"""Tables of raw data: delimited text and Parquet, with the fault named by file and line.
+
+Polars reads whole columns; only where a column turns out faulty is the file read again, line by line,
+to name the first bad line.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from ld4mrec_cli.config import ColumnName
+from ld4mrec_cli.data.columns import ITEM, LABEL, LABEL_VALUES, RATING, TIMESTAMP, USER, USUAL_NAMES, plain_name
+from ld4mrec_cli.errors import SourceError, nearest
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a delimited or Parquet table; delimited columns come as strings.
+
+    Raises:
+        SourceError: the file is missing, empty, not text, or a line has another number of fields.
+    """
+    if not path.is_file():
+        raise SourceError("no such file", where=path)
+    try:
+        return pl.read_parquet(path) if path.suffix == ".parquet" else _read_delimited(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if path.suffix != ".parquet":
+            find_bad_line(path, lambda fields: None)
+        reason = str(error).strip().splitlines()[0]
+        raise SourceError(f"cannot be read as {path.suffix.lstrip('.') or 'a table'} ({reason})", where=path) from None
+
+
+def _read_delimited(path: Path) -> pl.DataFrame:
+    separator = SEPARATORS.get(path.suffix, "\t")
+    frame = pl.read_csv(
+        path,
+        separator=separator,
+        infer_schema=False,
+        quote_char=_quote(path),
+    )
+    if frame.width and bool(frame[frame.columns[-1]].is_null().any()):
+        find_bad_line(path, lambda fields: None)  # a line may be too short
+        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # or blank
+    return frame
+
+
+def _quote(path: Path) -> str | None:
+    return '"' if path.suffix == ".csv" else None
+
+
+def interactions_from(frame: pl.DataFrame, path: Path, mapping: Mapping[ColumnName, str]) -> pl.DataFrame:
+    """Pick and check the columns of an interaction table.
+
+    Args:
+        mapping: our column name → the table's, for names that are not the usual ones.
+
+    Raises:
+        SourceError: a column is missing, or a line lacks an id or has a value that is not a number.
+    """
+    found = find_columns(frame, path, mapping, required=(USER, ITEM), optional=(RATING, TIMESTAMP, LABEL))
+    if frame.is_empty():
+        raise SourceError("holds no interaction", where=path)
+    parsed = frame.select(
+        _ids(frame, found[USER]).alias(USER),
+        _ids(frame, found[ITEM]).alias(ITEM),
+        *(_PARSERS[name](frame, found[name]).alias(name) for name in (RATING, TIMESTAMP, LABEL) if name in found),
+    )
+    if sum(parsed.null_count().row(0)):
+        _raise_first_fault(parsed, frame, path, found)
+    return parsed
+
+
+def find_columns(
+    frame: pl.DataFrame,
+    path: Path,
+    mapping: Mapping[ColumnName, str],
+    required: tuple[ColumnName, ...],
+    optional: tuple[ColumnName, ...] = (),
+) -> dict[str, str]:
+    """Find our columns among the table's: our name → the table's name.
+
+    Raises:
+        SourceError: a mapped or required column is not there.
+    """
+    plain = {plain_name(column.split(":")[0]): column for column in reversed(frame.columns)}
+    found: dict[str, str] = {}
+    for name in (*required, *optional):
+        if name in mapping:
+            if mapping[name] not in frame.columns:
+                hint = nearest(mapping[name], frame.columns)
+                raise SourceError(f"has no column '{mapping[name]}'", where=path, hint=hint)
+            found[name] = mapping[name]
+        else:
+            match = next((plain[usual] for usual in USUAL_NAMES.get(name, (name,)) if usual in plain), None)
+            if match is not None:
+                found[name] = match
+    for name in required:
+        if name not in found:
+            columns = ", ".join(frame.columns)
+            raise SourceError(
+                f"has no {name} column among: {columns}",
+                where=path,
+                line=1 if path.suffix != ".parquet" else None,
+                hint=f"Name it with --set 'prepare.columns={{{name}: COLUMN}}'",
+            )
+    return found
+
+
+def find_bad_line(path: Path, fault_of: Callable[[dict[str, str]], str | None]) -> None:
+    """Read delimited text line by line and raise SourceError at the first line with a fault.
+
+    ``fault_of`` gets the fields of a line by column name. Lines that are not UTF-8 or have another
+    number of fields than the header are faults by themselves. Returns where no fault is found.
+    """
+    _check_encoding(path)
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        quoting: Literal[0, 3] = 0 if _quote(path) else 3  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
+        separator = SEPARATORS.get(path.suffix, "\t")
+        reader = csv.reader(handle, delimiter=separator, quoting=quoting, strict=True)
+        try:
+            header = next(reader, None)
+            if header is None:
+                raise SourceError("is empty", where=path)
+            for fields in reader:
+                if not fields:
+                    continue
+                if len(fields) != len(header):
+                    what = f"{len(fields)} fields where the header has {len(header)}"
+                    raise SourceError(what, where=path, line=reader.line_num, hint="Mend or remove the line")
+                fault = fault_of(dict(zip(header, fields, strict=True)))
+                if fault:
+                    raise SourceError(fault, where=path, line=reader.line_num, hint="Mend or remove the line")
+        except csv.Error as error:
+            raise SourceError(f"malformed line ({error})", where=path, line=reader.line_num) from None
+
+
+def _check_encoding(path: Path) -> None:
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise SourceError("is not UTF-8 text", where=path, line=number) from None
+            if "\0" in text:
+                raise SourceError("holds a NUL byte", where=path, line=number)
+
+
+def _raise_first_fault(parsed: pl.DataFrame, frame: pl.DataFrame, path: Path, found: Mapping[str, str]) -> None:
+    def fault_of(fields: Mapping[str, str]) -> str | None:
+        line = pl.DataFrame({column: [fields.get(column) or None] for column in frame.columns}, strict=False)
+        for name in parsed.columns:
+            value = fields.get(found[name])
+            bad = _PARSERS[name](line, found[name]) if line.schema[found[name]] == pl.String else None
+            if not value or bad is None or line.select(bad).item() is None:
+                return _fault(name, found[name], value)
+        return None
+
+    rows = parsed.with_row_index("row").filter(pl.any_horizontal(pl.col(name).is_null() for name in parsed.columns))
+    row = int(rows["row"][0])
+    name = next(name for name in parsed.columns if rows[name][0] is None)
+    fault = _fault(name, found[name], frame[found[name]][row])
+    if path.suffix == ".parquet":
+        raise SourceError(f"row {row + 1}: {fault}", where=path, hint="Mend or remove the row")
+    find_bad_line(path, fault_of)
+    raise SourceError(fault, where=path, line=row + 2, hint="Mend or remove the line")
+
+
+def _fault(name: str, column: str, value: object) -> str:
+    if value is None or value == "":
+        return f"no value in column '{column}'"
+    wanted = {
+        RATING: "a finite number",
+        TIMESTAMP: "a number of seconds or an ISO date",
+        LABEL: "one of " + ", ".join(LABEL_VALUES),
+    }
+    return f"'{value}' in column '{column}' is not {wanted.get(name, 'an id')}"
+
+
+def _ids(frame: pl.DataFrame, column: str) -> pl.Expr:
+    """Ids as strings; an empty id is null."""
+    text = pl.col(column).cast(pl.String)
+    if frame.schema[column] == pl.String:
+        text = text.str.strip_chars()
+    return pl.when(text.str.len_bytes() > 0).then(text)
+
+
+def _number(frame: pl.DataFrame, column: str) -> pl.Expr:
+    source = pl.col(column)
+    if frame.schema[column] == pl.String:
+        source = source.str.strip_chars()
+    value = source.cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value)
+
+
+def _timestamp(frame: pl.DataFrame, column: str) -> pl.Expr:
+    """Whole numbers as they are, dates as seconds since 1970."""
+    dtype = frame.schema[column]
+    if dtype.is_temporal():
+        return pl.col(column).cast(pl.Datetime("ms")).dt.epoch("s")
+    number = _number(frame, column)
+    value = pl.when(number.abs() < 2**62).then(number).cast(pl.Int64, strict=False)
+    if dtype != pl.String:
+        return value
+    iso = pl.col(column).str.strip_chars().str.replace("T", " ").str.strip_chars_end("Z")
+    date = pl.coalesce(
+        iso.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False),
+        iso.str.to_datetime("%Y-%m-%d %H:%M", strict=False),
+        iso.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+    )
+    return pl.coalesce(value, date.dt.epoch("s"))
+
+
+def _label(frame: pl.DataFrame, column: str) -> pl.Expr:
+    text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
+    return text.replace_strict(LABEL_VALUES, default=None, return_dtype=pl.Int8)
+
+
+_PARSERS: dict[str, Callable[[pl.DataFrame, str], pl.Expr]] = {
+    USER: _ids,
+    ITEM: _ids,
+    RATING: _number,
+    TIMESTAMP: _timestamp,
+    LABEL: _label,
+}

@@ -1,0 +1,125 @@
+"""Ranking metrics over the whole catalogue (definitions: docs/metrics.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
+
+ACCURACY = ("recall", "ndcg", "precision", "hit", "mrr", "map")
+BEYOND_ACCURACY = ("coverage", "gini", "popularity")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one recommender on one split."""
+
+    users: np.ndarray
+    """Users that count: those with at least one target, ``(n_users,)``."""
+    per_user: dict[str, np.ndarray]
+    """Accuracy metric, e.g. ``recall@20`` → value of each user, ``(n_users,)``."""
+    metrics: dict[str, float]
+    """Means over the users, and the metrics of the lists as a whole (coverage, gini, popularity)."""
+
+
+def evaluate(
+    scorer: Scorer,
+    rows: csr_matrix,
+    targets: csr_matrix,
+    masked: csr_matrix,
+    cutoffs: Sequence[int],
+    batch_size: int,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Rank the catalogue for every user with a target and compute the metrics.
+
+    Args:
+        rows: what the recommender sees of each user, ``(n_users, n_items)``.
+        targets: items to be found, ``(n_users, n_items)``.
+        masked: items left out of the ranking, ``(n_users, n_items)``.
+        on_batch: called with the number of users of each batch done.
+
+    Raises:
+        ValueError: no user has a target.
+    """
+    users = np.flatnonzero(np.diff(targets.indptr))
+    if not len(users):
+        raise ValueError("no user has a target")
+    depth = max(cutoffs)
+    lists = np.empty((len(users), depth), dtype=np.int64)
+    done = 0
+    for batch in batches(users, batch_size):
+        lists[done : done + len(batch)], _ = rank(scorer, rows[batch], masked[batch], depth)
+        done += len(batch)
+        if on_batch:
+            on_batch(len(batch))
+    per_user = accuracy(lists, targets[users], cutoffs)
+    metrics = {name: float(values.mean()) for name, values in per_user.items()}
+    popularity = np.asarray(rows.sum(axis=0)).ravel()
+    for k in cutoffs:
+        metrics.update(_of_the_lists(lists[:, :k], popularity, k))
+    return Evaluation(users, per_user, metrics)
+
+
+def accuracy(lists: np.ndarray, targets: csr_matrix, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
+    """Accuracy metrics of each user.
+
+    Args:
+        lists: ranked item indices ``(n, depth)``, -1 past the end of a list.
+        targets: items to be found ``(n, n_items)``, at least one in each row.
+
+    Returns:
+        ``name@k`` → ``(n,)`` float64, for the names in :data:`ACCURACY`.
+    """
+    hits = hit_matrix(lists, targets)
+    n_targets = np.diff(targets.indptr).astype(np.float64)
+    result = {}
+    for k in cutoffs:
+        hit, depth = hits[:, :k], np.arange(1, min(k, hits.shape[1]) + 1)
+        found = hit.sum(axis=1)
+        ideal = np.minimum(n_targets, k)
+        discount = 1.0 / np.log2(np.arange(1, k + 1) + 1.0)
+        ideal_dcg = np.concatenate([[0.0], np.cumsum(discount)])[ideal.astype(int)]
+        precision_at = np.cumsum(hit, axis=1) / depth
+        first = np.where(found > 0, hit.argmax(axis=1) + 1, np.inf)
+        result[f"recall@{k}"] = found / n_targets
+        result[f"ndcg@{k}"] = hit @ discount[: hit.shape[1]] / ideal_dcg
+        result[f"precision@{k}"] = found / k
+        result[f"hit@{k}"] = (found > 0).astype(np.float64)
+        result[f"mrr@{k}"] = 1.0 / first
+        result[f"map@{k}"] = (precision_at * hit).sum(axis=1) / ideal
+    return result
+
+
+def hit_matrix(lists: np.ndarray, targets: csr_matrix) -> np.ndarray:
+    """Which list entries are targets, ``(n, depth)`` float64 of 0 and 1."""
+    n, n_items = targets.shape
+    row_of = np.repeat(np.arange(n, dtype=np.int64), np.diff(targets.indptr))
+    wanted = np.sort(row_of * n_items + targets.indices)
+    keys = np.arange(n, dtype=np.int64)[:, None] * n_items + lists
+    at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+    return ((wanted[at] == keys) & (lists >= 0)).astype(np.float64)
+
+
+def _of_the_lists(lists: np.ndarray, popularity: np.ndarray, k: int) -> dict[str, float]:
+    """Coverage, Gini index and mean popularity of the recommended items."""
+    shown = lists[lists >= 0]
+    counts = np.bincount(shown, minlength=len(popularity))
+    return {
+        f"coverage@{k}": float((counts > 0).mean()),
+        f"gini@{k}": gini(counts),
+        f"popularity@{k}": float(popularity[shown].mean()) if len(shown) else 0.0,
+    }
+
+
+def gini(counts: np.ndarray) -> float:
+    """Gini index of how often each item is recommended: 0 is even, towards 1 a few items take all."""
+    ordered = np.sort(np.asarray(counts, dtype=np.float64))
+    n, total = len(ordered), ordered.sum()
+    if total == 0:
+        return 0.0
+    return float((2.0 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))

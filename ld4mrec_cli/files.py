@@ -1,0 +1,114 @@
+"""Atomic writes and content hashes: a reader never sees half a file, an interrupted command leaves nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ld4mrec_cli.errors import OutputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write to; it takes the place of ``path`` when the block ends well.
+
+    Raises:
+        OutputError: the directory is missing or not writable, or ``path`` is a directory.
+    """
+    if path.is_dir():
+        raise OutputError("is a directory, a file name is needed", where=path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=path) from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path, *, overwrite: bool, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield a temporary sibling directory to fill; it becomes ``path`` when the block ends well.
+
+    An existing ``path`` is replaced only with ``overwrite``, and only where ``is_ours`` knows it as
+    something this program wrote.
+
+    Raises:
+        OutputError: ``path`` exists and may not be replaced, or the parent cannot be written.
+    """
+    check_output_directory(path, overwrite=overwrite, is_ours=is_ours)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=path) from None
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        _replace_directory(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_output_directory(path: Path, *, overwrite: bool, is_ours: Callable[[Path], bool]) -> None:
+    """Raise OutputError unless ``path`` may be written, so that long work can fail before it starts."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_dir():
+        raise OutputError("exists and is not a directory", where=path, hint="Choose another --out")
+    if not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise OutputError("exists", where=path, hint="Choose another --out, or give --overwrite to replace it")
+    if not is_ours(path):
+        raise OutputError("was not written by ld4mrec, so it is not replaced", where=path, hint="Choose another --out")
+
+
+def _replace_directory(source: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(source, target)
+        return
+    held = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent)) / target.name
+    os.rename(target, held)
+    try:
+        os.rename(source, target)
+    except OSError:
+        os.rename(held, target)
+        raise
+    finally:
+        shutil.rmtree(held.parent, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` atomically as UTF-8."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` atomically as indented JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

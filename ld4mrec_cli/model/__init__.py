@@ -1,0 +1,1 @@
+"""The compact torch core: no files, no printing, no global state."""

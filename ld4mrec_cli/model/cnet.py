@@ -1,0 +1,165 @@
+"""C-Net: encoder, BD-Blocks, BG-Blocks and a decoder with item-side guidance (docs/model.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ld4mrec_cli.model.guidance import GuidanceSignals, ItemWeights
+from ld4mrec_cli.model.rows import Rows
+
+INPUT_TIME = 0
+"""The time index of a row without Gaussian noise: it is embedded by the learnable ``t_in``."""
+
+
+@dataclass(frozen=True)
+class CNetShape:
+    """Sizes of a C-Net."""
+
+    n_items: int
+    hidden_dim: int
+    bd_blocks: int
+    bg_blocks: int
+    expansion: float
+    time_dim: int
+    dropout: float
+    guidance: tuple[str, ...]
+    """Signals that guide the BG-Blocks."""
+    item_side: bool
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoidal embedding of t ≥ 1 through one layer; t = 0 is the learnable input-time representation t_in."""
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float64) / half)
+        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+        self.layer = nn.Linear(dim, dim)
+        self.input_time = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed steps ``t`` ``(n,)`` as ``(n, dim)``."""
+        angles = t.unsqueeze(1).float() * self.frequencies
+        embedded = F.silu(self.layer(torch.cat([angles.sin(), angles.cos()], dim=1)))
+        return torch.where((t == INPUT_TIME).unsqueeze(1), self.input_time, embedded)
+
+
+class ResidualBlock(nn.Module):
+    """``h + MLP(LayerNorm(h) ⊕ condition)``: a BD-Block with the time embedding, a BG-Block with guidance."""
+
+    def __init__(self, dim: int, condition_dim: int, expansion: float, dropout: float) -> None:
+        super().__init__()
+        width = max(1, round(dim * expansion))
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim + condition_dim, width)
+        self.narrow = nn.Linear(width, dim)
+        self.dropout = dropout
+
+    def forward(self, h: Tensor, condition: Tensor, generator: torch.Generator | None) -> Tensor:
+        """``h`` ``(n, dim)``, ``condition`` ``(n, condition_dim)``; dropout only with a generator."""
+        inner = F.silu(self.widen(torch.cat([self.norm(h), condition], dim=1)))
+        return h + self.narrow(drop(inner, self.dropout, generator))
+
+
+class CNet(nn.Module):
+    """Predicts the scores of all items from a (corrupted) row, a step t and the guidance of a row."""
+
+    def __init__(self, shape: CNetShape, signals: GuidanceSignals, item_weights: ItemWeights | None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.signals = signals
+        self.item_weights = item_weights
+        dim, dropout = shape.hidden_dim, shape.dropout
+        self.encoder = nn.Parameter(torch.empty(shape.n_items, dim))
+        self.encoder_bias = nn.Parameter(torch.zeros(dim))
+        self.time = TimeEmbedding(shape.time_dim)
+        self.bd_blocks = nn.ModuleList(
+            ResidualBlock(dim, shape.time_dim, shape.expansion, dropout) for _ in range(shape.bd_blocks)
+        )
+        guidance_dim = sum(signals.basis(name).shape[1] for name in shape.guidance)
+        self.bg_blocks = nn.ModuleList(
+            ResidualBlock(dim, guidance_dim, shape.expansion, dropout) for _ in range(shape.bg_blocks)
+        )
+        self.decoder = nn.Parameter(torch.empty(shape.n_items, dim))
+        self.decoder_bias = nn.Parameter(torch.zeros(shape.n_items))
+        side = signals.names if shape.item_side else ()
+        self.item_side_maps = nn.ModuleDict(
+            {name: nn.Linear(dim, signals.basis(name).shape[1], bias=False) for name in side}
+        )
+        self.item_side_scales = nn.ParameterDict({name: nn.Parameter(torch.ones(())) for name in side})
+        if item_weights is not None:
+            self.item_weights_scale = nn.Parameter(torch.ones(()))
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator, bias: Tensor | None) -> None:
+        """Draw the initial weights from ``generator``; the output bias starts at ``bias`` ``(n_items,)``."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for embedding in (self.encoder, self.decoder):
+            nn.init.normal_(embedding, std=self.shape.hidden_dim**-0.5, generator=generator)
+        self.decoder.mul_(0.1)
+        nn.init.normal_(self.time.input_time, std=0.02, generator=generator)
+        if bias is not None:
+            self.decoder_bias.copy_(bias)
+
+    def forward(
+        self,
+        rows: Rows,
+        t: Tensor,
+        guidance_rows: Rows | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Score all items.
+
+        Args:
+            rows: the (corrupted) rows, n of them.
+            t: step of each row ``(n,)``; 0 means no Gaussian noise.
+            guidance_rows: rows to take guidance from; ``rows`` themselves where None.
+            generator: draws the dropout masks; None means no dropout.
+
+        Returns:
+            Scores ``(n, n_items)``.
+        """
+        guides = self.signals(rows if guidance_rows is None else guidance_rows)
+        h = rows.project(self.encoder) / rows.norm().clamp_min(1e-12) + self.encoder_bias
+        h = drop(h, self.shape.dropout, generator)
+        time = self.time(t)
+        for block in self.bd_blocks:
+            h = block(h, time, generator)
+        condition = _concatenate([guides[name] for name in self.shape.guidance], h)
+        for block in self.bg_blocks:
+            h = block(h, condition, generator)
+        return self._decode(drop(h, self.shape.dropout, generator), guides, rows)
+
+    def _decode(self, h: Tensor, guides: dict[str, Tensor], rows: Rows) -> Tensor:
+        scores = torch.addmm(self.decoder_bias, h, self.decoder.T)
+        for name, layer in self.item_side_maps.items():
+            query = layer(h) + self.item_side_scales[name] * guides[name]
+            scores = scores + query @ self.signals.basis(name).T
+        if self.item_weights is not None:
+            scores = scores + self.item_weights_scale * self.item_weights(rows)
+        return scores
+
+
+def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Inverted dropout whose mask comes from ``generator``; None or a rate of 0 returns ``x``."""
+    if generator is None or rate == 0.0:
+        return x
+    keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
+    return x * keep / (1.0 - rate)
+
+
+def _concatenate(parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    return torch.cat(list(parts), dim=1) if parts else like.new_zeros(len(like), 0)

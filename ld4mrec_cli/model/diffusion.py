@@ -1,0 +1,112 @@
+"""Forward process, soft behavioural reconstruction and importance sampling of t."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.model.schedule import LinearSchedule
+
+HISTORY = 10
+"""Losses remembered per step t (Nichol and Dhariwal 2021, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """What the forward process made of clean rows."""
+
+    rows: Rows
+    """The corrupted rows that C-Net sees."""
+    visible: Rows
+    """The behaviours that masking left, at their clean values."""
+    destroyed: Rows
+    """The behaviours that masking dropped."""
+
+
+class ForwardProcess(nn.Module):
+    """Masking of behaviours, then ``q(x_t | x_0) = N(√ᾱ_t x_0, (1-ᾱ_t) I)``."""
+
+    def __init__(self, schedule: LinearSchedule, mask_rate: float) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.mask_rate = mask_rate
+
+    def forward(self, clean: Rows, t: Tensor, generator: torch.Generator) -> Corrupted:
+        """Corrupt ``clean`` rows by ``t`` ``(n,)`` steps; t = 0 adds no Gaussian noise."""
+        kept = torch.rand(clean.items.shape, generator=generator, device=clean.items.device) >= self.mask_rate
+        visible = clean.select(kept)
+        return Corrupted(self.add_noise(visible, t, generator), visible, clean.select(~kept))
+
+    def add_noise(self, rows: Rows, t: Tensor, generator: torch.Generator) -> Rows:
+        """The Gaussian step alone."""
+        if not self.schedule.is_noisy:
+            return rows
+        noise = torch.randn(len(rows), rows.n_items, generator=generator, device=rows.values.device)
+        values = rows.values * self.schedule.signal(t)[rows.row_of]
+        return replace(rows, values=values, noise=noise * self.schedule.noise(t).unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class SoftReconstruction:
+    """Soft behavioural reconstruction: on a random subset S of each row, ``y = x + γ(1 - 2x)``; elsewhere y = x."""
+
+    probability: float
+    """Probability p that an entry is in S."""
+    intensity: float
+    """γ."""
+
+    def subset(self, n: int, n_items: int, generator: torch.Generator) -> Tensor | None:
+        """Draw S as a boolean ``(n, n_items)``; None where nothing would be smoothed."""
+        if self.probability == 0.0 or self.intensity == 0.0:
+            return None
+        return torch.rand(n, n_items, generator=generator, device=generator.device) < self.probability
+
+    def labels(self, x: Tensor, subset: Tensor | None) -> Tensor:
+        """Soft labels y ``(n, n_items)`` of the dense rows x ``(n, n_items)``."""
+        return x if subset is None else torch.where(subset, x + self.intensity * (1.0 - 2.0 * x), x)
+
+
+class StepSampler(nn.Module):
+    """Draws t: uniformly, or with ``p_t ∝ √E[L_t²]`` once each t has a full history of losses."""
+
+    losses: Tensor
+    filled: Tensor
+
+    def __init__(self, n_steps: int, importance: bool) -> None:
+        """``n_steps``: number of values that t takes, 0 among them."""
+        super().__init__()
+        self.importance = importance
+        self.register_buffer("losses", torch.zeros(n_steps, HISTORY, dtype=torch.float64))
+        self.register_buffer("filled", torch.zeros(n_steps, dtype=torch.int64))
+
+    def probabilities(self) -> Tensor:
+        """Return ``p_t`` ``(n_steps,)``, float64."""
+        n_steps = len(self.filled)
+        uniform = torch.full((n_steps,), 1.0 / n_steps, dtype=torch.float64, device=self.losses.device)
+        if not self.importance or bool((self.filled < HISTORY).any()):
+            return uniform
+        root = self.losses.square().mean(dim=1).sqrt()
+        total = root.sum()
+        return root / total * 0.99 + uniform * 0.01 if total > 0 else uniform
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw t ``(n,)`` and the weights ``1 / (n_steps p_t)`` ``(n,)`` that keep the loss unbiased."""
+        p = self.probabilities()
+        t = torch.multinomial(p, n, replacement=True, generator=generator)
+        return t, (1.0 / (len(p) * p[t])).float()
+
+    @torch.no_grad()
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        """Remember the mean loss of each t in the batch; ``t`` and ``losses`` are ``(n,)``."""
+        if not self.importance:
+            return
+        n_steps = len(self.filled)
+        total = self.losses.new_zeros(n_steps).index_add_(0, t, losses.detach().double())
+        count = self.losses.new_zeros(n_steps).index_add_(0, t, torch.ones_like(losses, dtype=torch.float64))
+        seen = count > 0
+        shifted = torch.cat([self.losses[:, 1:], (total / count.clamp_min(1)).unsqueeze(1)], dim=1)
+        self.losses.copy_(torch.where(seen.unsqueeze(1), shifted, self.losses))
+        self.filled.add_(seen.long()).clamp_(max=HISTORY)

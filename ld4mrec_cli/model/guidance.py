@@ -1,0 +1,119 @@
+"""Guidance signals: item bases, computed once from the training interactions and the item features.
+
+Each signal k has an item basis ``G_k`` ``(n_items, r_k)``: ``collaborative`` has the singular vectors V,
+a modality its features. The guidance of a row is linear in the row and then normalised, so it exists
+for any row: ``g_k(x) = unit(Σ_i x_i / √d_i · G_k,i)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from scipy import linalg
+from scipy.sparse import csr_matrix, diags
+from torch import Tensor, nn
+
+from ld4mrec_cli.model.rows import Rows, unit
+
+COLLABORATIVE = "collaborative"
+
+
+class GuidanceSignals(nn.Module):
+    """Item bases by signal name and the scaling by item degree, as buffers."""
+
+    inverse_sqrt_degree: Tensor
+
+    def __init__(self, bases: Mapping[str, np.ndarray], item_degree: np.ndarray) -> None:
+        """``bases``: name → ``(n_items, r_k)``; ``item_degree``: ``(n_items,)``, zero allowed."""
+        super().__init__()
+        self.names = tuple(bases)
+        for name, basis in bases.items():
+            self.register_buffer(f"basis_{name}", torch.from_numpy(np.ascontiguousarray(basis, dtype=np.float32)))
+        self.register_buffer("inverse_sqrt_degree", torch.from_numpy(inverse_sqrt(item_degree).astype(np.float32)))
+
+    def basis(self, name: str) -> Tensor:
+        """Return ``G_k`` ``(n_items, r_k)``."""
+        return self.get_buffer(f"basis_{name}")
+
+    def forward(self, rows: Rows) -> dict[str, Tensor]:
+        """Return ``g_k(x)`` ``(n, r_k)`` by signal name; an empty row gives zeros."""
+        return {name: unit(rows.project(self.basis(name), self.inverse_sqrt_degree)) for name in self.names}
+
+
+class ItemWeights(nn.Module):
+    """Zero-diagonal item-item weights B applied to a row: ``x B``, as a collaborative signal on the scores."""
+
+    weights: Tensor
+
+    def __init__(self, weights: np.ndarray) -> None:
+        """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
+        super().__init__()
+        self.register_buffer("weights", torch.from_numpy(np.ascontiguousarray(weights, dtype=np.float32)))
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Return ``x B`` ``(n, n_items)``."""
+        return rows.project(self.weights)
+
+
+def inverse_sqrt(degree: np.ndarray) -> np.ndarray:
+    """``1/√d`` with ``0`` where the degree is zero."""
+    degree = np.asarray(degree, dtype=np.float64)
+    return np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+
+
+def collaborative_basis(train: csr_matrix, rank: int, seed: int) -> np.ndarray:
+    """Right singular vectors V ``(n_items, r)`` of ``D_u^-1/2 X D_i^-1/2``, r ≤ ``rank`` (LD4MRec, SVD encoding).
+
+    The rank is bounded by the smaller side of the matrix. The sign of each vector is fixed, so the
+    result is a function of the interactions and the seed.
+    """
+    from sklearn.utils.extmath import randomized_svd  # slow to import, needed in training alone
+
+    degree_u = np.asarray(train.sum(axis=1)).ravel()
+    degree_i = np.asarray(train.sum(axis=0)).ravel()
+    normalised = diags(inverse_sqrt(degree_u)) @ train.astype(np.float64) @ diags(inverse_sqrt(degree_i))
+    rank = min(rank, *train.shape)
+    _, _, vt = randomized_svd(normalised, rank, n_iter=8, random_state=seed)
+    return vt.T
+
+
+def modality_basis(features: np.ndarray, max_dim: int, item_degree: np.ndarray) -> np.ndarray:
+    """Features ``(n_items, dim)`` standardised per column, reduced by PCA to ``max_dim``, rows to unit length."""
+    values = np.asarray(features, dtype=np.float32)
+    values = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    spread = values.std(axis=0, dtype=np.float64).astype(np.float32)
+    values = np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-8)
+    if values.shape[1] > max_dim:
+        values = values @ principal_axes(values, max_dim)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, length, out=np.zeros_like(values), where=length > 1e-12)
+
+
+def principal_axes(centred: np.ndarray, rank: int) -> np.ndarray:
+    """The ``rank`` leading eigenvectors ``(dim, rank)`` of the covariance of centred values ``(n, dim)``."""
+    covariance = (centred.T @ centred).astype(np.float64)
+    dim = len(covariance)
+    _, vectors = linalg.eigh(covariance, subset_by_index=(max(0, dim - rank), dim - 1))
+    return vectors[:, ::-1].astype(np.float32)
+
+
+def ridge_item_weights(train: csr_matrix, ridge: float) -> np.ndarray:
+    """Zero-diagonal ridge regression of the items on each other, ``B = I - P / diag(P)``, ``P = (XᵀX + λI)⁻¹``.
+
+    Source: EASE^R (Steck, WWW 2019, eq. 8). Returns float32 ``(n_items, n_items)``; time is cubic and
+    memory quadratic in the items.
+    """
+    gram = (train.T @ train).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += ridge
+    factor, info = linalg.lapack.dpotrf(gram.T, lower=False, overwrite_a=True)
+    inverse, info_inverse = linalg.lapack.dpotri(factor, lower=False, overwrite_c=True)
+    if info or info_inverse:
+        raise FloatingPointError("the item Gram matrix is not positive definite")
+    precision = np.triu(inverse).astype(np.float32)
+    del gram, factor, inverse
+    precision += np.triu(precision, 1).T
+    weights = -precision / np.diagonal(precision)
+    np.fill_diagonal(weights, 0.0)
+    return weights

@@ -1,0 +1,154 @@
+"""LD4MRec: C-Net, the diffusion process around it, and one-step inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from ld4mrec_cli.config import DiffusionConfig, ModelConfig, TrainingConfig
+from ld4mrec_cli.model.cnet import CNet, CNetShape
+from ld4mrec_cli.model.diffusion import ForwardProcess, SoftReconstruction, StepSampler
+from ld4mrec_cli.model.guidance import (
+    COLLABORATIVE,
+    GuidanceSignals,
+    ItemWeights,
+    collaborative_basis,
+    modality_basis,
+    ridge_item_weights,
+)
+from ld4mrec_cli.model.losses import reconstruction_loss
+from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.model.schedule import LinearSchedule
+
+
+@dataclass(frozen=True)
+class ItemSignals:
+    """What C-Net is given about the items: fixed arrays, computed once from the training data."""
+
+    bases: dict[str, np.ndarray]
+    """Signal name → item basis ``(n_items, r_k)``."""
+    degree: np.ndarray
+    """Training interactions of each item, ``(n_items,)``."""
+    item_weights: np.ndarray | None
+    """Zero-diagonal item-item weights ``(n_items, n_items)``, or None."""
+
+    @classmethod
+    def compute(
+        cls, config: ModelConfig, train: csr_matrix, features: Mapping[str, np.ndarray], seed: int
+    ) -> ItemSignals:
+        """Compute the signals of ``train`` ``(n_users, n_items)`` and item ``features`` (name → ``(n_items, dim)``)."""
+        degree = np.asarray(train.sum(axis=0)).ravel()
+        bases = {COLLABORATIVE: collaborative_basis(train, config.collaborative_rank, seed)}
+        for name, values in features.items():
+            bases[name] = modality_basis(values, config.modality_dim, degree)
+        weights = None
+        if config.item_weights and train.shape[1] <= config.item_weights_max_items:
+            weights = ridge_item_weights(train, config.item_weights_ridge)
+        return cls(bases, degree, weights)
+
+
+class LD4MRec(nn.Module):
+    """The whole model. ``score(rows)`` is one-step inference; ``loss(rows)`` is the training objective."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        diffusion: DiffusionConfig,
+        training: TrainingConfig,
+        signals: ItemSignals,
+    ) -> None:
+        """Build C-Net around ``signals``; the weights are drawn from ``training.seed``.
+
+        Raises:
+            ValueError: ``model.guidance`` names a signal that there is not.
+        """
+        super().__init__()
+        names = tuple(signals.bases)
+        guidance = names if model.guidance is None else model.guidance
+        unknown = [name for name in guidance if name not in names]
+        if unknown:
+            raise ValueError(f"model.guidance names '{unknown[0]}', but the signals are {', '.join(names)}")
+        self.diffusion = diffusion
+        self.loss_kind = training.loss
+        self.target = training.target
+        self.n_items = len(signals.degree)
+        shape = CNetShape(
+            n_items=self.n_items,
+            hidden_dim=model.hidden_dim,
+            bd_blocks=model.bd_blocks,
+            bg_blocks=model.bg_blocks,
+            expansion=model.expansion,
+            time_dim=model.time_dim,
+            dropout=model.dropout,
+            guidance=tuple(guidance),
+            item_side=model.item_side,
+        )
+        weights = None if signals.item_weights is None else ItemWeights(signals.item_weights)
+        self.cnet = CNet(shape, GuidanceSignals(signals.bases, signals.degree), weights)
+        self.clean_guidance = model.guidance_source == "clean"
+        schedule = LinearSchedule(diffusion.steps, diffusion.noise_scale, diffusion.noise_min, diffusion.noise_max)
+        self.forward_process = ForwardProcess(schedule, diffusion.mask_rate)
+        self.soft = SoftReconstruction(
+            diffusion.soft_probability if diffusion.soft_reconstruction else 0.0, diffusion.smoothing_intensity
+        )
+        n_steps = diffusion.steps + 1 if schedule.is_noisy else 1
+        self.sampler = StepSampler(n_steps, diffusion.importance_sampling)
+        generator = torch.Generator().manual_seed(training.seed)
+        bias = log_popularity(signals.degree) if model.popularity_bias and training.loss == "multinomial" else None
+        self.cnet.reset(generator, bias)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.cnet.decoder_bias.device
+
+    def loss(self, clean: Rows, generator: torch.Generator) -> Tensor:
+        """Training objective of a batch of clean rows: the importance-weighted mean loss, a scalar."""
+        t, weight = self.sampler.sample(len(clean), generator)
+        corrupted = self.forward_process(clean, t, generator)
+        scores = self.cnet(corrupted.rows, t, clean if self.clean_guidance else None, generator)
+        losses, counts = reconstruction_loss(
+            scores, clean, corrupted, self.soft, self.loss_kind, self.target, generator
+        )
+        self.sampler.update(t[counts], losses[counts])
+        return (losses * weight * counts).sum() / counts.sum().clamp_min(1)
+
+    @torch.inference_mode()
+    def score(self, rows: csr_matrix) -> Tensor:
+        """Scores of all items ``(n, n_items)`` float32 for observed rows ``(n, n_items)``, on the model's device."""
+        observed = Rows.from_csr(rows, self.device)
+        if self.diffusion.inference_steps > 1:
+            return self._reverse_chain(observed)
+        t_in = torch.zeros(len(observed), dtype=torch.int64, device=self.device)
+        return self.cnet(observed, t_in).float()
+
+    def _reverse_chain(self, observed: Rows) -> Tensor:
+        """``inference_steps`` reverse steps from a noised row; guidance comes from the observed row."""
+        steps = self.diffusion.inference_steps
+        generator = torch.Generator(self.device).manual_seed(0)
+        t = torch.full((len(observed),), steps, dtype=torch.int64, device=self.device)
+        state = self.forward_process.add_noise(observed, t, generator)
+        length = observed.counts.unsqueeze(1)
+        for step in range(steps, 0, -1):
+            scores = self.cnet(state, t.fill_(step), observed).float()
+            x_0 = scores.softmax(dim=1) * length if self.loss_kind == "multinomial" else scores
+            x_t = self.forward_process.schedule.posterior_mean(state.dense(), x_0, step)
+            state = _dense_rows(x_t)
+        return scores
+
+
+def log_popularity(degree: np.ndarray) -> Tensor:
+    """Log of the add-one smoothed share of each item in the interactions, ``(n_items,)``."""
+    smoothed = torch.from_numpy(degree.astype(np.float64)) + 1.0
+    return (smoothed / smoothed.sum()).log().float()
+
+
+def _dense_rows(x: Tensor) -> Rows:
+    empty = torch.empty(0, dtype=torch.int64, device=x.device)
+    counts = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    return Rows(empty, x.new_empty(0), counts, x.shape[1], noise=x)

@@ -1,0 +1,87 @@
+"""A batch of interaction rows: sparse behaviours, and a Gaussian part only where there is noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Rows:
+    """``n`` rows over ``n_items`` items, as C-Net reads them: ``behaviours + noise``.
+
+    Behaviours are stored row after row; nothing here is users × items except ``noise``, which is
+    confined to the batch and absent without Gaussian noise.
+    """
+
+    items: Tensor
+    """Item of each behaviour, ``(nnz,)`` int64, sorted within a row."""
+    values: Tensor
+    """Value of each behaviour, ``(nnz,)`` float32."""
+    counts: Tensor
+    """Behaviours in each row, ``(n,)`` int64."""
+    n_items: int
+    noise: Tensor | None = None
+    """Dense Gaussian part, ``(n, n_items)``, or None."""
+
+    @classmethod
+    def from_csr(cls, matrix: csr_matrix, device: torch.device | str = "cpu") -> Rows:
+        """Make rows from a CSR matrix ``(n, n_items)`` with sorted indices."""
+        return cls(
+            items=torch.from_numpy(matrix.indices.astype(np.int64)).to(device),
+            values=torch.from_numpy(matrix.data.astype(np.float32)).to(device),
+            counts=torch.from_numpy(np.diff(matrix.indptr).astype(np.int64)).to(device),
+            n_items=matrix.shape[1],
+        )
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def row_of(self) -> Tensor:
+        """Row of each behaviour, ``(nnz,)`` int64."""
+        return torch.repeat_interleave(torch.arange(len(self), device=self.counts.device), self.counts)
+
+    def select(self, chosen: Tensor) -> Rows:
+        """Keep the behaviours where the boolean mask ``chosen`` ``(nnz,)`` holds."""
+        counts = torch.zeros_like(self.counts).index_add_(0, self.row_of, chosen.long())
+        return replace(self, items=self.items[chosen], values=self.values[chosen], counts=counts)
+
+    def norm(self) -> Tensor:
+        """Euclidean length of each row, ``(n, 1)``."""
+        if self.noise is not None:
+            return self.dense().norm(dim=1, keepdim=True)
+        squares = self.values.new_zeros(len(self)).index_add_(0, self.row_of, self.values.square())
+        return squares.sqrt().unsqueeze(1)
+
+    def dense(self) -> Tensor:
+        """Return the rows as one dense tensor ``(n, n_items)``."""
+        out = self.values.new_zeros(len(self), self.n_items) if self.noise is None else self.noise.clone()
+        return out.index_put_((self.row_of, self.items), self.values, accumulate=True)
+
+    def project(self, matrix: Tensor, item_scale: Tensor | None = None) -> Tensor:
+        """Multiply the rows, each item first scaled by ``item_scale`` ``(n_items,)``, with ``matrix``.
+
+        Args:
+            matrix: ``(n_items, dim)``.
+
+        Returns:
+            ``(n, dim)``. The cost follows the behaviours, plus the noise where there is any.
+        """
+        weights = self.values if item_scale is None else self.values * item_scale[self.items]
+        offsets = self.counts.cumsum(0) - self.counts
+        out = F.embedding_bag(self.items, matrix, offsets, mode="sum", per_sample_weights=weights.to(matrix.dtype))
+        if self.noise is None:
+            return out
+        noise = self.noise if item_scale is None else self.noise * item_scale
+        return out + noise @ matrix
+
+
+def unit(x: Tensor) -> Tensor:
+    """Scale the rows of ``x`` to unit length; a zero row stays zero."""
+    return F.normalize(x, dim=1, eps=1e-12)

@@ -1,0 +1,112 @@
+"""From a run directory to recommendations in the user's own ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.baselines.linear import BASELINES
+from ld4mrec_cli.data.columns import ITEM, TITLE, USER
+from ld4mrec_cli.data.dataset import Ids, to_matrix
+from ld4mrec_cli.errors import RunError
+from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
+from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.training.averaging import load_parameters
+from ld4mrec_cli.training.checkpoint import WEIGHTS, RunDirectory
+
+
+@dataclass(frozen=True)
+class RecommendedItem:
+    """One entry of a list."""
+
+    item: str
+    score: float
+    title: str | None
+
+
+@dataclass(frozen=True)
+class RecommendationList:
+    """Ranked items for one user; ``user`` is None for a history that was given."""
+
+    user: str | None
+    items: list[RecommendedItem]
+
+
+def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
+    """Load what a run trained. Raises RunError where its files are missing, damaged or do not fit."""
+    weights = run.load_tensors(WEIGHTS)
+    if run.manifest.model in BASELINES:
+        return BASELINES[run.manifest.model].from_arrays({name: t.numpy() for name, t in weights.items()})
+    config = run.config
+    try:
+        model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals())
+        load_parameters(model, weights)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"the weights do not fit the configuration ({reason})", where=run.path) from None
+    return model.to(device).eval()
+
+
+class Recommender:
+    """Serves the model of a run: known users by id, new users by their history."""
+
+    def __init__(self, run: RunDirectory, device: torch.device) -> None:
+        self.run = run
+        self.scorer = load_scorer(run, device)
+        self.users = Ids(pl.read_parquet(run.checked("users.parquet"))[USER].to_list(), USER)
+        table = pl.read_parquet(run.checked("items.parquet"))
+        self.items = Ids(table[ITEM].to_list(), ITEM)
+        self._titles = table[TITLE].to_list() if TITLE in table.columns else None
+
+    @cached_property
+    def train(self) -> csr_matrix:
+        """Training interactions ``(n_users, n_items)``."""
+        return to_matrix(pl.read_parquet(self.run.checked("train.parquet")), (len(self.users), len(self.items)))
+
+    def for_users(
+        self, users: Sequence[str], k: int, *, include_seen: bool = False, batch_size: int = 1024
+    ) -> Iterator[RecommendationList]:
+        """Recommend ``k`` items to each known user, in the given order, as an iterator of lists.
+
+        Raises:
+            UnknownIdError: at the call, before any list is made, for a user that the dataset does not know.
+        """
+        indices = np.fromiter((self.users.index(user) for user in users), dtype=np.int64, count=len(users))
+        return self._lists(indices, k, include_seen, batch_size)
+
+    def _lists(self, users: np.ndarray, k: int, include_seen: bool, batch_size: int) -> Iterator[RecommendationList]:
+        for batch in batches(users, batch_size):
+            yield from self._ranked(self.train[batch], [self.users[user] for user in batch], k, include_seen)
+
+    def for_history(self, items: Sequence[str], k: int, *, include_seen: bool = False) -> RecommendationList:
+        """Recommend ``k`` items to someone who interacted with ``items`` (raw ids), without retraining.
+
+        Raises:
+            UnknownIdError: an item that the dataset does not know.
+        """
+        indices = np.unique([self.items.index(item) for item in items])
+        row = csr_matrix(
+            (np.ones(len(indices), dtype=np.float32), (np.zeros(len(indices), dtype=np.int64), indices)),
+            shape=(1, len(self.items)),
+        )
+        return next(self._ranked(row, [None], k, include_seen))
+
+    def _ranked(
+        self, rows: csr_matrix, users: Sequence[str | None], k: int, include_seen: bool
+    ) -> Iterator[RecommendationList]:
+        items, scores = rank(self.scorer, rows, None if include_seen else rows, k)
+        for user, row, row_scores in zip(users, items, scores, strict=True):
+            yield RecommendationList(
+                user,
+                [
+                    RecommendedItem(self.items[item], float(score), self._titles[item] if self._titles else None)
+                    for item, score in zip(row, row_scores, strict=True)
+                    if item >= 0
+                ],
+            )

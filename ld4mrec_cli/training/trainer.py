@@ -1,0 +1,223 @@
+"""The training loop: epochs over the users, weight averaging, early stopping on validation.
+
+The trainer reads no files and knows no metric: it is handed the training matrix and a ``validate``
+callable, and reports each epoch to a callback.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from ld4mrec_cli.config import TrainingConfig
+from ld4mrec_cli.errors import TrainingDiverged
+from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.training.averaging import WeightAverage, load_parameters
+
+Validate = Callable[[LD4MRec], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One line of ``metrics.jsonl``."""
+
+    epoch: int
+    loss: float
+    seconds: float
+    valid: dict[str, float] | None = None
+    """Validation metrics, None where this epoch was not validated."""
+    is_best: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Progress:
+    """Where training stands, besides the tensors."""
+
+    epoch: int = 0
+    """Epochs done."""
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    """Best validation value so far."""
+    stale: int = 0
+    """Validations since the best."""
+    history: list[EpochReport] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains an :class:`LD4MRec` on the rows of a training matrix."""
+
+    def __init__(self, model: LD4MRec, train: csr_matrix, config: TrainingConfig, validate: Validate) -> None:
+        """``train`` is ``(n_users, n_items)``; ``validate`` returns metrics, ``config.metric`` among them."""
+        self.model = model
+        self.config = config
+        self.progress = Progress()
+        self._validate = validate
+        self._train = train
+        self._users = np.flatnonzero(np.diff(train.indptr))
+        self._optimizer = _adamw(model, config)
+        self._average = WeightAverage(model, config.ema_decay)
+        self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
+
+    @property
+    def n_batches(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil(len(self._users) / self.config.batch_size)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the bound on epochs or the patience is reached."""
+        return self.progress.epoch >= self.config.max_epochs or self.progress.stale >= self.config.patience
+
+    def run(
+        self, on_epoch: Callable[[EpochReport], None], on_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, Tensor]:
+        """Train until finished and return the best averaged weights by name.
+
+        ``on_epoch`` is called after every epoch, with the trainer in a state that :meth:`state` can save.
+
+        Raises:
+            TrainingDiverged: the loss or the weights stopped being finite; the best weights so far
+                stay available as :attr:`best`.
+        """
+        while not self.finished:
+            started = time.monotonic()
+            loss = self._epoch(on_batch)
+            metrics = self._validated()
+            self.progress.epoch += 1
+            is_best = self._judge(metrics)
+            report = EpochReport(self.progress.epoch, loss, time.monotonic() - started, metrics, is_best)
+            self.progress.history.append(report)
+            on_epoch(report)
+        return self.best
+
+    @property
+    def best(self) -> dict[str, Tensor]:
+        """Averaged weights of the best validated epoch, by name."""
+        return self._best
+
+    def _epoch(self, on_batch: Callable[[], None]) -> float:
+        generator = epoch_generator(self.config.seed, self.progress.epoch, self.model.device)
+        total, n_seen = 0.0, 0
+        for rows in self._batches():
+            loss = self._step(rows, generator)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the loss became {loss} in epoch {self.progress.epoch + 1}",
+                    hint="Lower training.learning_rate or set training.grad_clip; the best weights so far are kept",
+                )
+            total, n_seen = total + loss * len(rows), n_seen + len(rows)
+            on_batch()
+        return total / n_seen
+
+    def _batches(self) -> Iterator[Rows]:
+        order = np.random.default_rng((self.config.seed, self.progress.epoch)).permutation(self._users)
+        for start in range(0, len(order), self.config.batch_size):
+            yield Rows.from_csr(self._train[order[start : start + self.config.batch_size]], self.model.device)
+
+    def _step(self, rows: Rows, generator: torch.Generator) -> float:
+        with self._autocast():
+            loss = self.model.loss(rows, generator)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        self._optimizer.step()
+        self._average.update()
+        return value
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.model.device.type, dtype=torch.bfloat16)
+
+    def _validated(self) -> dict[str, float] | None:
+        done = self.progress.epoch + 1
+        if done % self.config.validate_every and done < self.config.max_epochs:
+            return None
+        with self._average.applied():
+            metrics = dict(self._validate(self.model))
+        if not math.isfinite(metrics[self.config.metric]):
+            raise TrainingDiverged(f"validation became {metrics[self.config.metric]} in epoch {done}")
+        return metrics
+
+    def _judge(self, metrics: Mapping[str, float] | None) -> bool:
+        if metrics is None:
+            return False
+        value = metrics[self.config.metric]
+        if value <= self.progress.best_value:
+            self.progress.stale += 1
+            return False
+        self.progress.best_value, self.progress.best_epoch, self.progress.stale = value, self.progress.epoch, 0
+        self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
+        return True
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything needed to continue exactly: tensors by name, and plain values."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.model.named_parameters():
+            tensors[f"weights.{name}"] = parameter.detach()
+            tensors[f"average.{name}"] = self._average.tensors[name]
+            tensors[f"best.{name}"] = self._best[name]
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        for name, value in self.model.sampler.named_buffers():
+            tensors[f"sampler.{name}"] = value
+        values = asdict(self.progress) | {"average_updates": self._average.updates}
+        return tensors, values
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take up a :meth:`state`. Raises KeyError where something is missing."""
+        device = self.model.device
+        moved = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+        load_parameters(self.model, _part(moved, "weights."))
+        self._average.tensors = _part(moved, "average.")
+        self._average.updates = values["average_updates"]
+        self._best = _part(moved, "best.")
+        for name, parameter in self.model.named_parameters():
+            self._optimizer.state[parameter] = {
+                key: moved[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        for name, buffer in self.model.sampler.named_buffers():
+            buffer.copy_(moved[f"sampler.{name}"])
+        history = [EpochReport(**report) for report in values["history"]]
+        plain = {key: values[key] for key in ("epoch", "best_epoch", "best_value", "stale")}
+        self.progress = Progress(history=history, **plain)
+
+
+def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
+    """A generator that depends on seed and epoch alone, so that an epoch can be run again after a kill."""
+    state = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint32)
+    return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
+def _adamw(model: LD4MRec, config: TrainingConfig) -> torch.optim.AdamW:
+    embeddings = [model.cnet.encoder, model.cnet.decoder]
+    blocks = [p for p in model.parameters() if p.ndim >= 2 and all(p is not e for e in embeddings)]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": embeddings, "weight_decay": config.embedding_weight_decay},
+        {"params": blocks, "weight_decay": config.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

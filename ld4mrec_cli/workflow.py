@@ -1,0 +1,332 @@
+"""What the commands do, without a command line: train a run, evaluate a run.
+
+This is where dataset, model, trainer, evaluation and run directory meet; none of them knows the others.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli import __version__
+from ld4mrec_cli.baselines.linear import BASELINES
+from ld4mrec_cli.config import Config, EvaluationConfig
+from ld4mrec_cli.data.columns import TRAIN, VALID
+from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.errors import ConfigError, DatasetError, RunError, TrainingDiverged, TrainingInterrupted
+from ld4mrec_cli.evaluation.metrics import Evaluation, evaluate
+from ld4mrec_cli.evaluation.ranking import NonFiniteScores, Scorer
+from ld4mrec_cli.model.device import resolve_device
+from ld4mrec_cli.model.guidance import COLLABORATIVE
+from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
+from ld4mrec_cli.serving.recommender import load_scorer
+from ld4mrec_cli.training.checkpoint import CURVE, BestEpoch, DatasetInfo, Manifest, RunDirectory
+from ld4mrec_cli.training.curve import plot_learning_curve
+from ld4mrec_cli.training.trainer import EpochReport, Trainer
+
+RUNS = Path("runs")
+LATEST = "latest"
+RESUMABLE_CHANGES = {("training", "max_epochs"), ("training", "patience"), ("training", "device"), ("name",)}
+"""Settings that may differ when a run is resumed."""
+
+
+@dataclass
+class Watcher:
+    """Callbacks for progress; each does nothing unless replaced."""
+
+    on_stage: Callable[[str], None] = lambda text: None
+    """A step begins."""
+    on_start: Callable[[Trainer], None] = lambda trainer: None
+    """Epochs begin."""
+    on_batch: Callable[[], None] = lambda: None
+    on_epoch: Callable[[EpochReport], None] = lambda report: None
+
+
+def new_run_path(name: str) -> Path:
+    """A path ``runs/<name>-<time>`` that does not exist yet."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, n = RUNS / f"{name}-{stamp}", 1
+    while path.exists():
+        n += 1
+        path = RUNS / f"{name}-{stamp}-{n}"
+    return path
+
+
+def latest_run() -> Path:
+    """The run that ``runs/latest`` points at. Raises RunError where there is none."""
+    path = RUNS / LATEST
+    if path.is_file():  # where the file system has no links
+        path = RUNS / path.read_text(encoding="utf-8").strip()
+    if not path.exists():
+        hint = "Train a model with `ld4mrec train`, or name a run with --run"
+        raise RunError("there is no last run", where=RUNS / LATEST, hint=hint)
+    return path
+
+
+def point_latest(path: Path) -> None:
+    """Point ``runs/latest`` at a run in ``runs/``; runs elsewhere are left alone."""
+    if path.resolve().parent != RUNS.resolve():
+        return
+    temporary = RUNS / f".{LATEST}.{os.getpid()}"
+    try:
+        temporary.symlink_to(path.name, target_is_directory=True)
+    except OSError:
+        temporary.write_text(path.name, encoding="utf-8")
+    os.replace(temporary, RUNS / LATEST)
+
+
+def unfinished_run(name: str | None) -> Path:
+    """The newest run in ``runs/`` that can be resumed. Raises RunError where there is none."""
+    found = []
+    for manifest in RUNS.glob("*/manifest.json"):
+        if manifest.parent.name == LATEST:
+            continue
+        run = RunDirectory.open(manifest.parent)
+        if run.manifest.status in ("running", "interrupted") and name in (None, run.manifest.name):
+            found.append((run.manifest.started, run.path))
+    if not found:
+        raise RunError("no unfinished run" + (f" named '{name}'" if name else ""), where=RUNS)
+    return max(found)[1]
+
+
+def open_dataset(config: Config) -> PreparedDataset:
+    """Open the dataset that the config names. Raises ConfigError or DatasetError."""
+    if config.data.path is None:
+        hint = "Set data.path in the config, or give --set data.path=data/NAME"
+        raise ConfigError("no dataset is named", hint=hint)
+    return PreparedDataset.open(config.data.path)
+
+
+def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirectory:
+    """Train what the config says and return the complete run.
+
+    Raises:
+        UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory behind.
+    """
+    device = resolve_device(config.training.device)
+    dataset = open_dataset(config)
+    modalities = dataset.modality_names(config.data.modalities)
+    _check_guidance(config, modalities)
+    train_rows = dataset.matrix(TRAIN)
+    name = config.name or dataset.name
+    manifest = Manifest(
+        name=name,
+        model=config.model_name,
+        seed=config.training.seed,
+        config=config.model_dump(mode="json"),
+        dataset=DatasetInfo(
+            path=str(dataset.directory.resolve()),
+            name=dataset.name,
+            hash=dataset.hash,
+            n_users=dataset.shape[0],
+            n_items=dataset.shape[1],
+            modalities=list(modalities) if config.model_name == "ld4mrec" else [],
+        ),
+        versions=versions(),
+        device=device_name(device),
+        started=datetime.now().astimezone().isoformat(),
+    )
+    run = RunDirectory.create(run_path or new_run_path(name), manifest, config)
+    run.add_serving_tables(dataset)
+    if config.model_name != "ld4mrec":
+        return _fit_baseline(run, config, dataset, train_rows, watcher)
+    watcher.on_stage("computing item signals")
+    features = {name: dataset.modality(name).values for name in modalities}
+    run.save_signals(ItemSignals.compute(config.model, train_rows, features, config.training.seed))
+    return _fit(run, config, dataset, train_rows, device, watcher)
+
+
+def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
+    """Continue an unfinished run to the result that it would have had without the interruption.
+
+    ``config`` may differ from the run's only in what cannot change the weights (RESUMABLE_CHANGES).
+    """
+    run = RunDirectory.open(path)
+    if run.manifest.status not in ("running", "interrupted"):
+        raise RunError(f"this run is {run.manifest.status}, there is nothing to resume", where=path)
+    merged = run.config if config is None else _resumed_config(run, config)
+    device = resolve_device(merged.training.device)
+    dataset = PreparedDataset.open(Path(run.manifest.dataset.path))
+    check_same_dataset(run, dataset)
+    train_rows = dataset.matrix(TRAIN)
+    run.update(status="running", config=merged.model_dump(mode="json"), device=device_name(device))
+    if "signals.safetensors" not in run.manifest.files:
+        run.add_serving_tables(dataset)
+        features = {name: dataset.modality(name).values for name in run.manifest.dataset.modalities}
+        run.save_signals(ItemSignals.compute(merged.model, train_rows, features, merged.training.seed))
+    return _fit(run, merged, dataset, train_rows, device, watcher)
+
+
+def _resumed_config(run: RunDirectory, config: Config) -> Config:
+    old, new = _leaves(run.manifest.config), _leaves(config.model_dump(mode="json"))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key) and key not in RESUMABLE_CHANGES and key[0] not in ("prepare", "evaluation"):
+            name = ".".join(key)
+            hint = "Resume with the run's own settings, or start a new run without --resume"
+            what = f"{name} was {old.get(key)!r} in this run and is {new.get(key)!r} now"
+            raise ConfigError(what, where=run.path, hint=hint)
+    return config
+
+
+def _leaves(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    flat: dict[tuple[str, ...], Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _leaves(value, (*prefix, key))
+        else:
+            flat[(*prefix, key)] = value
+    return flat
+
+
+def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:
+    known = (COLLABORATIVE, *modalities)
+    for name in config.model.guidance or ():
+        if name not in known:
+            raise ConfigError(f"model.guidance names '{name}', but the signals are {', '.join(known)}")
+
+
+def _fit(
+    run: RunDirectory,
+    config: Config,
+    dataset: PreparedDataset,
+    train_rows: csr_matrix,
+    device: torch.device,
+    watcher: Watcher,
+) -> RunDirectory:
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals()).to(device)
+    trainer = Trainer(model, train_rows, config.training, validator(config, dataset, train_rows))
+    checkpoint = run.load_checkpoint()
+    if checkpoint:
+        trainer.restore(*checkpoint)
+    before, started = run.manifest.seconds, time.monotonic()
+
+    def on_epoch(report: EpochReport) -> None:
+        if report.valid is not None:
+            run.save_checkpoint(*trainer.state())
+            run.write_metrics(line.as_dict() for line in trainer.progress.history)
+            run.update(epochs=report.epoch, seconds=before + time.monotonic() - started)
+        watcher.on_epoch(report)
+
+    watcher.on_start(trainer)
+    try:
+        trainer.run(on_epoch, watcher.on_batch)
+    except TrainingDiverged as error:
+        _finish(run, trainer, config, status="diverged")
+        raise TrainingDiverged(f"{error} in {run.path}") from None
+    except KeyboardInterrupt:
+        run.update(status="interrupted")
+        hint = f"Continue with `ld4mrec train --resume --run {run.path}`"
+        raise TrainingInterrupted(f"interrupted after epoch {run.manifest.epochs}", hint=hint) from None
+    run.update(seconds=before + time.monotonic() - started)
+    _finish(run, trainer, config, status="complete")
+    run.drop_checkpoint()
+    point_latest(run.path)
+    return run
+
+
+def _finish(run: RunDirectory, trainer: Trainer, config: Config, status: str) -> None:
+    """Write what a run that ended leaves behind."""
+    progress, metric = trainer.progress, config.training.metric
+    lines = [report.as_dict() for report in progress.history]
+    run.write_metrics(lines)
+    best = None
+    if progress.best_epoch:
+        valid = progress.history[progress.best_epoch - 1].valid or {}
+        best = BestEpoch(epoch=progress.best_epoch, metric=metric, value=progress.best_value, valid=valid)
+        run.save_weights(trainer.best)
+        plot_learning_curve(lines, metric, run.manifest.name, run.path / CURVE)
+    run.update(status=status, best=best, epochs=progress.epoch, peak_memory_mb=peak_memory_mb())
+
+
+def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) -> Callable[[Scorer], dict[str, float]]:
+    """The ``validate`` callable of a training: metrics on the validation split, training items masked."""
+    targets = dataset.matrix(VALID)
+    if not targets.nnz:
+        raise DatasetError("the valid split is empty", where=dataset.directory)
+    cutoffs = sorted({20, int(config.training.metric.split("@")[1])})
+
+    def validate(scorer: Scorer) -> dict[str, float]:
+        try:
+            found = evaluate(scorer, train_rows, targets, train_rows, cutoffs, config.evaluation.batch_size)
+        except NonFiniteScores as error:
+            raise TrainingDiverged(str(error), hint="Lower training.learning_rate or set training.grad_clip") from None
+        return {name: found.metrics[name] for name in found.per_user}
+
+    return validate
+
+
+def _fit_baseline(
+    run: RunDirectory, config: Config, dataset: PreparedDataset, train_rows: csr_matrix, watcher: Watcher
+) -> RunDirectory:
+    watcher.on_stage(f"fitting {config.model_name}")
+    started = time.monotonic()
+    baseline = BASELINES[config.model_name].fit(train_rows, config.baseline)
+    seconds = time.monotonic() - started
+    valid = validator(config, dataset, train_rows)(baseline)
+    run.save_arrays("weights.safetensors", baseline.arrays())
+    metric = config.training.metric
+    report = EpochReport(1, 0.0, seconds, valid, is_best=True)
+    run.write_metrics([report.as_dict()])
+    best = BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
+    run.update(status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb())
+    point_latest(run.path)
+    return run
+
+
+def check_same_dataset(run: RunDirectory, dataset: PreparedDataset) -> None:
+    """Raise DatasetError unless ``dataset`` is the one that the run was trained on."""
+    if dataset.hash != run.manifest.dataset.hash:
+        hint = "Prepare it again with the same options, or train again"
+        raise DatasetError(f"is not the dataset that {run.path} was trained on", where=dataset.directory, hint=hint)
+
+
+def evaluate_run(
+    run: RunDirectory,
+    dataset: PreparedDataset,
+    split: str,
+    options: EvaluationConfig,
+    device: torch.device,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Evaluate a run on the validation or test split of its dataset; ``options`` gives cutoffs and mask."""
+    check_same_dataset(run, dataset)
+    scorer = load_scorer(run, device)
+    train_rows, targets = dataset.matrix(TRAIN), dataset.matrix(split)
+    masked = train_rows
+    if options.mask == "train+valid" and split != VALID:
+        masked = (train_rows + dataset.matrix(VALID)).tocsr()
+    return evaluate(scorer, train_rows, targets, masked, options.k, options.batch_size, on_batch)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the result."""
+    packages = ("torch", "numpy", "scipy", "polars", "scikit-learn", "safetensors")
+    return {"ld4mrec": __version__, "python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+def device_name(device: torch.device) -> str:
+    """The device and, for CUDA, what it is."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def peak_memory_mb() -> float | None:
+    """Peak resident memory of this process in MiB, where the system tells."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
