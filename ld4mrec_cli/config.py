@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -370,7 +371,7 @@ def _table(section: type[Section]) -> list[str]:
         shown = "unset" if default is None else yaml.safe_dump(_plain(default), default_flow_style=True)
         shown = shown.removesuffix("...\n").strip()
         meaning = (field.description or "").replace("|", "\\|").replace("\n", " ")
-        rows.append(f"| `{name}` | {_type_name(field)} | `{shown}` | {meaning} |")
+        rows.append(f"| `{name}` | {_type_name(field.annotation)} | `{shown}` | {meaning} |")
     return rows
 
 
@@ -378,13 +379,26 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _type_name(field: Any) -> str:
-    text = str(field.annotation) if not isinstance(field.annotation, type) else field.annotation.__name__
-    for prefix in ("typing.", "pathlib."):
-        text = text.replace(prefix, "")
-    if "Annotated[" in text:
-        text = text.replace("Annotated[", "").split(", FieldInfo")[0] + (" or unset" if "None" in text else "")
-        text = {"tuple[": "list"}.get(text, text)
-    if text.startswith("Literal["):
-        text = " or ".join(f"`{choice}`" for choice in get_args(field.annotation))
-    return text.replace(" | None", " or unset").replace("tuple[str, ...]", "list of str").replace("|", "\\|")
+def _type_name(annotation: Any) -> str:
+    """Name a type as a user would: ``whole number or unset``, ``list of text``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in arguments)
+    if origin is tuple:
+        return f"list of {_type_name(arguments[0])}"
+    if origin in (Union, UnionType):
+        return " or ".join(_type_name(argument) for argument in arguments)
+    return _PLAIN_NAMES.get(origin or annotation, str(annotation))
+
+
+_PLAIN_NAMES = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    Path: "path",
+    dict: "mapping",
+    type(None): "unset",
+}

@@ -80,15 +80,18 @@ def _replace_directory(source: Path, target: Path) -> None:
     if not target.exists():
         os.rename(source, target)
         return
-    held = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent)) / target.name
-    os.rename(target, held)
+    held = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
     try:
-        os.rename(source, target)
-    except OSError:
-        os.rename(held, target)
-        raise
+        os.rename(target, held / "old")
+        try:
+            os.rename(source, target)
+        except OSError:
+            os.rename(held / "old", target)
+            raise
+    except OSError as error:  # such as the working directory or a mount point
+        raise OutputError(f"cannot be replaced ({error.strerror})", where=target, hint="Choose another --out") from None
     finally:
-        shutil.rmtree(held.parent, ignore_errors=True)
+        shutil.rmtree(held, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.model.guidance import COLLABORATIVE
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
 from ld4mrec_cli.serving.recommender import load_scorer
-from ld4mrec_cli.training.checkpoint import CURVE, BestEpoch, DatasetInfo, Manifest, RunDirectory
+from ld4mrec_cli.training.checkpoint import CHECKPOINT, CURVE, BestEpoch, DatasetInfo, Manifest, RunDirectory
 from ld4mrec_cli.training.curve import plot_learning_curve
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
@@ -210,7 +210,10 @@ def _fit(
     trainer = Trainer(model, train_rows, config.training, validator(config, dataset, train_rows))
     checkpoint = run.load_checkpoint()
     if checkpoint:
-        trainer.restore(*checkpoint)
+        try:
+            trainer.restore(*checkpoint)
+        except (KeyError, RuntimeError):  # names or shapes of another model
+            raise RunError("does not fit this run", where=run.path / CHECKPOINT, hint="Train again") from None
     before, started = run.manifest.seconds, time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.columns import ITEM, SPLITS, TITLE, USER
@@ -69,6 +69,14 @@ class Schema(BaseModel):
     files: dict[str, str]
     """SHA-256 by file name."""
 
+    @field_validator("files")
+    @classmethod
+    def _files_lie_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"'{name}' lies outside the dataset directory")
+        return files
+
     @property
     def n_interactions(self) -> int:
         """Interactions of all splits."""
@@ -113,7 +121,7 @@ def natural_order(ids: Iterable[str]) -> list[str]:
     """Sort ids: by number where all are canonical non-negative integers, else as text."""
     ids = list(ids)
     if all(raw.isascii() and raw.isdigit() and (raw == "0" or raw[0] != "0") for raw in ids):
-        return sorted(ids, key=int)
+        return sorted(ids, key=lambda raw: (len(raw), raw))  # as int() would, for numbers of any length
     return sorted(ids)
 
 
@@ -163,7 +171,7 @@ class PreparedDataset:
     @cached_property
     def users(self) -> Ids:
         """Raw user ids."""
-        return Ids(pl.read_parquet(self.path("users.parquet"))[USER].to_list(), USER)
+        return Ids(pl.read_parquet(self.path("users.parquet"), glob=False)[USER].to_list(), USER)
 
     @cached_property
     def items(self) -> Ids:
@@ -177,11 +185,11 @@ class PreparedDataset:
 
     @cached_property
     def _item_table(self) -> pl.DataFrame:
-        return pl.read_parquet(self.path("items.parquet"))
+        return pl.read_parquet(self.path("items.parquet"), glob=False)
 
     def interactions(self, split: str) -> pl.DataFrame:
         """Table of a split: internal ``user`` and ``item``, and ``rating`` and ``timestamp`` where known."""
-        return pl.read_parquet(self.path(f"{split}.parquet"))
+        return pl.read_parquet(self.path(f"{split}.parquet"), glob=False)
 
     def matrix(self, split: str) -> csr_matrix:
         """Binary float32 matrix ``(n_users, n_items)`` of a split, column indices sorted."""

@@ -50,6 +50,8 @@ def inject(
     Raises:
         TooMuchNoise: not so many interactions can be removed, or added to these users.
     """
+    if ratio > n_items:  # no user has that many items; also keeps the arrays below in bounds
+        raise TooMuchNoise(f"there are {n_items} items")
     count = round(ratio * len(users))
     none = np.empty(0, dtype=np.int64)
     if kind in ("drop", "flip"):
@@ -58,10 +60,21 @@ def inject(
     else:
         removed = none
         owners = users[_draw(len(users), count, rng)]
+    _check_room(owners, np.concatenate([users, held_out[0]]), n_items)
     weights = np.bincount(items, minlength=n_items).astype(np.float64) if kind == "popular" else np.ones(n_items)
     taken = np.concatenate([users * n_items + items, held_out[0] * n_items + held_out[1]])
     added = _new_items(owners, taken, weights, rng)
     return Noise(removed, owners, added)
+
+
+def _check_room(owners: np.ndarray, users_of_taken: np.ndarray, n_items: int) -> None:
+    """Raise TooMuchNoise unless every user has as many free items as are to be added."""
+    n_users = int(max(owners.max(initial=-1), users_of_taken.max(initial=-1))) + 1
+    wanted = np.bincount(owners, minlength=n_users)
+    free = n_items - np.bincount(users_of_taken, minlength=n_users)
+    short = np.flatnonzero(wanted > free)
+    if len(short):
+        raise TooMuchNoise(f"{wanted[short[0]]} new items for a user who has all but {free[short[0]]}")
 
 
 def _draw(n: int, count: int, rng: np.random.Generator) -> np.ndarray:

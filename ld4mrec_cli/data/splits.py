@@ -60,8 +60,8 @@ def global_time_split(users: np.ndarray, times: np.ndarray, valid_ratio: float, 
     """
     ordered = np.sort(times)
     n = len(ordered)
-    first_test = ordered[min(n - 1, int(np.ceil(n * (1.0 - test_ratio))))] if test_ratio else np.inf
-    first_valid = ordered[min(n - 1, int(np.ceil(n * (1.0 - test_ratio - valid_ratio))))] if valid_ratio else first_test
+    first_test = ordered[min(n - 1, _cut(n, 1.0 - test_ratio))] if test_ratio else np.inf
+    first_valid = ordered[min(n - 1, _cut(n, 1.0 - test_ratio - valid_ratio))] if valid_ratio else first_test
     labels = np.zeros(n, dtype=np.int8)
     labels[times >= first_valid] = VALID
     labels[times >= first_test] = TEST
@@ -71,9 +71,15 @@ def global_time_split(users: np.ndarray, times: np.ndarray, valid_ratio: float, 
     return labels
 
 
+def _cut(n: int, share: float) -> int:
+    return int(np.ceil(round(n * share, 6)))  # 10 · (1 - 0.2 - 0.2) is a little above 6
+
+
 def _last_of_each(users: np.ndarray, order: np.ndarray, valid_ratio: float, test_ratio: float) -> np.ndarray:
     position, count = _position(users, order)
-    n_valid, n_test = _held_out(count, valid_ratio), _held_out(count, test_ratio)
+    most = np.maximum(count - 1 - (valid_ratio > 0.0), 0)
+    n_test = np.minimum(_held_out(count, test_ratio), most)
+    n_valid = np.minimum(_held_out(count, valid_ratio), count - 1 - n_test)
     labels = np.zeros(len(users), dtype=np.int8)
     labels[position >= count - n_valid - n_test] = VALID
     labels[position >= count - n_test] = TEST
@@ -83,14 +89,12 @@ def _last_of_each(users: np.ndarray, order: np.ndarray, valid_ratio: float, test
 def _held_out(count: np.ndarray, ratio: float) -> np.ndarray:
     """How many of a user's ``count`` interactions a share makes: rounded, at least one, none below three.
 
-    With both shares at one interaction and three in all, one is left to train on; larger shares are
-    bounded to a third of the interactions where rounding would leave nothing.
+    Two rounded shares may be all that a user has; :func:`_last_of_each` then keeps one to train on.
     """
     if ratio == 0.0:
         return np.zeros_like(count)
     rounded = np.maximum(1, np.round(count * ratio)).astype(count.dtype)
-    bounded = np.where(count < 20, np.minimum(rounded, np.maximum(1, (count - 1) // 2)), rounded)
-    return np.where(count < 3, 0, bounded)
+    return np.where(count < 3, 0, rounded)
 
 
 def _position(users: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

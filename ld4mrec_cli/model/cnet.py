@@ -91,11 +91,11 @@ class CNet(nn.Module):
         )
         self.decoder = nn.Parameter(torch.empty(shape.n_items, dim))
         self.decoder_bias = nn.Parameter(torch.zeros(shape.n_items))
-        side = signals.names if shape.item_side else ()
+        self.side = side = signals.names if shape.item_side else ()
         self.item_side_maps = nn.ModuleDict(
-            {name: nn.Linear(dim, signals.basis(name).shape[1], bias=False) for name in side}
+            {_key(name): nn.Linear(dim, signals.basis(name).shape[1], bias=False) for name in side}
         )
-        self.item_side_scales = nn.ParameterDict({name: nn.Parameter(torch.ones(())) for name in side})
+        self.item_side_scales = nn.ParameterDict({_key(name): nn.Parameter(torch.ones(())) for name in side})
         if item_weights is not None:
             self.item_weights_scale = nn.Parameter(torch.ones(()))
 
@@ -145,8 +145,8 @@ class CNet(nn.Module):
 
     def _decode(self, h: Tensor, guides: dict[str, Tensor], rows: Rows) -> Tensor:
         scores = torch.addmm(self.decoder_bias, h, self.decoder.T)
-        for name, layer in self.item_side_maps.items():
-            query = layer(h) + self.item_side_scales[name] * guides[name]
+        for name in self.side:
+            query = self.item_side_maps[_key(name)](h) + self.item_side_scales[_key(name)] * guides[name]
             scores = scores + query @ self.signals.basis(name).T
         if self.item_weights is not None:
             scores = scores + self.item_weights_scale * self.item_weights(rows)
@@ -159,6 +159,11 @@ def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
         return x
     keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
     return x * keep / (1.0 - rate)
+
+
+def _key(signal: str) -> str:
+    """Name of a signal's weights; a bare ``items`` or ``type`` would clash with the methods of nn.ModuleDict."""
+    return f"of_{signal}"
 
 
 def _concatenate(parts: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -40,11 +40,11 @@ class ForwardProcess(nn.Module):
         visible = clean.select(kept)
         return Corrupted(self.add_noise(visible, t, generator), visible, clean.select(~kept))
 
-    def add_noise(self, rows: Rows, t: Tensor, generator: torch.Generator) -> Rows:
-        """The Gaussian step alone."""
+    def add_noise(self, rows: Rows, t: Tensor, generator: torch.Generator, *, shared: bool = False) -> Rows:
+        """The Gaussian step alone; ``shared`` draws one noise for all rows."""
         if not self.schedule.is_noisy:
             return rows
-        noise = torch.randn(len(rows), rows.n_items, generator=generator, device=rows.values.device)
+        noise = torch.randn(1 if shared else len(rows), rows.n_items, generator=generator, device=rows.values.device)
         values = rows.values * self.schedule.signal(t)[rows.row_of]
         return replace(rows, values=values, noise=noise * self.schedule.noise(t).unsqueeze(1))
 

@@ -128,11 +128,14 @@ class LD4MRec(nn.Module):
         return self.cnet(observed, t_in).float()
 
     def _reverse_chain(self, observed: Rows) -> Tensor:
-        """``inference_steps`` reverse steps from a noised row; guidance comes from the observed row."""
+        """``inference_steps`` reverse steps from a noised row; guidance comes from the observed row.
+
+        All rows start from the same noise, so that a row scores the same wherever it stands in a batch.
+        """
         steps = self.diffusion.inference_steps
         generator = torch.Generator(self.device).manual_seed(0)
         t = torch.full((len(observed),), steps, dtype=torch.int64, device=self.device)
-        state = self.forward_process.add_noise(observed, t, generator)
+        state = self.forward_process.add_noise(observed, t, generator, shared=True)
         length = observed.counts.unsqueeze(1)
         for step in range(steps, 0, -1):
             scores = self.cnet(state, t.fill_(step), observed).float()

@@ -27,8 +27,9 @@ class WeightAverage:
         """Take in the model's present weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
-        averages = list(self.tensors.values())
-        torch._foreach_lerp_(averages, [p.detach() for p in self._model.parameters()], 1.0 - decay)
+        named = list(self._model.named_parameters())
+        averages = [self.tensors[name] for name, _ in named]
+        torch._foreach_lerp_(averages, [p.detach() for _, p in named], 1.0 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

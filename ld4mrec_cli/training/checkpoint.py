@@ -29,7 +29,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
+from ld4mrec_cli.config import Config, ModelName, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, RunError
 from ld4mrec_cli.files import atomic_file, sha256, write_json, write_text
@@ -71,7 +71,7 @@ class Manifest(BaseModel):
     version: Literal[1] = 1
     status: Literal["running", "interrupted", "diverged", "complete"] = "running"
     name: str
-    model: str
+    model: ModelName
     seed: int
     config: dict[str, Any]
     dataset: DatasetInfo

@@ -21,6 +21,7 @@ from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
+from ld4mrec_cli.data.sources.table import content_fields
 from ld4mrec_cli.errors import SourceError
 
 PATTERNS = ("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz")
@@ -46,7 +47,7 @@ def read(raw: Path, options: PrepareConfig) -> RawData:
     for name, path in feature_files(raw).items():
         if path.suffix != ".parquet":
             raise SourceError("its rows cannot be told apart here; give Parquet keyed by item", where=path)
-        features[name] = read_keyed(path)
+        features[name] = read_keyed(path, options.columns)
     files = [*reviews, *metadata, *(feature.path for feature in features.values())]
     return RawData("amazon", interactions, items, features, files, notes)
 
@@ -72,7 +73,7 @@ def _read_reviews(path: Path) -> pl.DataFrame:
 
 
 def _read_metadata(paths: list[Path], wanted: set[str], options: PrepareConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    fields = [name for name in options.text_fields if name != TITLE]
+    fields = content_fields(options)
     rows: dict[str, dict[str, str]] = {}
     repeated = 0
     for path in paths:
@@ -112,7 +113,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise SourceError(f"damaged gzip ({error})", where=path, line=number + 1, hint="Fetch the file again") from None
     except UnicodeDecodeError:
         raise SourceError("is not UTF-8 text", where=path, line=number) from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(
             f"not valid JSON ({error})", where=path, line=number, hint="Mend or remove the line"
         ) from None
@@ -124,6 +125,10 @@ def _text_field(record: dict[str, Any], name: str, path: Path, number: int) -> s
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         raise SourceError(f"no text in field '{name}'", where=path, line=number, hint="Mend or remove the line")
+    if _whole_characters(value) != value:
+        raise SourceError(
+            f"half a character in field '{name}'", where=path, line=number, hint="Mend or remove the line"
+        )
     return value.strip()
 
 
@@ -140,4 +145,9 @@ def clean_text(value: Any) -> str:
         return " ".join(filter(None, (clean_text(part) for part in value)))
     if not isinstance(value, str):
         return ""
-    return " ".join(re.sub(r"<[^>]*>", " ", html.unescape(value)).split())
+    return " ".join(re.sub(r"<[^>]*>", " ", html.unescape(_whole_characters(value))).split())
+
+
+def _whole_characters(text: str) -> str:
+    """Put ``?`` for lone surrogates: JSON can escape half of a character, but UTF-8 cannot hold it."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from ld4mrec_cli.config import ColumnName
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.sources.raw import RawFeatures
 from ld4mrec_cli.data.sources.tabular import find_columns, read_table
@@ -37,39 +38,42 @@ def feature_files(raw: Path) -> dict[str, Path]:
     return found
 
 
-def read_rows(path: Path, item_ids: Sequence[str], owner: str) -> RawFeatures:
-    """Read a ``.npy`` whose row r belongs to ``item_ids[r]``; ``owner`` says where the ids come from.
+def read_rows(path: Path, count: int, owner: str) -> np.ndarray:
+    """Read the first ``count`` rows of a ``.npy``, one per item; ``owner`` says where the items come from.
 
     Raises:
         SourceError: the file is no numeric 2-D array, has too few rows, or holds NaN or infinity.
     """
     values = load_array(path)
-    if len(values) < len(item_ids):
-        what = f"has {len(values)} rows, but {owner} names {len(item_ids)} items"
+    if len(values) < count:
+        what = f"has {len(values)} rows, but {owner} names {count} items"
         raise SourceError(what, where=path, hint="Each item needs its row")
-    return RawFeatures(path, list(item_ids), values[: len(item_ids)])
+    return values[:count]
 
 
-def read_keyed(path: Path) -> RawFeatures:
+def read_keyed(path: Path, columns: Mapping[ColumnName, str]) -> RawFeatures:
     """Read a Parquet file with an item column and either one list column or numeric columns.
+
+    ``columns`` may name the item column, where it is not one of the usual names.
 
     Raises:
         SourceError: no item column, repeated items, values that are not numeric, NaN or infinity.
     """
     frame = read_table(path)
-    column = find_columns(frame, path, {}, required=(ITEM,))[ITEM]
-    ids = frame[column].cast(pl.String).to_list()
-    if None in ids or len(set(ids)) != len(ids):
+    mapping: dict[ColumnName, str] = {ITEM: columns[ITEM]} if columns.get(ITEM) in frame.columns else {}
+    column = find_columns(frame, path, mapping, required=(ITEM,))[ITEM]
+    ids = frame[column].cast(pl.String).str.strip_chars().to_list()
+    if None in ids or "" in ids or len(set(ids)) != len(ids):
         raise SourceError(f"column '{column}' has empty or repeated items", where=path)
     rest = frame.drop(column)
     try:
         if rest.width == 1 and isinstance(rest.dtypes[0], pl.List | pl.Array):
             series = rest.to_series()
-            lengths = series.list.len() if isinstance(series.dtype, pl.List) else None
-            dim = int(lengths[0]) if lengths is not None else int(series.dtype.shape[0])  # type: ignore[attr-defined]
-            if lengths is not None and not bool((lengths == dim).all()):
-                raise SourceError("the feature vectors have different lengths", where=path)
-            values = series.explode().to_numpy().reshape(len(ids), dim)
+            lengths = series.cast(pl.List(series.dtype.inner)).list.len()  # type: ignore[attr-defined]
+            dim = lengths.max() or 0
+            if not bool((lengths == dim).all()) or lengths.null_count():
+                raise SourceError("the feature vectors are missing or have different lengths", where=path)
+            values = series.explode().to_numpy().reshape(len(ids), dim)  # type: ignore[arg-type]
         else:
             values = rest.to_numpy()
     except (pl.exceptions.PolarsError, ValueError) as error:
@@ -81,10 +85,9 @@ def read_keyed(path: Path) -> RawFeatures:
 def load_array(path: Path) -> np.ndarray:
     """Memory-map a ``.npy`` and check it: numeric, two-dimensional, finite. Raises SourceError."""
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = np.lib.format.open_memmap(path, mode="r")  # unlike np.load it knows neither .npz nor pickle
     except (ValueError, OSError, EOFError) as error:
-        reason = "it holds Python objects" if "pickle" in str(error).lower() else str(error)
-        raise SourceError(f"is not a .npy array of numbers ({reason})", where=path) from None
+        raise SourceError(f"is not a .npy array of numbers ({error})", where=path) from None
     _check(values, path)
     return values
 

@@ -32,7 +32,9 @@ def read(raw: Path, options: PrepareConfig) -> RawData:
         files.append(titles)
     features: dict[str, RawFeatures] = {}
     for name, path in feature_files(raw).items():
-        features[name] = read_keyed(path) if path.suffix == ".parquet" else _by_number(path, interactions, inter)
+        features[name] = (
+            read_keyed(path, options.columns) if path.suffix == ".parquet" else _by_number(path, interactions, inter)
+        )
         files.append(path)
     return RawData("mmrec", interactions, items, features, files, notes)
 
@@ -48,9 +50,11 @@ def _inter_file(raw: Path) -> Path:
 def _by_number(path: Path, interactions: pl.DataFrame, inter: Path) -> RawFeatures:
     ids = interactions[ITEM].unique()
     numbers = ids.cast(pl.Int64, strict=False)
-    if numbers.null_count() or int(numbers.min()) < 0:  # type: ignore[arg-type]
-        odd = ids.filter(numbers.is_null() | (numbers < 0))[0]
+    is_row = (numbers.cast(pl.String) == ids).fill_null(False) & (numbers >= 0).fill_null(False)
+    if not is_row.all():
+        odd = ids.filter(~is_row).sort()[0]
         hint = f"Row r of {path.name} belongs to item r; for other ids give a Parquet file keyed by item"
         raise SourceError(f"item '{odd}' is not a row number", where=inter, hint=hint)
     count = int(numbers.max()) + 1  # type: ignore[arg-type]
-    return read_rows(path, [str(number) for number in range(count)], inter.name)
+    rows = read_rows(path, count, inter.name)
+    return RawFeatures(path, [str(number) for number in range(count)], rows)

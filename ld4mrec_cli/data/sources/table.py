@@ -10,7 +10,7 @@ from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.columns import ITEM, TITLE
 from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
-from ld4mrec_cli.data.sources.tabular import find_columns, interactions_from, read_table
+from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from, raise_at, read_table
 from ld4mrec_cli.errors import SourceError
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -37,12 +37,13 @@ def read(raw: Path, options: PrepareConfig) -> RawData:
     features: dict[str, RawFeatures] = {}
     for name, feature in feature_files(raw).items():
         if feature.suffix == ".parquet":
-            features[name] = read_keyed(feature)
+            features[name] = read_keyed(feature, options.columns)
         elif listed is None or notes:
             needed = "an items table without repeated items" if notes else "an items table"
             raise SourceError(f"its rows follow the items, so {needed} is needed", where=feature)
         else:
-            features[name] = read_rows(feature, items[ITEM].to_list(), listed.name)
+            ids = items[ITEM].to_list()
+            features[name] = RawFeatures(feature, ids, read_rows(feature, len(ids), listed.name))
         files.append(feature)
     return RawData("table", interactions, items, features, files, notes)
 
@@ -78,7 +79,10 @@ def read_items(path: Path, options: PrepareConfig) -> tuple[pl.DataFrame, dict[s
     """
     frame = read_table(path)
     found = find_columns(frame, path, options.columns, required=(ITEM,), optional=(TITLE,))
-    text = [name for name in options.text_fields if name in frame.columns and name != TITLE]
+    text = [name for name in content_fields(options) if name in frame.columns]
+    for name in text:
+        dtype = frame.schema[name]
+        check_plain(dtype.inner if isinstance(dtype, pl.List) else dtype, name, path)  # type: ignore[arg-type]
     items = frame.select(
         pl.col(found[ITEM]).cast(pl.String).str.strip_chars().alias(ITEM),
         *(pl.col(column).cast(pl.String).alias(TITLE) for name, column in found.items() if name == TITLE),
@@ -86,10 +90,16 @@ def read_items(path: Path, options: PrepareConfig) -> tuple[pl.DataFrame, dict[s
     )
     empty = items.with_row_index("row").filter(pl.col(ITEM).is_null() | (pl.col(ITEM) == ""))
     if len(empty):
-        raise SourceError(f"no value in column '{found[ITEM]}'", where=path, line=int(empty["row"][0]) + 2)
+        fault = f"no value in column '{found[ITEM]}'"
+        raise_at(path, int(empty["row"][0]), fault, lambda fields: None if fields[found[ITEM]].strip() else fault)
     unique = items.unique(subset=ITEM, keep="first", maintain_order=True)
     repeated = len(items) - len(unique)
     return unique, {"repeated items": repeated} if repeated else {}
+
+
+def content_fields(options: PrepareConfig) -> list[str]:
+    """The text fields that are read besides item and title, each once."""
+    return [name for name in dict.fromkeys(options.text_fields) if name not in (ITEM, TITLE)]
 
 
 def _joined(frame: pl.DataFrame, name: str) -> pl.Expr:

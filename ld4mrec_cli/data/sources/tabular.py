@@ -6,10 +6,11 @@ to name the first bad line.
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import polars as pl
 
@@ -29,7 +30,7 @@ def read_table(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise SourceError("no such file", where=path)
     try:
-        return pl.read_parquet(path) if path.suffix == ".parquet" else _read_delimited(path)
+        return pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_delimited(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         if path.suffix != ".parquet":
             find_bad_line(path, lambda fields: None)
@@ -38,15 +39,12 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def _read_delimited(path: Path) -> pl.DataFrame:
+    _check_encoding(path)
     separator = SEPARATORS.get(path.suffix, "\t")
-    frame = pl.read_csv(
-        path,
-        separator=separator,
-        infer_schema=False,
-        quote_char=_quote(path),
-    )
+    frame = pl.read_csv(path, separator=separator, infer_schema=False, quote_char=_quote(path), glob=False)
     if frame.width and bool(frame[frame.columns[-1]].is_null().any()):
-        find_bad_line(path, lambda fields: None)  # a line may be too short
+        # a line may be too short, or have nothing between its separators
+        find_bad_line(path, lambda fields: None if any(fields.values()) else "no value in any column")
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # or blank
     return frame
 
@@ -87,7 +85,7 @@ def find_columns(
     """Find our columns among the table's: our name → the table's name.
 
     Raises:
-        SourceError: a mapped or required column is not there.
+        SourceError: a mapped or required column is not there, or a column holds lists or the like.
     """
     plain = {plain_name(column.split(":")[0]): column for column in reversed(frame.columns)}
     found: dict[str, str] = {}
@@ -110,7 +108,15 @@ def find_columns(
                 line=1 if path.suffix != ".parquet" else None,
                 hint=f"Name it with --set 'prepare.columns={{{name}: COLUMN}}'",
             )
+    for column in found.values():
+        check_plain(frame.schema[column], column, path)
     return found
+
+
+def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
+    """Raise SourceError where a (Parquet) column holds neither text, numbers nor dates."""
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Time, pl.Duration):
+        raise SourceError(f"column '{column}' holds {dtype}; text, numbers or dates are needed", where=path)
 
 
 def find_bad_line(path: Path, fault_of: Callable[[dict[str, str]], str | None]) -> None:
@@ -120,29 +126,56 @@ def find_bad_line(path: Path, fault_of: Callable[[dict[str, str]], str | None]) 
     number of fields than the header are faults by themselves. Returns where no fault is found.
     """
     _check_encoding(path)
+    records = _records(path)
+    _, header = next(records, (0, None))
+    if header is None:
+        raise SourceError("is empty", where=path)
+    for line, fields in records:
+        if len(fields) != len(header):
+            what = f"{len(fields)} fields where the header has {len(header)}"
+            raise SourceError(what, where=path, line=line, hint="Mend or remove the line")
+        fault = fault_of(dict(zip(header, fields, strict=True)))
+        if fault:
+            raise SourceError(fault, where=path, line=line, hint="Mend or remove the line")
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Iterate over the records of delimited text that are not blank, with the line where each begins."""
+    quoting: Literal[0, 3] = 0 if _quote(path) else 3  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
+    separator = SEPARATORS.get(path.suffix, "\t")
     with path.open(encoding="utf-8-sig", newline="") as handle:
-        quoting: Literal[0, 3] = 0 if _quote(path) else 3  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
-        separator = SEPARATORS.get(path.suffix, "\t")
         reader = csv.reader(handle, delimiter=separator, quoting=quoting, strict=True)
+        line = 1
         try:
-            header = next(reader, None)
-            if header is None:
-                raise SourceError("is empty", where=path)
             for fields in reader:
-                if not fields:
-                    continue
-                if len(fields) != len(header):
-                    what = f"{len(fields)} fields where the header has {len(header)}"
-                    raise SourceError(what, where=path, line=reader.line_num, hint="Mend or remove the line")
-                fault = fault_of(dict(zip(header, fields, strict=True)))
-                if fault:
-                    raise SourceError(fault, where=path, line=reader.line_num, hint="Mend or remove the line")
+                if fields:
+                    yield line, fields
+                line = reader.line_num + 1
         except csv.Error as error:
-            raise SourceError(f"malformed line ({error})", where=path, line=reader.line_num) from None
+            raise SourceError(f"malformed line ({error})", where=path, line=line) from None
+
+
+def raise_at(path: Path, row: int, fault: str, fault_of: Callable[[dict[str, str]], str | None]) -> NoReturn:
+    """Raise SourceError for a fault in a row (counted from 0): with its line where the table is text."""
+    if path.suffix == ".parquet":
+        raise SourceError(f"row {row + 1}: {fault}", where=path, hint="Mend or remove the row")
+    find_bad_line(path, fault_of)
+    raise SourceError(fault, where=path, line=row + 2, hint="Mend or remove the line")
 
 
 def _check_encoding(path: Path) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as handle:
+        try:
+            while chunk := handle.read(1 << 20):
+                if "\0" in decoder.decode(chunk):
+                    break
+            else:
+                decoder.decode(b"", final=True)
+                return
+        except UnicodeDecodeError:
+            pass
+        handle.seek(0)
         for number, line in enumerate(handle, start=1):
             try:
                 text = line.decode("utf-8")
@@ -166,10 +199,7 @@ def _raise_first_fault(parsed: pl.DataFrame, frame: pl.DataFrame, path: Path, fo
     row = int(rows["row"][0])
     name = next(name for name in parsed.columns if rows[name][0] is None)
     fault = _fault(name, found[name], frame[found[name]][row])
-    if path.suffix == ".parquet":
-        raise SourceError(f"row {row + 1}: {fault}", where=path, hint="Mend or remove the row")
-    find_bad_line(path, fault_of)
-    raise SourceError(fault, where=path, line=row + 2, hint="Mend or remove the line")
+    raise_at(path, row, fault, fault_of)
 
 
 def _fault(name: str, column: str, value: object) -> str:
@@ -200,21 +230,24 @@ def _number(frame: pl.DataFrame, column: str) -> pl.Expr:
 
 
 def _timestamp(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Whole numbers as they are, dates as seconds since 1970."""
+    """Whole numbers as they are (nanoseconds are more than a float holds), dates as seconds since 1970."""
     dtype = frame.schema[column]
     if dtype.is_temporal():
         return pl.col(column).cast(pl.Datetime("ms")).dt.epoch("s")
     number = _number(frame, column)
     value = pl.when(number.abs() < 2**62).then(number).cast(pl.Int64, strict=False)
+    if dtype.is_integer():
+        return pl.col(column).cast(pl.Int64, strict=False)
     if dtype != pl.String:
         return value
+    whole = pl.col(column).str.strip_chars().cast(pl.Int64, strict=False)
     iso = pl.col(column).str.strip_chars().str.replace("T", " ").str.strip_chars_end("Z")
     date = pl.coalesce(
         iso.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False),
         iso.str.to_datetime("%Y-%m-%d %H:%M", strict=False),
         iso.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
     )
-    return pl.coalesce(value, date.dt.epoch("s"))
+    return pl.coalesce(whole, value, date.dt.epoch("s"))
 
 
 def _label(frame: pl.DataFrame, column: str) -> pl.Expr:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.evaluation.ranking import NonFiniteScores, batches, rank, top_k
+
+
+class Given:
+    """Returns the scores it was given, whatever the rows."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = torch.from_numpy(np.asarray(scores, dtype=np.float32))
+
+    def score(self, rows: csr_matrix) -> torch.Tensor:
+        return self.scores
+
+
+shapes = st.tuples(st.integers(1, 6), st.integers(1, 40))
+tied_scores = shapes.flatmap(
+    lambda shape: hnp.arrays(np.float32, shape, elements=st.sampled_from([-2.0, -0.0, 0.0, 1.0, 3.0]))
+)
+
+
+def sorted_indices(row: np.ndarray) -> list[int]:
+    """The whole order by a plain sort: higher score first, then lower index."""
+    return sorted(range(len(row)), key=lambda item: (-row[item], item))
+
+
+@given(scores=tied_scores, share=st.floats(0.0, 1.0))
+def test_top_k_equals_a_full_stable_sort(scores, share):
+    k = max(1, round(share * scores.shape[1]))
+    items, values = top_k(torch.from_numpy(scores), k)
+    for row, found, found_values in zip(scores, items.tolist(), values.numpy(), strict=True):
+        expected = sorted_indices(row)[:k]
+        assert found == expected
+        np.testing.assert_array_equal(found_values, row[expected])
+
+
+def test_top_k_on_a_wide_row_of_equal_scores_takes_the_first_items():
+    items, _ = top_k(torch.zeros(3, 5000), 50)
+    assert items.tolist() == [list(range(50))] * 3
+
+
+@given(scores=tied_scores, seed=st.integers(0, 1000), k=st.integers(1, 50))
+def test_masked_items_never_appear_and_short_lists_are_padded(scores, seed, k):
+    masked = np.random.default_rng(seed).random(scores.shape) < 0.5
+    rows = csr_matrix(masked.astype(np.float32))
+    items, values = rank(Given(scores), rows, rows, k)
+    assert items.shape == values.shape == (len(scores), k)
+    for row, hidden, found, found_values in zip(scores, masked, items, values, strict=True):
+        expected = [item for item in sorted_indices(row) if not hidden[item]][:k]
+        assert found.tolist() == expected + [-1] * (k - len(expected))
+        assert np.isneginf(found_values[len(expected) :]).all()
+        np.testing.assert_array_equal(found_values[: len(expected)], row[expected])
+
+
+def test_without_a_mask_all_items_are_ranked():
+    items, _ = rank(Given(np.array([[0.1, 0.9, 0.5]])), csr_matrix((1, 3)), None, 5)
+    assert items.tolist() == [[1, 2, 0, -1, -1]]
+
+
+def test_ranking_leaves_the_scores_of_the_recommender_alone():
+    scorer = Given(np.array([[0.1, 0.9, 0.5]]))
+    rows = csr_matrix(np.array([[0, 1, 0]], dtype=np.float32))
+    rank(scorer, rows, rows, 2)
+    assert torch.isfinite(scorer.scores).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused(bad):
+    scores = np.array([[0.1, bad, 0.5]])
+    with pytest.raises(NonFiniteScores, match="not finite"):
+        rank(Given(scores), csr_matrix((1, 3)), None, 2)
+
+
+@given(n=st.integers(0, 30), size=st.integers(1, 10))
+def test_batches_cover_all_users_in_order(n, size):
+    parts = list(batches(np.arange(n), size))
+    assert [user for part in parts for user in part] == list(range(n))
+    assert all(1 <= len(part) <= size for part in parts)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.model.guidance import (
+    GuidanceSignals,
+    ItemWeights,
+    collaborative_basis,
+    inverse_sqrt,
+    modality_basis,
+    principal_axes,
+    ridge_item_weights,
+)
+from ld4mrec_cli.model.rows import Rows
+
+
+@pytest.fixture
+def train() -> csr_matrix:
+    """Random interactions with one cold item and one cold user."""
+    dense = (np.random.default_rng(3).random((30, 14)) < 0.3).astype(np.float32)
+    dense[:, 5] = 0.0
+    dense[7] = 0.0
+    return csr_matrix(dense)
+
+
+def degree(train: csr_matrix) -> np.ndarray:
+    return np.asarray(train.sum(axis=0)).ravel()
+
+
+def normalised(train: csr_matrix) -> np.ndarray:
+    """``D_u^-1/2 X D_i^-1/2`` in dense numbers."""
+    dense = train.toarray().astype(np.float64)
+    users, items = dense.sum(axis=1), dense.sum(axis=0)
+    users[users == 0], items[items == 0] = np.inf, np.inf
+    return dense / np.sqrt(users)[:, None] / np.sqrt(items)
+
+
+def test_guidance_is_the_unit_vector_of_the_degree_scaled_sum(train):
+    basis = np.random.default_rng(0).normal(size=(14, 4))
+    found = GuidanceSignals({"image": basis}, degree(train))(Rows.from_csr(train))["image"].numpy()
+    scale = np.array([1 / np.sqrt(d) if d else 0.0 for d in degree(train)])
+    expected = (train.toarray() * scale) @ basis
+    filled = np.flatnonzero(train.getnnz(axis=1))
+    assert_allclose(found[filled], (expected / np.linalg.norm(expected, axis=1, keepdims=True).clip(1e-9))[filled], atol=1e-5)
+    assert_allclose(np.linalg.norm(found[filled], axis=1), 1.0, atol=1e-5)
+
+
+def test_guidance_of_an_empty_row_is_zero(train):
+    signals = GuidanceSignals({"image": np.ones((14, 4)), "text": np.ones((14, 2))}, degree(train))
+    found = signals(Rows.from_csr(csr_matrix((2, 14), dtype=np.float32)))
+    assert {name: value.shape for name, value in found.items()} == {"image": (2, 4), "text": (2, 2)}
+    assert all((value == 0).all() for value in found.values())
+
+
+def test_items_without_interactions_contribute_nothing_to_guidance(train):
+    signals = GuidanceSignals({"image": np.random.default_rng(0).normal(size=(14, 4))}, degree(train))
+    cold_alone = np.zeros((1, 14), dtype=np.float32)
+    cold_alone[0, 5] = 1.0
+    assert (signals(Rows.from_csr(csr_matrix(cold_alone)))["image"] == 0).all()
+    without = train.toarray()[:1]
+    with_cold = without + cold_alone
+    expected = signals(Rows.from_csr(csr_matrix(without)))["image"]
+    torch.testing.assert_close(signals(Rows.from_csr(csr_matrix(with_cold)))["image"], expected)
+
+
+def test_inverse_sqrt_of_zero_is_zero():
+    assert_allclose(inverse_sqrt(np.array([0, 1, 4])), [0.0, 1.0, 0.5])
+
+
+def test_collaborative_basis_spans_the_leading_singular_vectors(train):
+    rank = 5
+    found = collaborative_basis(train, rank, seed=0)
+    _, values, vt = np.linalg.svd(normalised(train))
+    assert values[rank - 1] - values[rank] > 1e-3  # else the subspace is not defined
+    assert found.shape == (14, rank)
+    assert_allclose(found.T @ found, np.eye(rank), atol=1e-8)
+    assert_allclose(found @ found.T, vt[:rank].T @ vt[:rank], atol=1e-4)
+
+
+def test_collaborative_basis_is_a_function_of_data_and_seed(train):
+    assert_array_equal(collaborative_basis(train, 5, seed=1), collaborative_basis(train, 5, seed=1))
+
+
+def test_collaborative_rank_is_bounded_by_the_matrix(train):
+    assert collaborative_basis(train, 500, seed=0).shape == (14, 14)
+    assert collaborative_basis(train[:6], 500, seed=0).shape == (14, 6)
+
+
+@pytest.mark.parametrize("ridge", [0.5, 50.0])
+def test_ridge_item_weights_are_the_textbook_closed_form(train, ridge):
+    dense = train.toarray().astype(np.float64)
+    precision = np.linalg.inv(dense.T @ dense + ridge * np.eye(14))
+    expected = np.eye(14) - precision / np.diag(precision)
+    found = ridge_item_weights(train, ridge)
+    assert found.dtype == np.float32
+    assert_allclose(found, expected, atol=1e-5)
+    assert_array_equal(np.diag(found), 0.0)
+
+
+def test_ridge_item_weights_solve_the_regression_of_each_item_on_the_others(train):
+    dense, ridge, item = train.toarray().astype(np.float64), 2.0, 3
+    others = [i for i in range(14) if i != item]
+    x = dense[:, others]
+    expected = np.linalg.solve(x.T @ x + ridge * np.eye(13), x.T @ dense[:, item])
+    assert_allclose(ridge_item_weights(train, ridge)[others, item], expected, atol=1e-5)
+
+
+def test_item_weights_multiply_the_rows(train):
+    weights = ridge_item_weights(train, 2.0)
+    found = ItemWeights(weights)(Rows.from_csr(train)).numpy()
+    assert_allclose(found, train.toarray() @ weights, atol=1e-5)
+
+
+def test_modality_basis_has_unit_rows_of_standardised_features(train):
+    values = np.random.default_rng(0).normal(loc=50.0, scale=[1.0, 10.0, 0.1], size=(14, 3)).astype(np.float32)
+    found = modality_basis(values, 8, degree(train))
+    standard = (values - values.mean(axis=0)) / values.std(axis=0)
+    assert_allclose(found, standard / np.linalg.norm(standard, axis=1, keepdims=True), atol=1e-3)
+    assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+def test_constant_columns_add_nothing(train):
+    values = np.random.default_rng(0).normal(size=(14, 3)).astype(np.float32)
+    padded = np.column_stack([values, np.full(14, 1e6), np.full(14, 0.1)]).astype(np.float32)
+    assert_allclose(modality_basis(padded, 8, degree(train))[:, :3], modality_basis(values, 8, degree(train)), atol=1e-5)
+
+
+def test_features_that_are_all_the_same_give_zeros_and_not_nan(train):
+    assert_array_equal(modality_basis(np.full((14, 3), 0.3), 8, degree(train)), np.zeros((14, 3)))
+
+
+def test_wide_features_are_reduced_to_their_principal_axes(train):
+    values = np.random.default_rng(0).normal(size=(14, 9)).astype(np.float32)
+    found = modality_basis(values, 4, degree(train))
+    standard = (values - values.mean(axis=0)) / values.std(axis=0)
+    left, lengths, _ = np.linalg.svd(standard, full_matrices=False)
+    scores = left[:, :4] * lengths[:4]
+    expected = scores / np.linalg.norm(scores, axis=1, keepdims=True)
+    assert found.shape == (14, 4)
+    assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)  # equal up to the sign of each axis
+
+
+def test_principal_axes_come_in_order_of_variance():
+    centred = np.random.default_rng(0).normal(size=(200, 3)) * [1.0, 5.0, 2.0]
+    axes = np.abs(principal_axes(centred.astype(np.float32), 2))
+    assert axes.argmax(axis=0).tolist() == [1, 2]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from torch.nn import functional as F
+
+from ld4mrec_cli.model.diffusion import Corrupted, SoftReconstruction
+from ld4mrec_cli.model.losses import reconstruction_loss
+from ld4mrec_cli.model.rows import Rows
+
+NOT_SOFT = SoftReconstruction(0.0, 0.0)
+
+
+def rows_of(dense: list[list[float]]) -> Rows:
+    return Rows.from_csr(csr_matrix(np.array(dense, dtype=np.float32)))
+
+
+@pytest.fixture
+def clean() -> Rows:
+    return rows_of([[1, 1, 0, 1, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+
+
+@pytest.fixture
+def corrupted(clean) -> Corrupted:
+    """Row 0 lost items 1 and 3; row 1 lost nothing; row 2 is empty."""
+    lost = torch.tensor([False, True, True, False])
+    visible = clean.select(~lost)
+    return Corrupted(rows=visible, visible=visible, destroyed=clean.select(lost))
+
+
+@pytest.fixture
+def scores() -> torch.Tensor:
+    return torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+
+def loss_of(scores, clean, corrupted, kind, target, soft=NOT_SOFT):
+    return reconstruction_loss(scores, clean, corrupted, soft, kind, target, torch.Generator().manual_seed(1))
+
+
+def test_multinomial_of_all_behaviours_is_cross_entropy_with_soft_labels(scores, clean, corrupted):
+    soft = SoftReconstruction(1.0, 0.1)
+    losses, counts = loss_of(scores, clean, corrupted, "multinomial", "all", soft)
+    x = clean.dense()
+    labels = x + 0.1 * (1 - 2 * x)
+    expected = F.cross_entropy(scores, labels / labels.sum(dim=1, keepdim=True), reduction="none")
+    torch.testing.assert_close(losses, expected)
+    assert counts.tolist() == [True, True, False]
+
+
+def test_mse_of_all_behaviours_is_the_mean_square(scores, clean, corrupted):
+    losses, counts = loss_of(scores, clean, corrupted, "mse", "all")
+    torch.testing.assert_close(losses, F.mse_loss(scores, clean.dense(), reduction="none").mean(dim=1))
+    assert counts.tolist() == [True, True, False]
+
+
+def test_mse_known_answers(clean, corrupted):
+    zeros = torch.zeros(3, 5)
+    assert loss_of(zeros, clean, corrupted, "mse", "all")[0].tolist() == pytest.approx([3 / 5, 1 / 5, 0.0])
+    # Row 0: items 1 and 3 of the four entries that were not visible; row 1: its one behaviour is visible.
+    assert loss_of(zeros, clean, corrupted, "mse", "destroyed")[0].tolist() == pytest.approx([2 / 4, 0.0, 0.0])
+
+
+def test_multinomial_known_answer_of_equal_scores(clean, corrupted):
+    losses, _ = loss_of(torch.zeros(3, 5), clean, corrupted, "multinomial", "destroyed")
+    assert losses[0].item() == pytest.approx(np.log(4))
+
+
+@pytest.mark.parametrize("kind", ["multinomial", "mse"])
+def test_visible_behaviours_have_no_gradient_when_only_destroyed_ones_count(scores, clean, corrupted, kind):
+    losses, counts = loss_of(scores, clean, corrupted, kind, "destroyed", SoftReconstruction(1.0, 0.1))
+    losses[counts].sum().backward()
+    visible = corrupted.visible.dense() > 0
+    assert (scores.grad[visible] == 0).all()
+    assert (scores.grad[0][~visible[0]] != 0).all()
+    assert torch.isfinite(scores.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["multinomial", "mse"])
+def test_visible_scores_do_not_matter_when_only_destroyed_ones_count(scores, clean, corrupted, kind):
+    before, _ = loss_of(scores, clean, corrupted, kind, "destroyed")
+    changed = scores.detach() + 7.0 * corrupted.visible.dense()
+    after, _ = loss_of(changed, clean, corrupted, kind, "destroyed")
+    torch.testing.assert_close(after, before.detach())
+
+
+@pytest.mark.parametrize("kind", ["multinomial", "mse"])
+def test_rows_without_targets_do_not_count(scores, clean, corrupted, kind):
+    losses, counts = loss_of(scores, clean, corrupted, kind, "destroyed")
+    assert counts.tolist() == [True, False, False]
+    assert torch.isfinite(losses).all()
+
+
+def test_noise_in_the_input_is_no_label(scores, clean, corrupted):
+    noisy = replace(corrupted, rows=replace(corrupted.rows, noise=torch.ones(3, 5)))
+    for target in ("all", "destroyed"):
+        expected, _ = loss_of(scores, clean, corrupted, "multinomial", target)
+        assert torch.equal(loss_of(scores, clean, noisy, "multinomial", target)[0], expected)

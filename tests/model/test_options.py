@@ -1,0 +1,160 @@
+"""Every setting acts: each is changed on its own and must change what it is documented to change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+
+from ld4mrec_cli.config import BaselineConfig, Config, DiffusionConfig, EvaluationConfig, ModelConfig, TrainingConfig
+
+NOISY = {"diffusion.noise_scale": 20.0}
+ALL = {"training.target": "all"}
+
+CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
+    # field, changed value, settings of both sides besides the small ones
+    ("model.hidden_dim", 12, {}),
+    ("model.bd_blocks", 0, {}),
+    ("model.bd_blocks", 2, {}),
+    ("model.bg_blocks", 0, {}),
+    ("model.expansion", 1.0, {}),
+    ("model.time_dim", 4, {}),
+    ("model.dropout", 0.0, {}),
+    ("model.guidance", [], {}),
+    ("model.guidance", ["collaborative"], {}),
+    ("model.guidance", ["image"], {}),
+    ("model.guidance", ["text"], {}),
+    ("model.guidance_source", "clean", {}),
+    ("model.collaborative_rank", 3, {}),
+    ("model.modality_dim", 3, {}),
+    ("model.item_side", False, {}),
+    ("model.item_weights", False, {}),
+    ("model.item_weights_ridge", 1000.0, {}),
+    ("model.item_weights_max_items", 10, {}),
+    ("model.popularity_bias", False, {}),
+    ("diffusion.steps", 2, NOISY),
+    ("diffusion.noise_scale", 20.0, {}),
+    ("diffusion.noise_min", 0.015, NOISY),
+    ("diffusion.noise_max", 0.04, NOISY),
+    ("diffusion.mask_rate", 0.2, {}),
+    ("diffusion.mask_rate", 0.0, ALL),
+    ("diffusion.soft_reconstruction", False, {}),
+    ("diffusion.soft_probability", 0.9, {}),
+    ("diffusion.smoothing_intensity", 0.2, {}),
+    ("diffusion.importance_sampling", False, {**NOISY, "diffusion.steps": 1, "training.max_epochs": 8}),
+    ("diffusion.inference_steps", 3, NOISY),
+    ("diffusion.inference_steps", 3, {**NOISY, "training.loss": "mse"}),
+    ("training.seed", 1, {}),
+    ("training.loss", "mse", {}),
+    ("training.loss", "mse", ALL),
+    ("training.target", "all", {}),
+    ("training.batch_size", 8, {}),
+    ("training.learning_rate", 0.001, {}),
+    ("training.weight_decay", 10.0, {}),
+    ("training.embedding_weight_decay", 10.0, {}),
+    ("training.grad_clip", 1e-6, {}),
+    ("training.precision", "bf16", {}),
+    ("training.max_epochs", 1, {}),
+    # The average is what is validated: it acts on the validation metrics, not on the weights in training.
+    ("training.ema_decay", 0.0, {}),
+]
+
+TESTED_ELSEWHERE = {
+    "training.device": "tests/training/test_workflow.py::test_an_unknown_device_is_refused",
+    "training.patience": "tests/training/test_trainer.py::test_early_stopping_honours_patience",
+    "training.validate_every": "tests/training/test_trainer.py::test_validate_every_spaces_the_validations",
+    "training.metric": "tests/training/test_trainer.py::test_the_metric_selects_the_epoch",
+    "evaluation.k": "tests/training/test_workflow.py::test_evaluation_reports_the_cutoffs_it_is_given",
+    "evaluation.mask": "tests/training/test_workflow.py::test_mask_with_validation_items_removes_them_from_the_lists",
+    "evaluation.batch_size": "tests/training/test_workflow.py::test_evaluation_batch_size_bounds_the_batches",
+    "baseline.ease_ridge": "tests/baselines/test_baselines.py::test_every_baseline_setting_acts",
+    "baseline.itemknn_neighbours": "tests/baselines/test_baselines.py::test_every_baseline_setting_acts",
+    "baseline.itemknn_shrinkage": "tests/baselines/test_baselines.py::test_every_baseline_setting_acts",
+}
+
+SECTIONS = {
+    "model": ModelConfig,
+    "diffusion": DiffusionConfig,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "baseline": BaselineConfig,
+}
+
+
+def test_every_setting_has_a_test_that_sees_it_act():
+    fields = {f"{name}.{field}" for name, section in SECTIONS.items() for field in section.model_fields}
+    assert {field for field, *_ in CHANGES} | set(TESTED_ELSEWHERE) == fields
+    assert set(SECTIONS) | {"prepare", "data"} == {
+        name for name, field in Config.model_fields.items() if name in SECTIONS or name in ("prepare", "data")
+    }
+
+
+def test_the_tests_elsewhere_exist(request):
+    for place in TESTED_ELSEWHERE.values():
+        path, name = place.split("::")
+        assert f"def {name}(" in (request.config.rootpath / path).read_text(encoding="utf-8"), place
+
+
+@pytest.fixture(scope="module")
+def outcome(world):
+    """Trains a config: losses, validation metrics and scores."""
+
+    @lru_cache
+    def of(config_json: str) -> tuple[list[float], list[float], torch.Tensor]:
+        model, history = world.trained(Config.model_validate_json(config_json))
+        valid = [value for report in history for value in report.valid.values()]
+        return [report.loss for report in history], valid, model.score(world.train)
+
+    return lambda settings: of(world.config_of(settings).model_dump_json())
+
+
+@pytest.mark.parametrize(("field", "value", "both"), CHANGES, ids=lambda part: str(part)[:40])
+def test_a_setting_acts(outcome, field, value, both):
+    losses, valid, scores = outcome({**both, field: value})
+    base_losses, base_valid, base_scores = outcome(both)
+    assert losses
+    assert torch.tensor(losses).isfinite().all()
+    assert scores.isfinite().all()
+    if field == "training.ema_decay":
+        assert valid != base_valid
+        assert torch.equal(scores, base_scores)
+    else:
+        assert (scores - base_scores).abs().max() > 1e-5
+    if field == "diffusion.inference_steps":
+        assert losses == base_losses
+
+
+def test_the_same_settings_give_the_same_outcome(world):
+    """Without this, "the outcome differs" would say nothing."""
+    config = world.config()
+    (first, first_history), (second, second_history) = world.trained(config), world.trained(config)
+    assert torch.equal(first.score(world.train), second.score(world.train))
+    assert [report.loss for report in first_history] == [report.loss for report in second_history]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model.bg_blocks", 0), ("model.bd_blocks", 0), ("model.item_side", False), ("model.item_weights", False)],
+)
+def test_a_part_that_is_switched_off_has_no_weights(world, field, value):
+    prefix = {
+        "model.bg_blocks": "cnet.bg_blocks.",
+        "model.bd_blocks": "cnet.bd_blocks.",
+        "model.item_side": "cnet.item_side_",
+        "model.item_weights": "cnet.item_weights_scale",
+    }[field]
+    on = [name for name, _ in world.model(world.config()).named_parameters() if name.startswith(prefix)]
+    off = [name for name, _ in world.model(world.config_of({field: value})).named_parameters()]
+    assert on
+    assert not [name for name in off if name.startswith(prefix)]
+
+
+def test_the_paper_preset_trains_and_scores(world):
+    config = world.config(preset="paper")
+    assert (config.training.loss, config.model.guidance_source, config.model.item_side) == ("mse", "clean", False)
+    model, history = world.trained(config)
+    assert all(torch.isfinite(torch.tensor(report.loss)) for report in history)
+    assert torch.isfinite(model.score(world.train)).all()

@@ -1,0 +1,200 @@
+"""Train and evaluate on a dataset directory: what a run holds, and that it keeps to its splits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ld4mrec_cli import workflow
+from ld4mrec_cli.config import EvaluationConfig, load_config
+from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.errors import ConfigError, DatasetError, DeviceError, RunError, TrainingDiverged, UserError
+from ld4mrec_cli.evaluation.metrics import ACCURACY
+from ld4mrec_cli.training.checkpoint import RunDirectory
+from ld4mrec_cli.workflow import Watcher, evaluate_run, train
+
+CPU = torch.device("cpu")
+RUN_FILES = {
+    "manifest.json",
+    "config.yaml",
+    "metrics.jsonl",
+    "learning_curve.png",
+    "weights.safetensors",
+    "signals.safetensors",
+    "users.parquet",
+    "items.parquet",
+    "train.parquet",
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(planted_dataset) -> PreparedDataset:
+    return PreparedDataset.open(planted_dataset)
+
+
+@pytest.fixture
+def run(planted_config, tmp_path) -> RunDirectory:
+    return train(planted_config(), tmp_path / "run", Watcher())
+
+
+def copy_of(dataset_path: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(dataset_path, tmp_path / "copy"))
+
+
+def test_a_run_directory_holds_what_it_should(run, dataset):
+    assert {path.name for path in run.path.iterdir()} == RUN_FILES
+    assert set(run.manifest.files) == {name for name in RUN_FILES if name.endswith((".safetensors", ".parquet"))}
+    lines = run.read_metrics()
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all({"epoch", "loss", "seconds", "valid", "is_best"} == set(line) for line in lines)
+    assert all(set(line["valid"]) == {f"{name}@20" for name in ACCURACY} for line in lines)
+
+
+def test_the_manifest_tells_what_was_done(run, dataset, planted_config):
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["format"] == "ld4mrec-run"
+    assert (manifest["model"], manifest["seed"], manifest["device"], manifest["epochs"]) == ("ld4mrec", 0, "cpu", 2)
+    assert manifest["dataset"]["hash"] == dataset.hash
+    assert (manifest["dataset"]["n_users"], manifest["dataset"]["n_items"]) == dataset.shape
+    assert manifest["dataset"]["modalities"] == ["image", "text"]
+    assert {"torch", "numpy", "python", "ld4mrec"} <= set(manifest["versions"])
+    best = max(run.read_metrics(), key=lambda line: line["valid"]["ndcg@20"])
+    assert manifest["best"]["epoch"] == best["epoch"]
+    assert manifest["best"]["value"] == best["valid"]["ndcg@20"]
+    assert manifest["seconds"] > 0
+
+
+def test_the_config_of_a_run_repeats_it(run, planted_config, tmp_path):
+    config = load_config(run.path / "config.yaml")
+    assert config == planted_config() == RunDirectory.open(run.path).config
+    again = train(config, tmp_path / "again", Watcher())
+    assert again.manifest.files == run.manifest.files
+
+
+def test_evaluating_twice_gives_the_same(run, dataset):
+    first, second = (evaluate_run(run, dataset, "test", EvaluationConfig(), CPU) for _ in range(2))
+    assert first.metrics == second.metrics
+    assert {name.split("@")[0] for name in first.metrics} == {*ACCURACY, "coverage", "gini", "popularity"}
+
+
+def test_validation_in_training_is_that_of_evaluate(run, dataset):
+    found = evaluate_run(run, dataset, "valid", EvaluationConfig(k=(20,)), CPU)
+    for name, value in run.manifest.best.valid.items():
+        assert found.metrics[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_evaluation_reports_the_cutoffs_it_is_given(run, dataset):
+    found = evaluate_run(run, dataset, "test", EvaluationConfig(k=(3, 7)), CPU)
+    assert {name.split("@")[1] for name in found.metrics} == {"3", "7"}
+
+
+def test_evaluation_batch_size_bounds_the_batches(run, dataset):
+    sizes: list[int] = []
+    evaluate_run(run, dataset, "test", EvaluationConfig(batch_size=100), CPU, sizes.append)
+    assert max(sizes) == 100
+
+
+def test_mask_with_validation_items_removes_them_from_the_lists(run, dataset, monkeypatch):
+    masks = []
+    plain = workflow.evaluate
+    monkeypatch.setattr(workflow, "evaluate", lambda *a: masks.append(a[3]) or plain(*a))
+    found = {
+        (split, mask): evaluate_run(run, dataset, split, EvaluationConfig(mask=mask), CPU).metrics["ndcg@50"]
+        for split in ("valid", "test")
+        for mask in ("train", "train+valid")
+    }
+    train_rows, valid = dataset.matrix("train"), dataset.matrix("valid")
+    expected = [train_rows, train_rows, train_rows, train_rows + valid]
+    assert all((mask != rows).nnz == 0 for mask, rows in zip(masks, expected, strict=True))
+    # Fewer items to rank can only help to find the test items.
+    assert found["test", "train+valid"] > found["test", "train"]
+    assert found["valid", "train+valid"] == found["valid", "train"]
+
+
+@pytest.mark.parametrize("model", ["ld4mrec", "ease"])
+def test_training_never_reads_the_test_split(planted_dataset, planted_config, tmp_path, model):
+    path = copy_of(planted_dataset, tmp_path)
+    (path / "test.parquet").unlink()
+    run = train(planted_config(data__path=str(path), model_name=model), tmp_path / "run", Watcher())
+    assert run.manifest.status == "complete"
+    with pytest.raises(DatasetError, match=r"test\.parquet: is missing"):
+        evaluate_run(run, PreparedDataset.open(path), "test", EvaluationConfig(), CPU)
+
+
+def test_a_dataset_that_changed_since_training_is_refused(run, planted_dataset, tmp_path):
+    path = copy_of(planted_dataset, tmp_path)
+    schema = json.loads((path / "schema.json").read_text())
+    schema["files"]["train.parquet"] = "0" * 64
+    (path / "schema.json").write_text(json.dumps(schema))
+    with pytest.raises(DatasetError, match="is not the dataset that"):
+        evaluate_run(run, PreparedDataset.open(path), "test", EvaluationConfig(), CPU)
+
+
+@pytest.mark.parametrize("device", ["warp", "cuda:99", "cpu:1"])
+def test_an_unknown_device_is_refused(planted_config, tmp_path, device):
+    with pytest.raises(DeviceError, match=device):
+        train(planted_config(training__device=device), tmp_path / "run", Watcher())
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_modalities_and_signals_are_refused_before_a_run_is_made(planted_config, tmp_path):
+    with pytest.raises(DatasetError, match="no modality 'imag'.*'image'"):
+        train(planted_config(data__modalities=["imag"]), tmp_path / "run", Watcher())
+    with pytest.raises(ConfigError, match="guidance names 'text'"):
+        train(planted_config(data__modalities=["image"], model__guidance=["text"]), tmp_path / "run", Watcher())
+    with pytest.raises(ConfigError, match="no dataset is named"):
+        train(planted_config(data__path=None), tmp_path / "run", Watcher())
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_not_overwritten(run, planted_config):
+    with pytest.raises(RunError, match="exists"):
+        train(planted_config(), run.path, Watcher())
+
+
+def test_only_the_chosen_modalities_are_used(planted_config, tmp_path):
+    run = train(planted_config(data__modalities=["text"]), tmp_path / "run", Watcher())
+    assert list(run.load_signals().bases) == ["collaborative", "text"]
+
+
+def test_a_run_that_diverges_says_so_and_keeps_the_best_weights(planted_config, tmp_path, dataset):
+    def spoil(report):
+        with torch.no_grad():
+            trainers[0].model.cnet.decoder_bias.fill_(np.nan)
+
+    trainers = []
+    with pytest.raises(TrainingDiverged, match=r"nan in epoch 2.*run$"):
+        train(planted_config(), tmp_path / "run", Watcher(on_start=trainers.append, on_epoch=spoil))
+    run = RunDirectory.open(tmp_path / "run")
+    assert (run.manifest.status, run.manifest.best.epoch) == ("diverged", 1)
+    assert evaluate_run(run, dataset, "test", EvaluationConfig(), CPU).metrics["recall@20"] > 0
+
+
+def test_a_run_that_diverges_at_once_has_no_weights(planted_config, tmp_path, dataset):
+    config = planted_config(training__learning_rate=1e30, training__max_epochs=30)
+    with pytest.raises(UserError) as caught:
+        train(config, tmp_path / "run", Watcher())
+    assert isinstance(caught.value, TrainingDiverged)
+    assert RunDirectory.open(tmp_path / "run").manifest.status == "diverged"
+
+
+def test_the_planted_structure_is_found(planted_config, tmp_path, dataset):
+    """LD4MRec finds at least twice what popularity does, and content helps it."""
+    long = {"training__max_epochs": 12, "model__hidden_dim": 32, "model__collaborative_rank": 32}
+    settings = {
+        "popularity": {"model_name": "popularity"},
+        "content": long,
+        "no content": {**long, "data__modalities": []},
+    }
+    recall = {}
+    for name, changed in settings.items():
+        run = train(planted_config(**changed), tmp_path / name, Watcher())
+        recall[name] = evaluate_run(run, dataset, "test", EvaluationConfig(), CPU).metrics["recall@20"]
+    assert recall["content"] >= 2 * recall["popularity"]
+    assert recall["content"] > recall["no content"] > recall["popularity"]
