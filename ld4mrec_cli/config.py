@@ -109,7 +109,7 @@ class ModelConfig(Section):
     """Add the zero-diagonal ridge item weights (EASE^R) applied to the row, with a learned scale, to the scores."""
     item_weights_ridge: Positive = 500.0
     """Ridge λ of the item weights."""
-    item_weights_max_items: Count = 20_000
+    item_weights_max_items: Count = 10_000
     """Catalogues larger than this go without item weights (the closed form inverts an items × items matrix)."""
     popularity_bias: bool = True
     """Start the output bias at the log popularity of the items (multinomial loss only)."""

@@ -71,11 +71,16 @@ class TrainingInterrupted(UserError):
     exit_code = 1
 
 
+SHOWN = 20
+"""Candidates that are listed in full where none is near."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return ``"Did you mean 'x'?"`` for the nearest candidate, or the candidates where none is near."""
     known = list(candidates)
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if matches:
         return f"Did you mean '{matches[0]}'?"
-    shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
-    return f"Known: {shown}" if known else ""
+    if len(known) > SHOWN:
+        return f"Known: {', '.join(known[:3])}, … ({len(known)} in all)"
+    return f"Known: {', '.join(known)}" if known else ""

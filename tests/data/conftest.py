@@ -10,6 +10,7 @@ import pytest
 from raw_files import assert_rejected, fill
 
 from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data.preparation import prepare
 from ld4mrec_cli.data.sources import read_source
 from ld4mrec_cli.data.sources.raw import RawData
 from ld4mrec_cli.data.synthetic import SyntheticSize, write_planted
@@ -54,3 +55,11 @@ def real_data() -> Callable[[str], Path]:
         return REAL_DATA / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def prepared(planted_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset directory of ``planted_raw``. Not to be changed."""
+    out = tmp_path_factory.mktemp("prepared") / "small"
+    prepare(planted_raw, out, PrepareConfig(k_core=3, text_dim=8))
+    return out

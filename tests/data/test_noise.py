@@ -87,18 +87,21 @@ def test_popular_prefers_popular_items():
         share[kind] = (noise.added_items[noise.added_users >= 20] < 3).mean()
         if kind == "popular":
             assert noise.added_items.max() < 30
-    assert share["popular"] > 0.5 > 0.3 > share["random"]
+    assert share["popular"] > 0.5
+    assert share["random"] < 0.3
 
 
 def test_random_is_uniform_over_the_items_a_user_has_not():
     users, items = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    drawn = [inject("random", 1.0, users, items, 5, nothing, np.random.default_rng(s)).added_items[0] for s in range(400)]
+    drawn = [
+        inject("random", 1.0, users, items, 5, nothing, np.random.default_rng(s)).added_items[0] for s in range(400)
+    ]
     assert np.bincount(drawn, minlength=5)[0] == 0
     assert np.bincount(drawn, minlength=5)[1:].min() > 70
 
 
 @pytest.mark.parametrize(("kind", "ratio"), [("drop", 0.9), ("flip", 0.9), ("random", 7.0), ("popular", 7.0)])
 def test_more_than_the_data_can_give_is_refused(kind, ratio):
-    with pytest.raises(TooMuchNoise, match="interactions c(an|ould) ?not be"):
+    with pytest.raises(TooMuchNoise, match=r"interactions cannot be removed|new items for a user"):
         noise_of(kind, ratio)

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import io
+import pickle
+
 import numpy as np
 import polars as pl
 import pytest
+
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data.sources import read_source
 
 INTER = "userID\titemID\n0\t1\n1\t0\n1\t2\n"
 TEN = np.arange(20, dtype=np.float32).reshape(10, 2)
@@ -62,8 +68,6 @@ def with_value(value: float) -> np.ndarray:
 
 
 def npz() -> bytes:
-    import io
-
     buffer = io.BytesIO()
     np.savez(buffer, a=TEN)
     return buffer.getvalue()
@@ -105,8 +109,6 @@ class Trap:
 @pytest.mark.filterwarnings("ignore")
 def test_a_pickle_is_never_loaded(rejects):
     rejects({"x.inter": INTER, "image_feat.npy": np.array([[Trap()]], dtype=object)}, "image_feat.npy")
-    import pickle
-
     rejects({"x.inter": INTER, "image_feat.npy": pickle.dumps(Trap())}, "image_feat.npy")
 
 
@@ -124,7 +126,9 @@ def test_a_modality_has_one_file(rejects):
     "table",
     [
         pl.DataFrame({"item": ["2", " 0"], "v": [[5.0, 6.0], [1.0, 2.0]]}),
-        pl.DataFrame({"item": ["2", "0"], "v": [[5.0, 6.0], [1.0, 2.0]]}, schema_overrides={"v": pl.Array(pl.Float32, 2)}),
+        pl.DataFrame(
+            {"item": ["2", "0"], "v": [[5.0, 6.0], [1.0, 2.0]]}, schema_overrides={"v": pl.Array(pl.Float32, 2)}
+        ),
         pl.DataFrame({"itemID": [2, 0], "a": [5, 1], "b": [6.0, 2.0]}),
     ],
     ids=["lists", "arrays", "columns"],
@@ -184,9 +188,6 @@ def test_rows_in_order_of_a_table_need_its_items(read, rejects):
     ],
 )
 def test_real_data_has_its_known_counts(real_data, name, users, items, splits):
-    from ld4mrec_cli.config import PrepareConfig
-    from ld4mrec_cli.data.sources import read_source
-
     data = read_source(real_data(name), PrepareConfig())
     assert data.interactions["user"].n_unique() == users
     assert data.interactions["item"].n_unique() == items

@@ -40,10 +40,11 @@ def test_any_ids_come_back_from_quoted_csv_and_parquet(rows, suffix):
         "user,item\r\na,x\r\nb,y\r\n",
         "\ufeffuser,item\na,x\nb,y",
         "\n\nuser,item\n\na,x\n\n\nb,y\n\n",
+        "user,item\r\n\r\na,x\r\n\r\nb,y\r\n\r\n",
         "user,item\n a ,x \nb,y\n",
         '"user","item"\n"a","x"\n"b",y\n',
     ],
-    ids=["plain", "crlf", "bom", "blank lines", "spaces", "quotes"],
+    ids=["plain", "crlf", "bom", "blank lines", "blank crlf lines", "spaces", "quotes"],
 )
 def test_spellings_of_one_csv(read, content):
     assert pairs(read({CSV: content}).interactions) == [("a", "x"), ("b", "y")]
@@ -115,6 +116,7 @@ HEAD = "user,item,rating,timestamp,split\na,x,5,1,train\n"
         (HEAD + "b,y,4\n", 3, "3 fields where the header has 5"),
         (HEAD + "b,y,4,2,test,6\n", 3, "6 fields where the header has 5"),
         (HEAD + "\n\nb,y,4\n", 5, "3 fields"),
+        (HEAD + "\n\nb,y,abc,4,test\n", 5, "'abc'"),
         (HEAD + ",y,4,2,test\n", 3, "no value in column 'user'"),
         (HEAD + "b,  ,4,2,test\n", 3, "'item'"),
         (HEAD + ",,,,\n", 3, "no value"),
@@ -134,7 +136,7 @@ HEAD = "user,item,rating,timestamp,split\na,x,5,1,train\n"
         (HEAD + '"b\nb",y,abc,2,test\n', 3, "'abc'"),
         (HEAD.replace("\n", "\r\n") + "b,y,abc,2,test\r\n", 3, "'abc'"),
         ("\ufeff" + HEAD + "b,y,abc,2,test\n", 3, "'abc'"),
-        (HEAD * 1 + "a,x,5,1,train\n" * 5000 + "b,y,abc,2,test\n", 5003, "'abc'"),
+        (HEAD + "a,x,5,1,train\n" * 5000 + "b,y,abc,2,test\n", 5003, "'abc'"),
     ],
 )
 def test_a_malformed_line_is_named(rejects, content, line, what):

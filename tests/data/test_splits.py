@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_global_time_split_cuts_the_time_line(data, ratios):
     labels = global_time_split(users, times, *ratios)
     parts = [times[labels == label] for label in (TRAIN, VALID, TEST)]
     filled = [part for part in parts if len(part)]
-    assert all(earlier.max() < later.min() for earlier, later in zip(filled, filled[1:], strict=False))
+    assert all(earlier.max() < later.min() for earlier, later in pairwise(filled))
     assert set(users[labels > TRAIN]) <= set(users[labels == TRAIN])
     assert not set(users[labels == LEFT_OUT]) & set(users[labels == TRAIN])
 

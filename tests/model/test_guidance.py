@@ -45,7 +45,9 @@ def test_guidance_is_the_unit_vector_of_the_degree_scaled_sum(train):
     scale = np.array([1 / np.sqrt(d) if d else 0.0 for d in degree(train)])
     expected = (train.toarray() * scale) @ basis
     filled = np.flatnonzero(train.getnnz(axis=1))
-    assert_allclose(found[filled], (expected / np.linalg.norm(expected, axis=1, keepdims=True).clip(1e-9))[filled], atol=1e-5)
+    assert_allclose(
+        found[filled], (expected / np.linalg.norm(expected, axis=1, keepdims=True).clip(1e-9))[filled], atol=1e-5
+    )
     assert_allclose(np.linalg.norm(found[filled], axis=1), 1.0, atol=1e-5)
 
 
@@ -126,7 +128,9 @@ def test_modality_basis_has_unit_rows_of_standardised_features(train):
 def test_constant_columns_add_nothing(train):
     values = np.random.default_rng(0).normal(size=(14, 3)).astype(np.float32)
     padded = np.column_stack([values, np.full(14, 1e6), np.full(14, 0.1)]).astype(np.float32)
-    assert_allclose(modality_basis(padded, 8, degree(train))[:, :3], modality_basis(values, 8, degree(train)), atol=1e-5)
+    assert_allclose(
+        modality_basis(padded, 8, degree(train))[:, :3], modality_basis(values, 8, degree(train)), atol=1e-5
+    )
 
 
 def test_features_that_are_all_the_same_give_zeros_and_not_nan(train):

@@ -59,7 +59,7 @@ def whole(planted_dataset, tmp_path_factory):
 
 @pytest.fixture
 def interrupted(config, tmp_path) -> Path:
-    with pytest.raises(TrainingInterrupted, match="after epoch 2.*--resume"):
+    with pytest.raises(TrainingInterrupted, match=r"after epoch 2.*--resume"):
         train(config, tmp_path / "run", stopping(KeyboardInterrupt, 2))
     return tmp_path / "run"
 
@@ -130,7 +130,7 @@ def test_resuming_with_a_changed_dataset_is_refused(planted_dataset, planted_con
 
 
 def test_an_unfinished_run_serves_no_weights(interrupted):
-    with pytest.raises(RunError, match="interrupted, it has no weights yet.*--resume"):
+    with pytest.raises(RunError, match=r"interrupted, it has no weights yet.*--resume"):
         load_scorer(RunDirectory.open(interrupted), CPU)
 
 
@@ -183,7 +183,14 @@ def test_a_damaged_manifest_is_refused(copied_run, damage):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("status", "perfect"), ("version", 99), ("format", "other"), ("epochs", "many"), ("surprise", 1), ("model", "gpt")],
+    [
+        ("status", "perfect"),
+        ("version", 99),
+        ("format", "other"),
+        ("epochs", "many"),
+        ("surprise", 1),
+        ("model", "gpt"),
+    ],
 )
 def test_a_manifest_with_impossible_values_is_refused(copied_run, key, value):
     path = copied_run / "manifest.json"

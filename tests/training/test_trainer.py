@@ -75,7 +75,9 @@ def test_the_weights_of_the_best_epoch_are_returned(world):
     trainer = world.trainer(config, planned([0.1, 0.3, 0.2]))
     averages: list[dict[str, torch.Tensor]] = []
     best = trainer.run(
-        lambda report: averages.append({k[8:]: v.clone() for k, v in trainer.state()[0].items() if k.startswith("average.")})
+        lambda report: averages.append(
+            {k[8:]: v.clone() for k, v in trainer.state()[0].items() if k.startswith("average.")}
+        )
     )
     assert_same_weights(best, averages[1])
     assert not torch.equal(best["cnet.encoder"], averages[2]["cnet.encoder"])
@@ -91,7 +93,9 @@ def test_validate_every_spaces_the_validations(world):
 
 @pytest.mark.parametrize(("metric", "epoch"), [("ndcg@20", 3), ("recall@5", 1)])
 def test_the_metric_selects_the_epoch(world, metric, epoch):
-    values = iter([{"ndcg@20": 0.1, "recall@5": 0.9}, {"ndcg@20": 0.2, "recall@5": 0.8}, {"ndcg@20": 0.3, "recall@5": 0.7}])
+    values = iter(
+        [{"ndcg@20": 0.1, "recall@5": 0.9}, {"ndcg@20": 0.2, "recall@5": 0.8}, {"ndcg@20": 0.3, "recall@5": 0.7}]
+    )
     trainer = world.trainer(world.config(training__metric=metric, training__max_epochs=3), lambda model: next(values))
     trainer.run(quiet)
     assert trainer.progress.best_epoch == epoch
@@ -201,7 +205,14 @@ def test_the_average_is_in_the_model_only_for_the_time_of_the_block():
     start = weight_of(model)
     with torch.no_grad():
         model.weight.fill_(5.0)
-    with pytest.raises(RuntimeError), average.applied():
-        assert weight_of(model) == start
-        raise RuntimeError
+    inside: list[float] = []
+
+    def fail() -> None:
+        with average.applied():
+            inside.append(weight_of(model))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert inside == [start]
     assert weight_of(model) == 5.0

@@ -144,7 +144,7 @@ def test_an_unknown_device_is_refused(planted_config, tmp_path, device):
 
 
 def test_unknown_modalities_and_signals_are_refused_before_a_run_is_made(planted_config, tmp_path):
-    with pytest.raises(DatasetError, match="no modality 'imag'.*'image'"):
+    with pytest.raises(DatasetError, match=r"no modality 'imag'.*'image'"):
         train(planted_config(data__modalities=["imag"]), tmp_path / "run", Watcher())
     with pytest.raises(ConfigError, match="guidance names 'text'"):
         train(planted_config(data__modalities=["image"], model__guidance=["text"]), tmp_path / "run", Watcher())

@@ -86,7 +86,7 @@ def load_array(path: Path) -> np.ndarray:
     """Memory-map a ``.npy`` and check it: numeric, two-dimensional, finite. Raises SourceError."""
     try:
         values = np.lib.format.open_memmap(path, mode="r")  # unlike np.load it knows neither .npz nor pickle
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # the parser of a damaged header raises nearly anything, TokenError for one
         raise SourceError(f"is not a .npy array of numbers ({error})", where=path) from None
     _check(values, path)
     return values

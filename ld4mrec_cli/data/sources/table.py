@@ -90,8 +90,7 @@ def read_items(path: Path, options: PrepareConfig) -> tuple[pl.DataFrame, dict[s
     )
     empty = items.with_row_index("row").filter(pl.col(ITEM).is_null() | (pl.col(ITEM) == ""))
     if len(empty):
-        fault = f"no value in column '{found[ITEM]}'"
-        raise_at(path, int(empty["row"][0]), fault, lambda fields: None if fields[found[ITEM]].strip() else fault)
+        raise_at(path, int(empty["row"][0]), f"no value in column '{found[ITEM]}'")
     unique = items.unique(subset=ITEM, keep="first", maintain_order=True)
     repeated = len(items) - len(unique)
     return unique, {"repeated items": repeated} if repeated else {}

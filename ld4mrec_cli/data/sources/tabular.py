@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -33,7 +34,7 @@ def read_table(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_delimited(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         if path.suffix != ".parquet":
-            find_bad_line(path, lambda fields: None)
+            find_bad_line(path)
         reason = str(error).strip().splitlines()[0]
         raise SourceError(f"cannot be read as {path.suffix.lstrip('.') or 'a table'} ({reason})", where=path) from None
 
@@ -43,8 +44,7 @@ def _read_delimited(path: Path) -> pl.DataFrame:
     separator = SEPARATORS.get(path.suffix, "\t")
     frame = pl.read_csv(path, separator=separator, infer_schema=False, quote_char=_quote(path), glob=False)
     if frame.width and bool(frame[frame.columns[-1]].is_null().any()):
-        # a line may be too short, or have nothing between its separators
-        find_bad_line(path, lambda fields: None if any(fields.values()) else "no value in any column")
+        find_bad_line(path)  # a line may be too short, or have nothing between its separators
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # or blank
     return frame
 
@@ -119,11 +119,11 @@ def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
         raise SourceError(f"column '{column}' holds {dtype}; text, numbers or dates are needed", where=path)
 
 
-def find_bad_line(path: Path, fault_of: Callable[[dict[str, str]], str | None]) -> None:
-    """Read delimited text line by line and raise SourceError at the first line with a fault.
+def find_bad_line(path: Path) -> None:
+    """Read delimited text line by line and raise SourceError at the first malformed one, if any.
 
-    ``fault_of`` gets the fields of a line by column name. Lines that are not UTF-8 or have another
-    number of fields than the header are faults by themselves. Returns where no fault is found.
+    Malformed are lines that are not UTF-8, have another number of fields than the header or only
+    empty ones.
     """
     _check_encoding(path)
     records = _records(path)
@@ -134,16 +134,15 @@ def find_bad_line(path: Path, fault_of: Callable[[dict[str, str]], str | None]) 
         if len(fields) != len(header):
             what = f"{len(fields)} fields where the header has {len(header)}"
             raise SourceError(what, where=path, line=line, hint="Mend or remove the line")
-        fault = fault_of(dict(zip(header, fields, strict=True)))
-        if fault:
-            raise SourceError(fault, where=path, line=line, hint="Mend or remove the line")
+        if not any(fields):
+            raise SourceError("no value in any column", where=path, line=line, hint="Mend or remove the line")
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Iterate over the records of delimited text that are not blank, with the line where each begins."""
     quoting: Literal[0, 3] = 0 if _quote(path) else 3  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
     separator = SEPARATORS.get(path.suffix, "\t")
-    with path.open(encoding="utf-8-sig", newline="") as handle:
+    with path.open(encoding="utf-8-sig", newline="\n") as handle:
         reader = csv.reader(handle, delimiter=separator, quoting=quoting, strict=True)
         line = 1
         try:
@@ -155,12 +154,12 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise SourceError(f"malformed line ({error})", where=path, line=line) from None
 
 
-def raise_at(path: Path, row: int, fault: str, fault_of: Callable[[dict[str, str]], str | None]) -> NoReturn:
+def raise_at(path: Path, row: int, fault: str) -> NoReturn:
     """Raise SourceError for a fault in a row (counted from 0): with its line where the table is text."""
     if path.suffix == ".parquet":
         raise SourceError(f"row {row + 1}: {fault}", where=path, hint="Mend or remove the row")
-    find_bad_line(path, fault_of)
-    raise SourceError(fault, where=path, line=row + 2, hint="Mend or remove the line")
+    line, _ = next(islice(_records(path), row + 1, None), (row + 2, []))
+    raise SourceError(fault, where=path, line=line, hint="Mend or remove the line")
 
 
 def _check_encoding(path: Path) -> None:
@@ -186,20 +185,10 @@ def _check_encoding(path: Path) -> None:
 
 
 def _raise_first_fault(parsed: pl.DataFrame, frame: pl.DataFrame, path: Path, found: Mapping[str, str]) -> None:
-    def fault_of(fields: Mapping[str, str]) -> str | None:
-        line = pl.DataFrame({column: [fields.get(column) or None] for column in frame.columns}, strict=False)
-        for name in parsed.columns:
-            value = fields.get(found[name])
-            bad = _PARSERS[name](line, found[name]) if line.schema[found[name]] == pl.String else None
-            if not value or bad is None or line.select(bad).item() is None:
-                return _fault(name, found[name], value)
-        return None
-
     rows = parsed.with_row_index("row").filter(pl.any_horizontal(pl.col(name).is_null() for name in parsed.columns))
     row = int(rows["row"][0])
     name = next(name for name in parsed.columns if rows[name][0] is None)
-    fault = _fault(name, found[name], frame[found[name]][row])
-    raise_at(path, row, fault, fault_of)
+    raise_at(path, row, _fault(name, found[name], frame[found[name]][row]))
 
 
 def _fault(name: str, column: str, value: object) -> str:

@@ -1,0 +1,118 @@
+"""Known answers of the baselines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.baselines.linear import BASELINES, EASE, ItemKNN, Popularity, keep_largest
+from ld4mrec_cli.config import BaselineConfig
+from ld4mrec_cli.evaluation.ranking import rank
+
+TRAIN = csr_matrix(
+    np.array(
+        [
+            [1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0],
+            [1, 0, 1, 0, 0],
+            [0, 0, 1, 1, 0],
+        ],
+        dtype=np.float32,
+    )
+)
+
+
+def dense_weights(model: ItemKNN | EASE) -> np.ndarray:
+    """Item-item weights, row = item interacted with, column = item scored."""
+    return model.score(csr_matrix(np.eye(model.weights.shape[0], dtype=np.float32))).numpy()
+
+
+def test_popularity_ranks_by_the_number_of_interactions():
+    scorer = Popularity.fit(TRAIN, BaselineConfig())
+    assert scorer.score(TRAIN).tolist() == [[3.0, 2.0, 3.0, 1.0, 0.0]] * 4
+    items, _ = rank(scorer, TRAIN, TRAIN, 3)
+    assert items.tolist() == [[2, 3, 4], [3, 4, -1], [1, 3, 4], [0, 1, 4]]
+
+
+def test_itemknn_is_cosine_similarity_by_hand():
+    found = dense_weights(ItemKNN.fit(TRAIN, BaselineConfig()))
+    expected = np.zeros((5, 5))
+    for (a, b), cosine in {
+        (0, 1): 2 / np.sqrt(3 * 2),
+        (0, 2): 2 / 3,
+        (1, 2): 1 / np.sqrt(2 * 3),
+        (2, 3): 1 / np.sqrt(3),
+    }.items():
+        expected[a, b] = expected[b, a] = cosine
+    assert_allclose(found, expected, atol=1e-6)
+
+
+def test_itemknn_shrinkage_is_added_to_the_denominator():
+    found = dense_weights(ItemKNN.fit(TRAIN, BaselineConfig(itemknn_shrinkage=4.0)))
+    assert found[0, 2] == pytest.approx(2 / (3 + 4))
+
+
+def test_itemknn_keeps_the_nearest_neighbours_of_the_scored_item():
+    found = dense_weights(ItemKNN.fit(TRAIN, BaselineConfig(itemknn_neighbours=1)))
+    # Nearest to 0 is 1, to 1 is 0, to 2 is 0 (2/3 against 0.58 and 0.41), to 3 is 2; each column has one entry.
+    assert [column.nonzero()[0].tolist() for column in found.T] == [[1], [0], [0], [2], []]
+
+
+def test_keep_largest_breaks_ties_by_the_lower_index():
+    matrix = csr_matrix(np.array([[0.5, 0.5, 0.9, 0.5], [0.0, 0.1, 0.0, 0.0]]))
+    assert keep_largest(matrix, 2).toarray().tolist() == [[0.5, 0.0, 0.9, 0.0], [0.0, 0.1, 0.0, 0.0]]
+
+
+def planted_blocks(n_blocks: int, size: int) -> np.ndarray:
+    """Users and items in blocks; each user has all items of the block but one."""
+    n = n_blocks * size
+    dense = np.kron(np.eye(n_blocks), np.ones((size, size)))
+    return dense - np.eye(n)
+
+
+@pytest.mark.parametrize("name", ["ease", "itemknn"])
+def test_the_withheld_item_of_a_block_ranks_first(name):
+    train = csr_matrix(planted_blocks(4, 6).astype(np.float32))
+    scorer = BASELINES[name].fit(train, BaselineConfig(ease_ridge=0.5))
+    items, _ = rank(scorer, train, train, 1)
+    assert items[:, 0].tolist() == list(range(24))
+
+
+def test_ease_solves_the_checkerboard():
+    """Even users have even items but for the withheld diagonal, odd users odd ones."""
+    n = 12
+    dense = (np.add.outer(np.arange(n), np.arange(n)) % 2 == 0).astype(np.float32)
+    np.fill_diagonal(dense, 0.0)
+    train = csr_matrix(dense)
+    items, _ = rank(EASE.fit(train, BaselineConfig(ease_ridge=0.5)), train, train, 1)
+    assert items[:, 0].tolist() == list(range(n))
+
+
+def test_a_cold_item_is_scored_zero_by_the_linear_models():
+    for model in (ItemKNN, EASE):
+        scores = model.fit(TRAIN, BaselineConfig()).score(TRAIN)
+        assert torch.equal(scores[:, 4], torch.zeros(4))
+
+
+SETTINGS = [("ease", "ease_ridge", 1.0), ("itemknn", "itemknn_neighbours", 1), ("itemknn", "itemknn_shrinkage", 9.0)]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), SETTINGS)
+def test_every_baseline_setting_acts(name, field, value):
+    usual = BASELINES[name].fit(TRAIN, BaselineConfig()).score(TRAIN)
+    changed = BASELINES[name].fit(TRAIN, BaselineConfig(**{field: value})).score(TRAIN)
+    assert (usual - changed).abs().max() > 1e-3
+
+
+def test_the_table_of_baseline_settings_is_complete():
+    assert {field for _, field, _ in SETTINGS} == set(BaselineConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_arrays_restore_the_same_recommender(name):
+    fitted = BASELINES[name].fit(TRAIN, BaselineConfig())
+    restored = BASELINES[name].from_arrays(fitted.arrays())
+    assert torch.equal(restored.score(TRAIN), fitted.score(TRAIN))

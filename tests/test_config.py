@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ld4mrec_cli.config import (
+    Config,
+    DiffusionConfig,
+    ModelConfig,
+    PrepareConfig,
+    Section,
+    TrainingConfig,
+    config_from_mapping,
+    config_reference,
+    config_to_yaml,
+    load_config,
+)
+from ld4mrec_cli.errors import ConfigError
+
+SECTIONS = {
+    name: field.annotation
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+configs = st.builds(
+    Config,
+    name=st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True),
+    prepare=st.builds(
+        PrepareConfig,
+        min_rating=st.none() | st.floats(-5, 5),
+        k_core=st.none() | st.integers(0, 9),
+        valid_ratio=st.floats(0, 0.4),
+        test_ratio=st.floats(0, 0.4),
+        text_fields=st.lists(st.text(st.characters(codec="utf-8"), max_size=8)).map(tuple),
+        columns=st.dictionaries(st.sampled_from(["user", "item"]), st.text(st.characters(codec="utf-8"), max_size=8)),
+    ),
+    model=st.builds(
+        ModelConfig, guidance=st.none() | st.lists(st.sampled_from(["yes", "null", "1", "café"])).map(tuple)
+    ),
+    diffusion=st.builds(
+        DiffusionConfig, mask_rate=st.floats(0.1, 0.9), noise_min=st.just(0.0), noise_max=st.floats(0, 0.9)
+    ),
+    training=st.builds(TrainingConfig, learning_rate=st.floats(1e-12, 1e3), seed=st.integers(0, 2**32 - 1)),
+)
+
+
+@given(config=configs)
+def test_a_config_written_as_yaml_is_read_back_equal(config, tmp_path_factory):
+    path = written(tmp_path_factory.mktemp("config"), config_to_yaml(config))
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_a_written_preset_is_complete_and_read_back_equal(preset, tmp_path):
+    config = config_from_mapping({"preset": preset})
+    text = config_to_yaml(config)
+    assert load_config(written(tmp_path, text)) == config
+    values = yaml.safe_load(text)
+    assert {name: set(values[name]) for name in SECTIONS} == {
+        name: set(section.model_fields) for name, section in SECTIONS.items()
+    }
+
+
+def test_the_paper_preset_is_the_published_model():
+    config = config_from_mapping({"preset": "paper"})
+    assert (config.training.loss, config.training.target, config.training.ema_decay) == ("mse", "all", 0.0)
+    assert (config.model.guidance_source, config.model.item_side, config.model.item_weights) == ("clean", False, False)
+    assert (config.diffusion.mask_rate, config.diffusion.soft_reconstruction) == (0.0, True)
+    assert config.diffusion.noise_scale > 0
+
+
+def test_own_values_go_over_the_preset_and_overrides_over_the_file(tmp_path):
+    path = written(tmp_path, "preset: paper\nmodel:\n  item_side: true\ntraining:\n  seed: 1\n")
+    config = load_config(path, ["training.seed=2", "model.hidden_dim=8"])
+    assert (config.model.item_side, config.model.item_weights) == (True, False)
+    assert (config.training.seed, config.model.hidden_dim, config.training.loss) == (2, 8, "mse")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "model:\n", "model: {}\ntraining:\n"])
+def test_an_empty_file_or_section_is_the_default(tmp_path, text):
+    assert load_config(written(tmp_path, text)) == Config() == load_config()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.learning_rate=1e-3", 0.001),
+        ("training.learning_rate=.5", 0.5),
+        ("model.guidance=[]", ()),
+        ("model.guidance=[collaborative, image]", ("collaborative", "image")),
+        ("model.guidance=null", None),
+        ("model.item_side=false", False),
+        ("evaluation.k=[1, 3]", (1, 3)),
+        ("name=x", "x"),
+        ("data.path=some/where", Path("some/where")),
+    ],
+)
+def test_overrides_are_read_as_yaml(override, expected):
+    value = load_config(None, [override])
+    for part in override.split("=")[0].split("."):
+        value = getattr(value, part)
+    assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.learning_rat=1", r"unknown key 'training.learning_rat'. Did you mean 'learning_rate'\?"),
+        ("trainin.seed=1", r"unknown key 'trainin'. Did you mean 'training'\?"),
+        ("model.hidden=1", r"unknown key 'model.hidden'. Did you mean 'hidden_dim'\?"),
+        ("model.zzz=1", r"unknown key 'model.zzz'. Known: hidden_dim"),
+        ("preset=papr", r"unknown preset 'papr'. Did you mean 'paper'\?"),
+        ("training.seed", "not of the form section.key=value"),
+        ("=1", "not of the form section.key=value"),
+        ("training..seed=1", "not of the form section.key=value"),
+        ("training.seed=[", "not valid YAML"),
+        ("training.seed.low=1", "training.seed"),
+        ("name.first=1", "name"),
+        ("model=5", "model"),
+        ("training.seed=many", r"training.seed: .*integer.*\(got 'many'\)"),
+        ("training.seed=-1", r"training.seed: .*\(got -1\)"),
+        ("training.seed=4294967296", "training.seed"),
+        ("training.batch_size=0", "training.batch_size"),
+        ("training.learning_rate=0", "training.learning_rate"),
+        ("training.learning_rate=.nan", "training.learning_rate"),
+        ("training.learning_rate=.inf", "training.learning_rate"),
+        ("training.weight_decay=-0.1", "training.weight_decay"),
+        ("training.ema_decay=1.0", "training.ema_decay"),
+        ("training.ema_decay=.nan", "training.ema_decay"),
+        ("diffusion.mask_rate=1", "diffusion.mask_rate"),
+        ("diffusion.mask_rate=.nan", "diffusion.mask_rate"),
+        ("diffusion.soft_probability=.nan", "diffusion.soft_probability"),
+        ("diffusion.smoothing_intensity=0.6", "diffusion.smoothing_intensity"),
+        ("diffusion.smoothing_intensity=.nan", "diffusion.smoothing_intensity"),
+        ("training.metric=recall", "training.metric"),
+        ("training.metric=recall@0", "training.metric"),
+        ("training.metric=accuracy@20", "training.metric"),
+        ("training.loss=hinge", "training.loss"),
+        ("model.item_side=maybe", "model.item_side"),
+        ("model.guidance=image", "model.guidance"),
+        ("model.time_dim=7", "model.time_dim"),
+        ("model.dropout=1.0", "model.dropout"),
+        ("evaluation.k=[]", "evaluation.k"),
+        ("evaluation.k=[0]", "evaluation.k"),
+        ("evaluation.mask=all", "evaluation.mask"),
+        ("model_name=svd", "model_name"),
+        ("name=../escape", "name"),
+        ("prepare.columns={usr: x}", "prepare.columns"),
+    ],
+)
+def test_a_bad_override_is_refused_with_its_key(override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(None, [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["prepare.valid_ratio=0.5", "prepare.test_ratio=0.5"], "prepare: valid_ratio"),
+        (["diffusion.noise_min=0.3", "diffusion.noise_max=0.2"], "diffusion: noise_min must not exceed noise_max"),
+        (["diffusion.noise_scale=100"], "no signal is left"),
+        (["diffusion.noise_scale=1", "diffusion.inference_steps=6"], "inference_steps must not exceed steps"),
+        (["diffusion.inference_steps=2"], "needs Gaussian noise"),
+        (["diffusion.mask_rate=0", "training.target=destroyed"], "target=destroyed needs masking"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: [", r"config\.yaml:\d+: not valid YAML"),
+        ("- a\n- b\n", "a configuration is a mapping"),
+        ("just text", "a configuration is a mapping"),
+        ("model:\n  hiden_dim: 3\n", r"config\.yaml: unknown key 'model.hiden_dim'. Did you mean 'hidden_dim'"),
+        ("1: 2\n", "config"),
+        ("preset: [paper]\n", "preset"),
+        ("preset:\n", "preset"),
+        ("model: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_name(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(written(tmp_path, text))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "binary.yaml")
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().training.seed = 1
+
+
+@pytest.mark.parametrize(("section", "model"), [*SECTIONS.items(), ("", Config)])
+def test_every_setting_is_described(section, model):
+    missing = [
+        name
+        for name, field in model.model_fields.items()
+        if not field.description and (section or name not in SECTIONS)
+    ]
+    assert missing == []
+
+
+def test_the_reference_names_every_setting_in_plain_words():
+    reference = config_reference()
+    for section in (Config, *SECTIONS.values()):
+        for name in section.model_fields:
+            assert name in SECTIONS or f"| `{name}` |" in reference, name
+    for jargon in ("Annotated", "FieldInfo", "Optional", "typing", "NoneType"):
+        assert jargon not in reference
+    assert all(line.replace("\\|", "").count("|") == 5 for line in reference.splitlines() if line.startswith("|"))
+
+
+def test_the_reference_in_the_documentation_is_up_to_date(request):
+    documented = (request.config.rootpath / "docs" / "config.md").read_text(encoding="utf-8")
+    assert documented == config_reference(), "write it again with `ld4mrec config --reference > docs/config.md`"
