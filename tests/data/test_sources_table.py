@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_files import assert_rejected, fill
+from raw_files import fill
 
 from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.sources import read_source
@@ -223,33 +223,3 @@ def test_naming_item_or_a_field_twice_as_text_is_harmless(read):
 )
 def test_a_bad_item_table_is_named(rejects, items, place, what):
     rejects({CSV: OK, **items}, place, what)
-
-
-@pytest.mark.parametrize(
-    ("files", "what"),
-    [
-        ({}, "the directory is empty"),
-        ({"notes.txt": "hello"}, "no known layout among: notes.txt"),
-        ({"a.csv": OK, "b.csv": OK}, "no known layout among: a.csv, b.csv"),
-        ({CSV: OK, "x.inter": "userID\titemID\n1\t2\n"}, "fits mmrec and table"),
-        ({CSV: OK, "reviews.json": [{}]}, "fits amazon and table"),
-        ({CSV: OK, "interactions.tsv": "user\titem\na\tx\n"}, "several interaction tables"),
-    ],
-)
-def test_an_unclear_directory_is_refused(rejects, files, what):
-    rejects(files, "raw: ", what)
-
-
-@pytest.mark.parametrize("layout", ["mmrec", "amazon", "table"])
-def test_a_layout_that_is_not_there_is_refused(rejects, layout):
-    rejects({"notes.txt": "hello"}, "raw: ", format=layout)
-
-
-def test_a_raw_path_must_be_a_directory(tmp_path):
-    (tmp_path / "file").write_text("x")
-    assert_rejected(lambda: read_source(tmp_path / "file", PrepareConfig()), "file: is a file")
-    assert_rejected(lambda: read_source(tmp_path / "nowhere", PrepareConfig()), "nowhere: no such directory")
-
-
-def test_the_only_table_is_taken_whatever_its_name(read):
-    assert pairs(read({"log.csv": OK, "items.csv": "item\nx\n"}).interactions) == [("a", "x")]

@@ -32,10 +32,10 @@ def read_table(path: Path) -> pl.DataFrame:
         raise SourceError("no such file", where=path)
     try:
         return pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_delimited(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:  # damaged Parquet can panic
         if path.suffix != ".parquet":
             find_bad_line(path)
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(f"cannot be read as {path.suffix.lstrip('.') or 'a table'} ({reason})", where=path) from None
 
 
