@@ -32,6 +32,7 @@ Mask = Literal["train", "train+valid"]
 ModelName = Literal["ld4mrec", "popularity", "itemknn", "ease"]
 Preset = Literal["default", "paper"]
 ColumnName = Literal["user", "item", "rating", "timestamp", "label", "title"]
+TFIDF = "tfidf"
 
 
 class Section(BaseModel):
@@ -53,14 +54,26 @@ class PrepareConfig(Section):
     """Share of the interactions that goes to validation (random, temporal and global-time splits)."""
     test_ratio: Fraction = 0.1
     """Share of the interactions that goes to test (random, temporal and global-time splits)."""
-    min_rating: float | None = None
+    min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Interactions rated below this are dropped before anything else; unset keeps all."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """A malformed line of raw data is an error (`raise`), or is left out and counted (`skip`)."""
+    max_errors: Annotated[int, Field(ge=0)] = 100
+    """With `on_error: skip`, more malformed lines than this are an error all the same."""
     seed: Seed = 0
     """Seed of the random splits and of the truncated SVD of the text features."""
     text_fields: tuple[str, ...] = ("title", "brand", "categories", "description")
     """Item fields that are joined, in this order, into the text of the `text` modality."""
     text_dim: Count = 128
     """Columns of the text features (truncated SVD of TF-IDF)."""
+    text_encoder: str = TFIDF
+    """What makes the `text` modality: `tfidf`, or the path of a local sentence-transformers model directory."""
+    image_encoder: Path | None = None
+    """Local weights (`.safetensors`, `.pth`, `.pt`) that encode the raw folder `images/`; unset leaves it out."""
+    image_backbone: str = "resnet50"
+    """The timm model that the weights of `image_encoder` belong to."""
+    encoder_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where text and image encoders run; `auto` takes CUDA where there is any."""
     columns: dict[ColumnName, str] = Field(default_factory=dict)
     """Names of the columns in plain tables, where they are not the usual ones, e.g. `{user: customer}`."""
 

@@ -18,6 +18,7 @@ LAYERS = [
     "errors",
     "config",
     "files",
+    "statistics",
     "data",
     "model",
     "training",

@@ -33,6 +33,13 @@ def prepare(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of random splits.", show_default="0")] = None,
+    on_error: Annotated[
+        str | None,
+        typer.Option(help="Malformed lines: raise (an error) or skip (leave out and count).", show_default="raise"),
+    ] = None,
+    max_errors: Annotated[
+        int | None, typer.Option(help="With --on-error skip: more than N are an error.", show_default="100")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")] = False,
     config: ConfigFile = None,
     set_: Overrides = None,
@@ -42,6 +49,7 @@ def prepare(
     Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
     """
     flags = {"format": format, "split": split, "k_core": k_core, "seed": seed}
+    flags |= {"on_error": on_error, "max_errors": max_errors}
     options = read_config(config, set_, {f"prepare.{key}": value for key, value in flags.items()}).prepare
 
     from ld4mrec_cli.data.preparation import prepare as prepare_directory
@@ -52,9 +60,11 @@ def prepare(
 
 def print_summary(prepared: Prepared, out: Path) -> None:
     """Print what a dataset directory holds."""
-    from ld4mrec_cli.cli.console import print_table, stdout
+    from ld4mrec_cli.cli.console import print_table, say, stdout
 
     schema = prepared.schema
+    for fault in prepared.faults:
+        say(f"left out: {fault}")
     left_out = [f"left out: {count:,} {why}" for why, count in prepared.left_out.items()]
     console = stdout()
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ import numpy as np
 import polars as pl
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data import splits
+from ld4mrec_cli.config import TFIDF, PrepareConfig
+from ld4mrec_cli.data import encoders, images, splits
 from ld4mrec_cli.data.columns import ITEM, LABEL, RATING, SPLITS, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.data.dataset import Schema, is_dataset, natural_order, write_dataset
 from ld4mrec_cli.data.features import Modality, align, text_features
 from ld4mrec_cli.data.sources import read_source
 from ld4mrec_cli.data.sources.raw import RawData
+from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.errors import DatasetError, SourceError
-from ld4mrec_cli.files import atomic_directory, check_output_directory, sha256
+from ld4mrec_cli.files import atomic_directory, check_output_directory
 
 TEXT = "text"
+IMAGE = "image"
 DEFAULT_K_CORE = 5
 
 
@@ -32,19 +35,33 @@ class Prepared:
     format: str
     left_out: dict[str, int]
     """Why interactions or items were left out, and how many."""
+    faults: list[str]
+    """The first of the malformed lines that were left out."""
 
 
-def prepare(raw: Path, out: Path, options: PrepareConfig, *, overwrite: bool = False) -> Prepared:
-    """Read a raw directory and write the dataset directory ``out``.
+def prepare(
+    raw: Path,
+    out: Path,
+    options: PrepareConfig,
+    *,
+    overwrite: bool = False,
+    on_encoded: encoders.Progress | None = None,
+) -> Prepared:
+    """Read a raw directory and write the dataset directory ``out``; ``on_encoded`` watches the encoders.
 
     Raises:
         SourceError: the raw files are missing, malformed or do not fit together.
         DatasetError: filtering and splitting leave a split empty.
         OutputError: ``out`` exists and may not be replaced.
+        ConfigError: an encoder is not there or not safe to load.
     """
     check_output_directory(out, overwrite=overwrite, is_ours=is_dataset)
-    source = read_source(raw, options)
+    encoders.check_text_encoder(options)
+    images.check_image_encoder(raw, options)
+    reading = Reading(options)
+    source = read_source(raw, options, reading)
     left_out = dict(source.notes)
+    _note(left_out, "malformed lines", reading.n_faults)
     method = _split_method(source, options, raw)
     core = _core(options, method)
     interactions = _filtered(source.interactions, options, core, left_out, raw)
@@ -55,7 +72,8 @@ def prepare(raw: Path, out: Path, options: PrepareConfig, *, overwrite: bool = F
     items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String}).join(
         source.items, on=ITEM, how="left", maintain_order="left"
     )
-    modalities = _modalities(source, items, options)
+    encoded = _encoded(source, items, options, left_out, raw, on_encoded)
+    modalities = _modalities(source, items, options, encoded)
     with atomic_directory(out, overwrite=overwrite, is_ours=is_dataset) as temporary:
         schema = write_dataset(
             temporary,
@@ -65,9 +83,9 @@ def prepare(raw: Path, out: Path, options: PrepareConfig, *, overwrite: bool = F
             splits=tables,
             modalities=modalities,
             split_method=method,
-            provenance=_provenance(source, options, core, left_out),
+            provenance=_provenance(source, options, core, left_out, encoded),
         )
-    return Prepared(schema, source.format, left_out)
+    return Prepared(schema, source.format, left_out, reading.faults)
 
 
 def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:
@@ -150,36 +168,92 @@ def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndar
     return split(users, times, *shares)
 
 
-def _modalities(source: RawData, items: pl.DataFrame, options: PrepareConfig) -> dict[str, Modality]:
+def _encoded(
+    source: RawData,
+    items: pl.DataFrame,
+    options: PrepareConfig,
+    left_out: dict[str, int],
+    raw: Path,
+    on_encoded: encoders.Progress | None,
+) -> dict[str, encoders.Encoded]:
+    """Run the encoders that the options ask for; they never silently give way to ready-made features."""
+    encoded = {}
+    if options.text_encoder != TFIDF:
+        _check_not_ready_made(source, TEXT)
+        texts = _texts(items, options)
+        if not any(text.strip() for text in texts):
+            hint = "prepare.text_fields names the fields that are read"
+            raise SourceError("the items have no text for prepare.text_encoder", where=raw, hint=hint)
+        encoded[TEXT] = encoders.encode_texts(texts, options, on_encoded)
+    paths = images.image_paths(raw)
+    if options.image_encoder is None:
+        _note(left_out, "images (prepare.image_encoder would encode them)", len(paths))
+        return encoded
+    _check_not_ready_made(source, IMAGE)
+    found, ids = images.by_item(paths), items[ITEM].to_list()
+    others = len(found.keys() - set(ids))
+    if others == len(found):
+        hint = f"Name the files by item id, such as {ids[0]}.jpg"
+        raise SourceError("holds an image of none of the items", where=raw / images.FOLDER, hint=hint)
+    _note(left_out, "images of items that are not kept", others)
+    encoded[IMAGE] = images.encode_images(found, ids, options, on_encoded)
+    return encoded
+
+
+def _check_not_ready_made(source: RawData, name: str) -> None:
+    if name in source.features:
+        what = f"is a ready-made {name} modality, and prepare.{name}_encoder is to make one"
+        raise SourceError(what, where=source.features[name].path, hint="Take one of the two away")
+
+
+def _modalities(
+    source: RawData, items: pl.DataFrame, options: PrepareConfig, encoded: Mapping[str, encoders.Encoded]
+) -> dict[str, Modality]:
     ids = items[ITEM].to_list()
-    modalities = {}
+    modalities = {name: made.modality for name, made in encoded.items()}
     for name, raw_features in source.features.items():
         modality = align(raw_features, ids)
         if not modality.present.any():
             raise SourceError("has a feature for none of the items", where=raw_features.path)
         modalities[name] = modality
-    fields = [name for name in options.text_fields if _has_text(items, name)]
-    if TEXT not in modalities and fields:
-        joined = items.select(pl.concat_str(fields, separator=" ", ignore_nulls=True)).to_series()
-        text = text_features(joined.fill_null("").to_list(), options.text_dim, options.seed)
+    texts = _texts(items, options)
+    if TEXT not in modalities and any(texts):
+        text = text_features(texts, options.text_dim, options.seed)
         if text is not None:
             modalities[TEXT] = text
     return dict(sorted(modalities.items()))
+
+
+def _texts(items: pl.DataFrame, options: PrepareConfig) -> list[str]:
+    """Text of each item: its fields, joined; empty where it has none."""
+    fields = [name for name in options.text_fields if _has_text(items, name)]
+    if not fields:
+        return [""] * len(items)
+    joined = items.select(pl.concat_str(fields, separator=" ", ignore_nulls=True)).to_series()
+    return joined.fill_null("").to_list()
 
 
 def _has_text(items: pl.DataFrame, column: str) -> bool:
     return column in items.columns and bool((items[column].fill_null("").str.len_bytes() > 0).any())
 
 
-def _provenance(source: RawData, options: PrepareConfig, core: int, left_out: dict[str, int]) -> dict[str, Any]:
-    files = [{"name": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(source.files)]
-    return {
+def _provenance(
+    source: RawData,
+    options: PrepareConfig,
+    core: int,
+    left_out: dict[str, int],
+    encoded: Mapping[str, encoders.Encoded],
+) -> dict[str, Any]:
+    provenance = {
         "ld4mrec": __version__,
         "format": source.format,
-        "files": files,
+        "files": [encoders.file_record(path, path.name) for path in sorted(source.files)],
         "options": options.model_dump(mode="json") | {"k_core": core},
         "left_out": left_out,
     }
+    if encoded:
+        provenance["encoders"] = {name: made.record for name, made in encoded.items()}
+    return provenance
 
 
 def _note(left_out: dict[str, int], why: str, count: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
+from ld4mrec_cli.statistics import gini
 
 ACCURACY = ("recall", "ndcg", "precision", "hit", "mrr", "map")
 BEYOND_ACCURACY = ("coverage", "gini", "popularity")
@@ -114,12 +115,3 @@ def _of_the_lists(lists: np.ndarray, popularity: np.ndarray, k: int) -> dict[str
         f"gini@{k}": gini(counts),
         f"popularity@{k}": float(popularity[shown].mean()) if len(shown) else 0.0,
     }
-
-
-def gini(counts: np.ndarray) -> float:
-    """Gini index of how often each item is recommended: 0 is even, towards 1 a few items take all."""
-    ordered = np.sort(np.asarray(counts, dtype=np.float64))
-    n, total = len(ordered), ordered.sum()
-    if total == 0:
-        return 0.0
-    return float((2.0 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.evaluation.metrics import ACCURACY, accuracy, evaluate, gini, hit_matrix
+from ld4mrec_cli.evaluation.metrics import ACCURACY, accuracy, evaluate, hit_matrix
+from ld4mrec_cli.statistics import gini
 
 N_ITEMS = 12
 

@@ -8,17 +8,20 @@ from pathlib import Path
 from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.sources import amazon, mmrec, table
 from ld4mrec_cli.data.sources.raw import RawData
+from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.errors import SourceError
 
-READERS: dict[str, Callable[[Path, PrepareConfig], RawData]] = {
+READERS: dict[str, Callable[[Path, Reading], RawData]] = {
     "mmrec": mmrec.read,
     "amazon": amazon.read,
     "table": table.read,
 }
 
 
-def read_source(raw: Path, options: PrepareConfig) -> RawData:
+def read_source(raw: Path, options: PrepareConfig, reading: Reading | None = None) -> RawData:
     """Read a raw directory in the layout that ``options.format`` names, or that its files show.
+
+    ``reading`` takes the malformed lines that were left out, and tells who watches.
 
     Raises:
         SourceError: the directory is missing, empty or of no known layout, or its reader's faults.
@@ -27,7 +30,7 @@ def read_source(raw: Path, options: PrepareConfig) -> RawData:
         what = "is a file, a directory is needed" if raw.exists() else "no such directory"
         raise SourceError(what, where=raw)
     layout = detect_format(raw) if options.format == "auto" else options.format
-    return READERS[layout](raw, options)
+    return READERS[layout](raw, reading or Reading(options))
 
 
 def detect_format(raw: Path) -> str:

@@ -17,10 +17,10 @@ from typing import Any
 
 import polars as pl
 
-from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
+from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.data.sources.table import content_fields
 from ld4mrec_cli.errors import SourceError
 
@@ -29,7 +29,7 @@ FIELD_NAMES = {"categories": ("category", "categories"), "description": ("descri
 """Our text field → what the metadata calls it."""
 
 
-def read(raw: Path, options: PrepareConfig) -> RawData:
+def read(raw: Path, reading: Reading) -> RawData:
     """Read a directory of Amazon reviews and metadata.
 
     Raises:
@@ -38,16 +38,16 @@ def read(raw: Path, options: PrepareConfig) -> RawData:
     reviews, metadata = split_files(raw)
     if not reviews:
         raise SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
-    interactions = pl.concat([_read_reviews(path) for path in reviews])
+    interactions = pl.concat([_read_reviews(path, reading) for path in reviews])
     if interactions.is_empty():
         raise SourceError("holds no review", where=reviews[0])
     wanted = set(interactions[ITEM].unique())
-    items, notes = _read_metadata(metadata, wanted, options)
+    items, notes = _read_metadata(metadata, wanted, reading)
     features: dict[str, RawFeatures] = {}
     for name, path in feature_files(raw).items():
         if path.suffix != ".parquet":
             raise SourceError("its rows cannot be told apart here; give Parquet keyed by item", where=path)
-        features[name] = read_keyed(path, options.columns)
+        features[name] = read_keyed(path, reading)
     files = [*reviews, *metadata, *(feature.path for feature in features.values())]
     return RawData("amazon", interactions, items, features, files, notes)
 
@@ -58,7 +58,7 @@ def split_files(raw: Path) -> tuple[list[Path], list[Path]]:
     return [p for p in found if not p.name.startswith("meta")], [p for p in found if p.name.startswith("meta")]
 
 
-def _read_reviews(path: Path) -> pl.DataFrame:
+def _read_reviews(path: Path, reading: Reading) -> pl.DataFrame:
     users: list[str] = []
     items: list[str] = []
     ratings: list[float] = []
@@ -72,8 +72,8 @@ def _read_reviews(path: Path) -> pl.DataFrame:
     return pl.DataFrame(columns, schema={USER: pl.String, ITEM: pl.String, RATING: pl.Float64, TIMESTAMP: pl.Int64})
 
 
-def _read_metadata(paths: list[Path], wanted: set[str], options: PrepareConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    fields = content_fields(options)
+def _read_metadata(paths: list[Path], wanted: set[str], reading: Reading) -> tuple[pl.DataFrame, dict[str, int]]:
+    fields = content_fields(reading.options)
     rows: dict[str, dict[str, str]] = {}
     repeated = 0
     for path in paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import polars as pl
 from ld4mrec_cli.config import ColumnName
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.sources.raw import RawFeatures
+from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.data.sources.tabular import find_columns, read_table
 from ld4mrec_cli.errors import SourceError
 
@@ -51,15 +52,16 @@ def read_rows(path: Path, count: int, owner: str) -> np.ndarray:
     return values[:count]
 
 
-def read_keyed(path: Path, columns: Mapping[ColumnName, str]) -> RawFeatures:
+def read_keyed(path: Path, reading: Reading) -> RawFeatures:
     """Read a Parquet file with an item column and either one list column or numeric columns.
 
-    ``columns`` may name the item column, where it is not one of the usual names.
+    ``prepare.columns`` may name the item column, where it is not one of the usual names.
 
     Raises:
         SourceError: no item column, repeated items, values that are not numeric, NaN or infinity.
     """
-    frame = read_table(path)
+    columns = reading.options.columns
+    frame = read_table(path, reading)
     mapping: dict[ColumnName, str] = {ITEM: columns[ITEM]} if columns.get(ITEM) in frame.columns else {}
     column = find_columns(frame, path, mapping, required=(ITEM,))[ITEM]
     ids = frame[column].cast(pl.String).str.strip_chars().to_list()

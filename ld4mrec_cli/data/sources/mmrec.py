@@ -6,34 +6,34 @@ from pathlib import Path
 
 import polars as pl
 
-from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
+from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.data.sources.table import item_file, read_items
 from ld4mrec_cli.data.sources.tabular import interactions_from, read_table
 from ld4mrec_cli.errors import SourceError
 
 
-def read(raw: Path, options: PrepareConfig) -> RawData:
+def read(raw: Path, reading: Reading) -> RawData:
     """Read a directory in the MMRec layout.
 
     Raises:
         SourceError: no or several ``*.inter`` files, a malformed line, features that do not fit.
     """
     inter = _inter_file(raw)
-    interactions = interactions_from(read_table(inter), inter, options.columns)
+    interactions = interactions_from(read_table(inter, reading), inter, reading)
     files = [inter]
     items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
     notes: dict[str, int] = {}
     titles = item_file(raw)
     if titles is not None:
-        items, notes = read_items(titles, options)
+        items, notes = read_items(titles, reading)
         files.append(titles)
     features: dict[str, RawFeatures] = {}
     for name, path in feature_files(raw).items():
         features[name] = (
-            read_keyed(path, options.columns) if path.suffix == ".parquet" else _by_number(path, interactions, inter)
+            read_keyed(path, reading) if path.suffix == ".parquet" else _by_number(path, interactions, inter)
         )
         files.append(path)
     return RawData("mmrec", interactions, items, features, files, notes)

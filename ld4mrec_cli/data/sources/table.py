@@ -10,13 +10,14 @@ from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data.columns import ITEM, TITLE
 from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
-from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from, raise_at, read_table
+from ld4mrec_cli.data.sources.reading import Reading
+from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from, meet_faults, read_table
 from ld4mrec_cli.errors import SourceError
 
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def read(raw: Path, options: PrepareConfig) -> RawData:
+def read(raw: Path, reading: Reading) -> RawData:
     """Read a directory of plain tables.
 
     Raises:
@@ -26,18 +27,18 @@ def read(raw: Path, options: PrepareConfig) -> RawData:
     if path is None:
         names = " or ".join(f"interactions{suffix}" for suffix in TABLES)
         raise SourceError(f"holds no interaction table ({names})", where=raw)
-    interactions = interactions_from(read_table(path), path, options.columns)
+    interactions = interactions_from(read_table(path, reading), path, reading)
     files = [path]
     items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
     notes: dict[str, int] = {}
     listed = item_file(raw)
     if listed is not None:
-        items, notes = read_items(listed, options)
+        items, notes = read_items(listed, reading)
         files.append(listed)
     features: dict[str, RawFeatures] = {}
     for name, feature in feature_files(raw).items():
         if feature.suffix == ".parquet":
-            features[name] = read_keyed(feature, options.columns)
+            features[name] = read_keyed(feature, reading)
         elif listed is None or notes:
             needed = "an items table without repeated items" if notes else "an items table"
             raise SourceError(f"its rows follow the items, so {needed} is needed", where=feature)
@@ -71,13 +72,14 @@ def item_file(raw: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_items(path: Path, options: PrepareConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+def read_items(path: Path, reading: Reading) -> tuple[pl.DataFrame, dict[str, int]]:
     """Read titles and text fields of the items, one row per item; repeated items keep their first row.
 
     Returns:
         The table, and a count of the repeated rows where there are any.
     """
-    frame = read_table(path)
+    options = reading.options
+    frame = read_table(path, reading)
     found = find_columns(frame, path, options.columns, required=(ITEM,), optional=(TITLE,))
     text = [name for name in content_fields(options) if name in frame.columns]
     for name in text:
@@ -88,9 +90,10 @@ def read_items(path: Path, options: PrepareConfig) -> tuple[pl.DataFrame, dict[s
         *(pl.col(column).cast(pl.String).alias(TITLE) for name, column in found.items() if name == TITLE),
         *(_joined(frame, name) for name in text),
     )
-    empty = items.with_row_index("row").filter(pl.col(ITEM).is_null() | (pl.col(ITEM) == ""))
-    if len(empty):
-        raise_at(path, int(empty["row"][0]), f"no value in column '{found[ITEM]}'")
+    empty = items[ITEM].is_null() | (items[ITEM] == "")
+    if empty.any():
+        meet_faults(path, dict.fromkeys(empty.arg_true(), f"no value in column '{found[ITEM]}'"), reading)
+        items = items.filter(~empty)
     unique = items.unique(subset=ITEM, keep="first", maintain_order=True)
     repeated = len(items) - len(unique)
     return unique, {"repeated items": repeated} if repeated else {}

@@ -11,25 +11,30 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import polars as pl
 
 from ld4mrec_cli.config import ColumnName
 from ld4mrec_cli.data.columns import ITEM, LABEL, LABEL_VALUES, RATING, TIMESTAMP, USER, USUAL_NAMES, plain_name
+from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.errors import SourceError, nearest
 
+MEND = "Mend or remove it, or leave such lines out with --on-error skip"
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 
 
-def read_table(path: Path) -> pl.DataFrame:
+def read_table(path: Path, reading: Reading) -> pl.DataFrame:
     """Read a delimited or Parquet table; delimited columns come as strings.
 
     Raises:
-        SourceError: the file is missing, empty, not text, or a line has another number of fields.
+        SourceError: the file is missing, empty or not text; or, unless ``reading`` leaves such lines
+            out, a line has another number of fields.
     """
     if not path.is_file():
         raise SourceError("no such file", where=path)
+    if reading.skips and path.suffix != ".parquet":
+        return _read_line_by_line(path, reading)
     try:
         return pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_delimited(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:  # damaged Parquet can panic
@@ -49,20 +54,37 @@ def _read_delimited(path: Path) -> pl.DataFrame:
     return frame
 
 
+def _read_line_by_line(path: Path, reading: Reading) -> pl.DataFrame:
+    """Read delimited text without the lines that are malformed."""
+    _check_encoding(path)
+    records = _records(path)
+    _, header = next(records, (0, None))
+    if header is None or len(set(header)) != len(header):
+        raise SourceError("is empty" if header is None else "names a column twice", where=path, line=1)
+    kept: list[list[str | None]] = []
+    for line, fields in records:
+        fault = _fault_of_fields(fields, header)
+        if fault:
+            reading.fault(SourceError(fault, where=path, line=line))
+        else:
+            kept.append([value or None for value in fields])
+    return pl.DataFrame(kept, schema=dict.fromkeys(header, pl.String), orient="row")
+
+
 def _quote(path: Path) -> str | None:
     return '"' if path.suffix == ".csv" else None
 
 
-def interactions_from(frame: pl.DataFrame, path: Path, mapping: Mapping[ColumnName, str]) -> pl.DataFrame:
+def interactions_from(frame: pl.DataFrame, path: Path, reading: Reading) -> pl.DataFrame:
     """Pick and check the columns of an interaction table.
 
-    Args:
-        mapping: our column name → the table's, for names that are not the usual ones.
-
     Raises:
-        SourceError: a column is missing, or a line lacks an id or has a value that is not a number.
+        SourceError: a column is missing; or, unless ``reading`` leaves such lines out, a line lacks an
+            id or has a value that is not a number.
     """
-    found = find_columns(frame, path, mapping, required=(USER, ITEM), optional=(RATING, TIMESTAMP, LABEL))
+    found = find_columns(
+        frame, path, reading.options.columns, required=(USER, ITEM), optional=(RATING, TIMESTAMP, LABEL)
+    )
     if frame.is_empty():
         raise SourceError("holds no interaction", where=path)
     parsed = frame.select(
@@ -70,9 +92,17 @@ def interactions_from(frame: pl.DataFrame, path: Path, mapping: Mapping[ColumnNa
         _ids(frame, found[ITEM]).alias(ITEM),
         *(_PARSERS[name](frame, found[name]).alias(name) for name in (RATING, TIMESTAMP, LABEL) if name in found),
     )
-    if sum(parsed.null_count().row(0)):
-        _raise_first_fault(parsed, frame, path, found)
-    return parsed
+    if not sum(parsed.null_count().row(0)):
+        return parsed
+    faulty = parsed.select(pl.any_horizontal(pl.all().is_null())).to_series()
+    faults = {}
+    for row in faulty.arg_true().head(reading.options.max_errors + 1):
+        name = next(name for name in parsed.columns if parsed[name][row] is None)
+        faults[row] = _fault(name, found[name], frame[found[name]][row])
+    meet_faults(path, faults, reading)
+    if faulty.all():
+        raise SourceError("holds no interaction", where=path)
+    return parsed.filter(~faulty)
 
 
 def find_columns(
@@ -131,11 +161,15 @@ def find_bad_line(path: Path) -> None:
     if header is None:
         raise SourceError("is empty", where=path)
     for line, fields in records:
-        if len(fields) != len(header):
-            what = f"{len(fields)} fields where the header has {len(header)}"
-            raise SourceError(what, where=path, line=line, hint="Mend or remove the line")
-        if not any(fields):
-            raise SourceError("no value in any column", where=path, line=line, hint="Mend or remove the line")
+        fault = _fault_of_fields(fields, header)
+        if fault:
+            raise SourceError(fault, where=path, line=line, hint=MEND)
+
+
+def _fault_of_fields(fields: list[str], header: list[str]) -> str | None:
+    if len(fields) != len(header):
+        return f"{len(fields)} fields where the header has {len(header)}"
+    return None if any(fields) else "no value in any column"
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -154,12 +188,21 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise SourceError(f"malformed line ({error})", where=path, line=line) from None
 
 
-def raise_at(path: Path, row: int, fault: str) -> NoReturn:
-    """Raise SourceError for a fault in a row (counted from 0): with its line where the table is text."""
-    if path.suffix == ".parquet":
-        raise SourceError(f"row {row + 1}: {fault}", where=path, hint="Mend or remove the row")
-    line, _ = next(islice(_records(path), row + 1, None), (row + 2, []))
-    raise SourceError(fault, where=path, line=line, hint="Mend or remove the line")
+def meet_faults(path: Path, faults: Mapping[int, str], reading: Reading) -> None:
+    """Hand ``reading`` the faults of some rows (counted from 0), each with its line where the table is text."""
+    first = dict(sorted(faults.items())[: reading.options.max_errors + 1] if reading.skips else [min(faults.items())])
+    lines = {} if path.suffix == ".parquet" else _lines_of(path, set(first))
+    for row, fault in first.items():
+        if row in lines:
+            reading.fault(SourceError(fault, where=path, line=lines[row], hint=MEND))
+        else:
+            reading.fault(SourceError(f"row {row + 1}: {fault}", where=path, hint=MEND))
+
+
+def _lines_of(path: Path, rows: set[int]) -> dict[int, int]:
+    """The lines where some rows begin, found in one pass."""
+    data = islice(_records(path), 1, max(rows) + 2)
+    return {row: line for row, (line, _) in enumerate(data) if row in rows}
 
 
 def _check_encoding(path: Path) -> None:
@@ -182,13 +225,6 @@ def _check_encoding(path: Path) -> None:
                 raise SourceError("is not UTF-8 text", where=path, line=number) from None
             if "\0" in text:
                 raise SourceError("holds a NUL byte", where=path, line=number)
-
-
-def _raise_first_fault(parsed: pl.DataFrame, frame: pl.DataFrame, path: Path, found: Mapping[str, str]) -> None:
-    rows = parsed.with_row_index("row").filter(pl.any_horizontal(pl.col(name).is_null() for name in parsed.columns))
-    row = int(rows["row"][0])
-    name = next(name for name in parsed.columns if rows[name][0] is None)
-    raise_at(path, row, _fault(name, found[name], frame[found[name]][row]))
 
 
 def _fault(name: str, column: str, value: object) -> str:

@@ -1,0 +1,245 @@
+"""A first look at raw files or a dataset: what they hold and how it is distributed. Nothing is filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data import splits
+from ld4mrec_cli.data.columns import ITEM, LABEL, RATING, SPLITS, TIMESTAMP, TITLE, USER
+from ld4mrec_cli.data.dataset import PreparedDataset, is_dataset
+from ld4mrec_cli.data.inspection_parts import degrees, modality_summary, rating_summary, text_summaries, time_summary
+from ld4mrec_cli.data.inspection_summary import (
+    Cold,
+    CoreSummary,
+    Counts,
+    Inspection,
+    ItemGlance,
+    ModalitySummary,
+    SplitSummary,
+)
+from ld4mrec_cli.data.sources import read_source
+from ld4mrec_cli.data.sources.arrays import load_array
+from ld4mrec_cli.data.sources.raw import RawData
+
+CORE = 5
+SHOWN_ITEMS = 5
+DRAW_SEED = 0
+
+
+@dataclass(frozen=True)
+class _Log:
+    """Interactions by code, and the items in the order of the codes."""
+
+    users: np.ndarray
+    """User code of each interaction, ``(n,)``."""
+    items: np.ndarray
+    """Item code of each interaction, ``(n,)``."""
+    n_users: int
+    catalogue: pl.DataFrame
+    """``item``, and where known ``title`` and text fields; the row is the code."""
+    details: pl.DataFrame
+    """``rating``, ``timestamp`` and ``label`` of each interaction, where known."""
+
+    @property
+    def n_items(self) -> int:
+        return len(self.catalogue)
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Users and items of the interactions, each pair once."""
+        keys = np.unique(self.users * self.n_items + self.items)
+        return keys // self.n_items, keys % self.n_items
+
+
+def inspect(directory: Path, options: PrepareConfig) -> Inspection:
+    """Inspect a dataset directory, or a raw directory in any layout that `prepare` reads.
+
+    ``options`` name the layout, columns and text fields of raw files; a dataset needs none of them.
+
+    Raises:
+        SourceError: the raw files are missing, malformed or do not fit together.
+        DatasetError: a file of the dataset is missing or was changed.
+    """
+    if is_dataset(directory):
+        return _inspect_dataset(PreparedDataset.open(directory))
+    source = read_source(directory, options)
+    log = _raw_log(source)
+    unused = len(source.items) - int(source.items[ITEM].is_in(log.catalogue[ITEM].implode()).sum())
+    description: dict[str, Any] = {
+        "name": directory.resolve().name,
+        "kind": "raw",
+        "layout": source.format,
+        "split_method": None,
+        "provenance": f"{source.format} layout: " + ", ".join(path.name for path in source.files),
+        "hash": None,
+        "notes": source.notes,
+    }
+    return _summarise(description, log, unused, _raw_modalities(source, log))
+
+
+def _inspect_dataset(dataset: PreparedDataset) -> Inspection:
+    log = _dataset_log(dataset)
+    provenance = dataset.schema.provenance
+    modalities = []
+    for name in dataset.modality_names():
+        present = np.load(dataset.path(f"features/{name}.present.npy"), allow_pickle=False)
+        modalities.append(
+            modality_summary(name, load_array(dataset.path(f"features/{name}.npy")), present, len(present))
+        )
+    layout = provenance.get("format")
+    description: dict[str, Any] = {
+        "name": dataset.name,
+        "kind": "dataset",
+        "layout": layout if isinstance(layout, str) else None,
+        "split_method": dataset.schema.split_method,
+        "provenance": describe_provenance(provenance),
+        "hash": dataset.hash,
+        "notes": _counts_only(provenance.get("left_out")),
+    }
+    unused = log.n_items - len(np.unique(log.items))
+    return _summarise(description, log, unused, modalities)
+
+
+def _raw_log(source: RawData) -> _Log:
+    table = source.interactions
+    ids = table.select(pl.col(ITEM).unique().sort())
+    users, items = (table[column].rank("dense").to_numpy().astype(np.int64) - 1 for column in (USER, ITEM))
+    catalogue = ids.join(source.items, on=ITEM, how="left", maintain_order="left")
+    return _Log(users, items, int(users.max()) + 1, catalogue, table.drop(USER, ITEM))
+
+
+def _dataset_log(dataset: PreparedDataset) -> _Log:
+    parts = [
+        dataset.interactions(split).with_columns(pl.lit(label, pl.Int8).alias(LABEL))
+        for label, split in enumerate(SPLITS)
+    ]
+    table = pl.concat(parts, how="diagonal")
+    titles = {TITLE: dataset.titles} if dataset.titles is not None else {}
+    catalogue = pl.DataFrame({ITEM: dataset.items.ids, **titles}, schema=dict.fromkeys((ITEM, *titles), pl.String))
+    users, items = (table[column].to_numpy().astype(np.int64) for column in (USER, ITEM))
+    return _Log(users, items, len(dataset.users), catalogue, table.drop(USER, ITEM))
+
+
+def _raw_modalities(source: RawData, log: _Log) -> list[ModalitySummary]:
+    known = set(log.catalogue[ITEM])
+    found = []
+    for name, features in sorted(source.features.items()):
+        wanted = np.fromiter((item in known for item in features.item_ids), dtype=bool, count=len(features.item_ids))
+        found.append(modality_summary(name, features.values, wanted, log.n_items))
+    return found
+
+
+def _summarise(description: dict[str, Any], log: _Log, unused: int, modalities: list[ModalitySummary]) -> Inspection:
+    users, items = log.pairs()
+    item_counts = np.bincount(items, minlength=log.n_items)
+    labels = log.details[LABEL].to_numpy() if LABEL in log.details.columns else None
+    popular, drawn = _glances(log.catalogue, item_counts)
+    return Inspection(
+        **description,
+        counts=Counts(
+            users=log.n_users,
+            items=log.n_items,
+            interactions=len(log.users),
+            repeated_interactions=len(log.users) - len(users),
+            density=len(users) / (log.n_users * log.n_items),
+            items_without_interactions=unused,
+        ),
+        splits=[] if labels is None else _splits(log, labels),
+        cold=None if labels is None else _cold(log, labels),
+        user_degrees=degrees(np.bincount(users, minlength=log.n_users)),
+        item_degrees=degrees(item_counts),
+        core=_core(users, items) if description["kind"] == "raw" else None,
+        ratings=rating_summary(_known(log.details, RATING)),
+        times=time_summary(_known(log.details, TIMESTAMP)),
+        modalities=modalities,
+        texts=text_summaries(log.catalogue.drop(ITEM)),
+        popular_items=popular,
+        drawn_items=drawn,
+    )
+
+
+def _known(details: pl.DataFrame, column: str) -> np.ndarray:
+    """The values of a column that are known: interactions that were injected as noise have none."""
+    return details[column].drop_nulls().to_numpy() if column in details.columns else np.empty(0)
+
+
+def _trained(log: _Log, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which users and which items have a training interaction."""
+    train = labels == splits.TRAIN
+    users, items = np.zeros(log.n_users, dtype=bool), np.zeros(log.n_items, dtype=bool)
+    users[log.users[train]] = True
+    items[log.items[train]] = True
+    return users, items
+
+
+def _cold(log: _Log, labels: np.ndarray) -> Cold:
+    users, items = _trained(log, labels)
+    return Cold(users=int((~users).sum()), items=int((~items).sum()))
+
+
+def _splits(log: _Log, labels: np.ndarray) -> list[SplitSummary]:
+    users, items = _trained(log, labels)
+    cold = ~(users[log.users] & items[log.items])
+    found = []
+    for label, name in enumerate(SPLITS):
+        chosen = labels == label
+        found.append(
+            SplitSummary(
+                name=name,
+                interactions=int(chosen.sum()),
+                share=float(chosen.mean()),
+                users=len(np.unique(log.users[chosen])),
+                items=len(np.unique(log.items[chosen])),
+                cold_interactions=int((chosen & cold).sum()),
+            )
+        )
+    return found
+
+
+def _core(users: np.ndarray, items: np.ndarray) -> CoreSummary:
+    kept = splits.k_core(users, items, CORE)
+    return CoreSummary(
+        k=CORE, users=len(np.unique(users[kept])), items=len(np.unique(items[kept])), interactions=int(kept.sum())
+    )
+
+
+def _glances(catalogue: pl.DataFrame, counts: np.ndarray) -> tuple[list[ItemGlance], list[ItemGlance]]:
+    """The most popular items, and some of the others drawn with a fixed seed."""
+    order = np.argsort(-counts, kind="stable")
+    rest = np.sort(order[SHOWN_ITEMS:])
+    drawn = np.random.default_rng(DRAW_SEED).choice(rest, size=min(SHOWN_ITEMS, len(rest)), replace=False)
+
+    def glance(code: int) -> ItemGlance:
+        title = catalogue[TITLE][code] if TITLE in catalogue.columns else None
+        return ItemGlance(item=catalogue[ITEM][code], title=title or None, interactions=int(counts[code]))
+
+    return [glance(int(code)) for code in order[:SHOWN_ITEMS]], [glance(int(code)) for code in drawn]
+
+
+def describe_provenance(provenance: Mapping[str, Any]) -> str:
+    """Tell in one line where a dataset comes from and what was done to it."""
+    files = provenance.get("files")
+    names = [str(file["name"]) for file in files if "name" in file] if isinstance(files, list) else []
+    parts = [f"prepared by ld4mrec {provenance.get('ld4mrec', '?')} from {', '.join(names) or 'unknown files'}"]
+    options = provenance.get("options")
+    if isinstance(options, dict):
+        parts += [f"{label} {options[key]}" for key, label in _TOLD.items() if options.get(key) is not None]
+    noise = provenance.get("noise")
+    for step in noise if isinstance(noise, list) else []:
+        parts.append(f"{step.get('type')} noise at ratio {step.get('ratio')}, seed {step.get('seed')}")
+    return "; ".join(parts)
+
+
+_TOLD = {"k_core": "k-core", "min_rating": "ratings of at least", "seed": "seed"}
+"""Options of `prepare` that the provenance tells → how."""
+
+
+def _counts_only(value: Any) -> dict[str, int]:
+    entries = value.items() if isinstance(value, dict) else ()
+    return {str(why): count for why, count in entries if isinstance(count, int)}
