@@ -132,7 +132,7 @@ class DiffusionConfig(Section):
     """Forward process, behavioural reconstruction, sampling of t and inference."""
 
     steps: Count = 5
-    """Number of forward steps T."""
+    """Number of forward steps T; without Gaussian noise every row is at t = 0."""
     noise_scale: NonNegative = 0.0
     """Scale s of the Gaussian noise schedule; 0 switches the Gaussian noise off."""
     noise_min: Fraction = 0.001
@@ -148,7 +148,7 @@ class DiffusionConfig(Section):
     smoothing_intensity: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0005
     """γ: a smoothed label is x + γ(1 - 2x)."""
     importance_sampling: bool = True
-    """Draw t in proportion to the root mean square of its recent losses; else uniformly."""
+    """Draw t in proportion to the root mean square of its recent losses, else uniformly; acts with Gaussian noise."""
     inference_steps: Count = 1
     """1 is one-step inference; K > 1 runs the reverse chain over K steps, for comparison."""
 

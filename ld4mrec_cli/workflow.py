@@ -212,7 +212,7 @@ def _fit(
     if checkpoint:
         try:
             trainer.restore(*checkpoint)
-        except (KeyError, RuntimeError):  # names or shapes of another model
+        except (KeyError, RuntimeError, ValueError):  # names or shapes of another model
             raise RunError("does not fit this run", where=run.path / CHECKPOINT, hint="Train again") from None
     before, started = run.manifest.seconds, time.monotonic()
 
@@ -228,6 +228,7 @@ def _fit(
         trainer.run(on_epoch, watcher.on_batch)
     except TrainingDiverged as error:
         _finish(run, trainer, config, status="diverged")
+        run.drop_checkpoint()
         raise TrainingDiverged(f"{error} in {run.path}") from None
     except KeyboardInterrupt:
         run.update(status="interrupted")

@@ -66,8 +66,8 @@ def inverse_sqrt(degree: np.ndarray) -> np.ndarray:
 def collaborative_basis(train: csr_matrix, rank: int, seed: int) -> np.ndarray:
     """Right singular vectors V ``(n_items, r)`` of ``D_u^-1/2 X D_i^-1/2``, r ≤ ``rank`` (LD4MRec, SVD encoding).
 
-    The rank is bounded by the smaller side of the matrix. The sign of each vector is fixed, so the
-    result is a function of the interactions and the seed.
+    The rank is bounded by that of the matrix: vectors of singular value zero would give items without
+    interactions a random place. The result is a function of the interactions and the seed.
     """
     from sklearn.utils.extmath import randomized_svd  # slow to import, needed in training alone
 
@@ -75,11 +75,11 @@ def collaborative_basis(train: csr_matrix, rank: int, seed: int) -> np.ndarray:
     degree_i = np.asarray(train.sum(axis=0)).ravel()
     normalised = diags(inverse_sqrt(degree_u)) @ train.astype(np.float64) @ diags(inverse_sqrt(degree_i))
     rank = min(rank, *train.shape)
-    _, _, vt = randomized_svd(normalised, rank, n_iter=8, random_state=seed)
-    return vt.T
+    _, values, vectors = randomized_svd(normalised, rank, n_iter=8, random_state=seed)
+    return vectors[values > 1e-7].T  # the largest singular value is 1
 
 
-def modality_basis(features: np.ndarray, max_dim: int, item_degree: np.ndarray) -> np.ndarray:
+def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:
     """Features ``(n_items, dim)`` standardised per column, reduced by PCA to ``max_dim``, rows to unit length."""
     values = np.asarray(features, dtype=np.float32)
     values = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)

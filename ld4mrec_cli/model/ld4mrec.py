@@ -45,7 +45,7 @@ class ItemSignals:
         degree = np.asarray(train.sum(axis=0)).ravel()
         bases = {COLLABORATIVE: collaborative_basis(train, config.collaborative_rank, seed)}
         for name, values in features.items():
-            bases[name] = modality_basis(values, config.modality_dim, degree)
+            bases[name] = modality_basis(values, config.modality_dim)
         weights = None
         if config.item_weights and train.shape[1] <= config.item_weights_max_items:
             weights = ridge_item_weights(train, config.item_weights_ridge)

@@ -44,6 +44,13 @@ class WeightAverage:
 
 @torch.no_grad()
 def load_parameters(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy ``tensors`` by name into the model's parameters."""
+    """Copy ``tensors`` by name into the model's parameters.
+
+    Raises:
+        KeyError: a parameter is missing.
+        ValueError: a parameter has another shape.
+    """
     for name, parameter in model.named_parameters():
+        if parameter.shape != tensors[name].shape:
+            raise ValueError(f"'{name}' is {tuple(tensors[name].shape)} where {tuple(parameter.shape)} is needed")
         parameter.copy_(tensors[name])
