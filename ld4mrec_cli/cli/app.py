@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, prepare, recommend, train
+from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, inspect, prepare, recommend, train
 from ld4mrec_cli.errors import UserError
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("inspect")(inspect.inspect)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

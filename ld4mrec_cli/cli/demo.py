@@ -61,8 +61,9 @@ def demo(
     someone = recommender.users[0]
     command = f"ld4mrec recommend --run {run.path} --user {someone} --k 5"
     _step("recommend", command, "One pass through the network. What the user has had, then what comes next:")
-    had = [recommender.items[item] for item in recommender.train[0].indices]
-    typer.echo("  ".join(had))
+    titles = recommender.titles or recommender.items.ids
+    for item in recommender.train[0].indices:
+        typer.echo(f"      {recommender.items[item]}              {titles[item]}")
     write(recommender.for_users([someone], 5), Format.TABLE, None)
     typer.echo(f"\nAll of it is in {out}. Next: ld4mrec prepare --raw YOUR_DATA")
 

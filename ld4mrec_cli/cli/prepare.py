@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+from ld4mrec_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from ld4mrec_cli.data.preparation import Prepared
@@ -18,7 +20,9 @@ def prepare(
     out: Annotated[
         Path | None, typer.Option(help="Dataset directory to write.", show_default="data/NAME of --raw")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="auto, amazon, mmrec or table.", show_default="auto")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="auto, amazon, mmrec, recbole or table.", show_default="auto")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -30,6 +34,25 @@ def prepare(
         int | None,
         typer.Option(
             help="Keep users and items with at least N interactions; 0 keeps all.", show_default="0 if given, else 5"
+        ),
+    ] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Drop interactions rated below R.", metavar="R", show_default="keep all")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN",
+            help="What a table calls user, item, rating, timestamp, label or title; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    text_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Item field for the text modality; may be repeated.",
+            show_default="title, brand, categories, description",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of random splits.", show_default="0")] = None,
@@ -47,15 +70,35 @@ def prepare(
     """Turn raw interaction logs and item content into a dataset directory.
 
     Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
+
+    Example: ld4mrec prepare --raw shop/ --column user=customer --column item=sku --min-rating 4
     """
-    flags = {"format": format, "split": split, "k_core": k_core, "seed": seed}
-    flags |= {"on_error": on_error, "max_errors": max_errors}
+    flags: dict[str, Any] = {"format": format, "split": split, "k_core": k_core, "seed": seed}
+    flags |= {"on_error": on_error, "max_errors": max_errors, "min_rating": min_rating, "text_fields": text_field}
+    flags |= {f"columns.{name}": theirs for name, theirs in column_names(column or ()).items()}
     options = read_config(config, set_, {f"prepare.{key}": value for key, value in flags.items()}).prepare
 
     from ld4mrec_cli.data.preparation import prepare as prepare_directory
 
     target = out or Path("data") / raw.resolve().name
     print_summary(prepare_directory(raw, target, options, overwrite=overwrite), target)
+
+
+def column_names(given: Sequence[str]) -> dict[str, str]:
+    """Our name → the table's, of flags such as ``user=customer``.
+
+    Raises:
+        ConfigError: a flag is not of that form, or names one of ours again.
+    """
+    names: dict[str, str] = {}
+    for flag in given:
+        ours, _, theirs = (part.strip() for part in flag.partition("="))
+        if not ours or not theirs:
+            raise ConfigError(f"--column '{flag}' is not of the form NAME=COLUMN, such as user=customer")
+        if ours in names:
+            raise ConfigError(f"--column names {ours} twice: '{names[ours]}' and '{theirs}'")
+        names[ours] = theirs
+    return names
 
 
 def print_summary(prepared: Prepared, out: Path) -> None:

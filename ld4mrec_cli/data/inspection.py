@@ -13,7 +13,7 @@ import polars as pl
 from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.data import splits
 from ld4mrec_cli.data.columns import ITEM, LABEL, RATING, SPLITS, TIMESTAMP, TITLE, USER
-from ld4mrec_cli.data.dataset import PreparedDataset, is_dataset
+from ld4mrec_cli.data.dataset import PreparedDataset, is_dataset, natural_order
 from ld4mrec_cli.data.inspection_parts import degrees, modality_summary, rating_summary, text_summaries, time_summary
 from ld4mrec_cli.data.inspection_summary import (
     Cold,
@@ -27,6 +27,7 @@ from ld4mrec_cli.data.inspection_summary import (
 from ld4mrec_cli.data.sources import read_source
 from ld4mrec_cli.data.sources.arrays import load_array
 from ld4mrec_cli.data.sources.raw import RawData
+from ld4mrec_cli.data.sources.reading import Reading
 
 CORE = 5
 SHOWN_ITEMS = 5
@@ -68,9 +69,11 @@ def inspect(directory: Path, options: PrepareConfig) -> Inspection:
     """
     if is_dataset(directory):
         return _inspect_dataset(PreparedDataset.open(directory))
-    source = read_source(directory, options)
+    reading = Reading(options)
+    source = read_source(directory, options, reading)
     log = _raw_log(source)
-    unused = len(source.items) - int(source.items[ITEM].is_in(log.catalogue[ITEM].implode()).sum())
+    faults = {"malformed lines": reading.n_faults} if reading.n_faults else {}
+    unused = len(source.items.join(log.catalogue, on=ITEM, how="anti"))
     description: dict[str, Any] = {
         "name": directory.resolve().name,
         "kind": "raw",
@@ -78,7 +81,7 @@ def inspect(directory: Path, options: PrepareConfig) -> Inspection:
         "split_method": None,
         "provenance": f"{source.format} layout: " + ", ".join(path.name for path in source.files),
         "hash": None,
-        "notes": source.notes,
+        "notes": {**source.notes, **faults},
     }
     return _summarise(description, log, unused, _raw_modalities(source, log))
 
@@ -108,9 +111,10 @@ def _inspect_dataset(dataset: PreparedDataset) -> Inspection:
 
 def _raw_log(source: RawData) -> _Log:
     table = source.interactions
-    ids = table.select(pl.col(ITEM).unique().sort())
-    users, items = (table[column].rank("dense").to_numpy().astype(np.int64) - 1 for column in (USER, ITEM))
-    catalogue = ids.join(source.items, on=ITEM, how="left", maintain_order="left")
+    ids = pl.DataFrame({ITEM: natural_order(table[ITEM].unique())}, schema={ITEM: pl.String}).with_row_index("code")
+    items = table.select(ITEM).join(ids, on=ITEM, how="left", maintain_order="left")["code"].to_numpy().astype(np.int64)
+    users = table[USER].rank("dense").to_numpy().astype(np.int64) - 1
+    catalogue = ids.drop("code").join(source.items, on=ITEM, how="left", maintain_order="left")
     return _Log(users, items, int(users.max()) + 1, catalogue, table.drop(USER, ITEM))
 
 

@@ -91,7 +91,7 @@ def time_summary(timestamps: np.ndarray) -> TimeSummary | None:
     starts = bins["start"].dt.to_string(pattern)
     first, median, last = times.gather([0, (len(times) - 1) // 2, len(times) - 1]).dt.to_string("%Y-%m-%d")
     return TimeSummary(
-        unit=unit,  # type: ignore[arg-type]
+        unit=unit,
         first=first,
         median=median,
         last=last,
@@ -136,8 +136,8 @@ def modality_summary(name: str, values: np.ndarray, wanted: np.ndarray, n_items:
 def row_digests(rows: np.ndarray) -> np.ndarray:
     """64 bits of each row ``(n, dim)`` that equal rows share."""
     plain = rows + np.float32(0.0)  # makes -0.0 the same as 0.0
-    digests = b"".join(blake2b(row.tobytes(), digest_size=8).digest() for row in plain)
-    return np.frombuffer(digests, dtype=np.uint64)
+    digests = (int.from_bytes(blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in plain)
+    return np.fromiter(digests, dtype=np.uint64, count=len(rows))
 
 
 def text_summaries(texts: pl.DataFrame) -> list[TextSummary]:

@@ -62,7 +62,7 @@ class Recommender:
         self.users = Ids(pl.read_parquet(run.checked("users.parquet"))[USER].to_list(), USER)
         table = pl.read_parquet(run.checked("items.parquet"))
         self.items = Ids(table[ITEM].to_list(), ITEM)
-        self._titles = table[TITLE].to_list() if TITLE in table.columns else None
+        self.titles: list[str | None] | None = table[TITLE].to_list() if TITLE in table.columns else None
 
     @cached_property
     def train(self) -> csr_matrix:
@@ -105,7 +105,7 @@ class Recommender:
             yield RecommendationList(
                 user,
                 [
-                    RecommendedItem(self.items[item], float(score), self._titles[item] if self._titles else None)
+                    RecommendedItem(self.items[item], float(score), self.titles[item] if self.titles else None)
                     for item, score in zip(row, row_scores, strict=True)
                     if item >= 0
                 ],

@@ -1,0 +1,155 @@
+"""`ld4mrec inspect`."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ld4mrec_cli.cli.options import Overrides, read_config
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from ld4mrec_cli.data.inspection_summary import Inspection, ItemGlance
+
+
+class Format(StrEnum):
+    """How the inspection is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+SUFFIXES = {".json": Format.JSON, ".html": Format.HTML, ".htm": Format.HTML}
+ACTING = ("prepare.format", "prepare.columns", "prepare.text_fields", "prepare.on_error", "prepare.max_errors")
+"""Settings that say how raw files are read; no other acts here."""
+
+LONGEST_TITLE = 80
+
+
+def inspect(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Raw directory or dataset directory.", show_default=False)
+    ],
+    format: Annotated[
+        Format | None, typer.Option(help="Output format.", show_default="by the suffix of --out, else table")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)] = None,
+    raw_format: Annotated[
+        str | None, typer.Option(help="Layout of raw files: auto, amazon, mmrec or table.", show_default="auto")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Show what raw files or a dataset directory hold, before anything is filtered or trained.
+
+    Example: ld4mrec inspect amazon_baby/ --out baby.html
+    """
+    chosen = format or SUFFIXES.get(out.suffix.lower() if out else "", Format.TABLE)
+    if chosen is Format.HTML and out is None:
+        raise UserError("an HTML page is not for a terminal", hint="Name a file with --out")
+    options = _read_options(set_, raw_format)
+
+    from ld4mrec_cli.data.dataset import is_dataset
+    from ld4mrec_cli.data.inspection import inspect as inspect_directory
+    from ld4mrec_cli.files import write_text
+
+    if (set_ or raw_format) and is_dataset(directory):
+        hint = "Leave out --set and --raw-format"
+        raise UserError("is a dataset directory, which is read in one way", where=directory, hint=hint)
+    found = inspect_directory(directory, options)
+    if out is not None:
+        write_text(out, _text(found, chosen))
+    elif chosen is Format.JSON:
+        typer.echo(_text(found, chosen), nl=False)
+    else:
+        print_inspection(found)
+
+
+def _read_options(overrides: Sequence[str] | None, raw_format: str | None) -> PrepareConfig:
+    """The options that say how raw files are read. Raises ConfigError for one that would not act."""
+    options = read_config(None, overrides, {"prepare.format": raw_format}).prepare
+    for override in overrides or ():
+        key = override.partition("=")[0].strip()
+        if not key.startswith(ACTING):
+            raise ConfigError(f"{key} does not act on inspect", hint=f"Those that do: {', '.join(ACTING)}")
+    return options
+
+
+def _text(found: Inspection, format: Format) -> str:
+    if format is Format.JSON:
+        return found.model_dump_json() + "\n"
+    if format is Format.HTML:
+        from ld4mrec_cli.data.inspection_page import page
+
+        return page(found)
+    with redirect_stdout(io.StringIO()) as stream:
+        print_inspection(found)
+    return stream.getvalue()
+
+
+def print_inspection(found: Inspection) -> None:
+    """Print an inspection as tables."""
+    from ld4mrec_cli.cli.console import print_table
+    from ld4mrec_cli.data import inspection_tables as tables
+
+    _print_head(found)
+    blocks = [
+        (tables.degree_table(found.user_degrees, found.item_degrees), tables.core_line(found)),
+        (tables.split_table(found.splits) if found.splits else None, tables.cold_line(found)),
+        (tables.rating_table(found.ratings) if found.ratings else None, tables.rating_line(found)),
+        (tables.modality_table(found.modalities) if found.modalities else None, ""),
+        (tables.text_table(found.texts) if found.texts else None, ""),
+    ]
+    for table, line in blocks:
+        if table is not None:
+            _print("")
+            print_table(table.columns, table.rows)
+            _print(*filter(None, [line]))
+    _print_items("most popular items:", found.popular_items)
+    _print_items("items drawn at random:", found.drawn_items)
+
+
+def _print_head(found: Inspection) -> None:
+    from ld4mrec_cli.data.inspection_tables import time_line, what_it_is
+
+    counts = found.counts
+    _print(
+        f"{found.name}: {what_it_is(found)}",
+        f"{counts.users:,} users, {counts.items:,} items, {counts.interactions:,} interactions, "
+        f"density {counts.density:.4%}",
+    )
+    if found.hash:
+        _print(f"SHA-256 {found.hash}")
+    if counts.repeated_interactions:
+        _print(f"repeated interactions: {counts.repeated_interactions:,}")
+    if counts.items_without_interactions:
+        _print(f"listed items without interactions: {counts.items_without_interactions:,}")
+    _print(*(f"left out: {count:,} {why}" for why, count in found.notes.items()))
+    if found.times:
+        _print(time_line(found.times))
+
+
+def _print_items(heading: str, items: Sequence[ItemGlance]) -> None:
+    if not items:
+        return
+    width = max(len(item.item) for item in items)
+    _print("", heading)
+    for item in items:
+        title = textwrap.shorten(item.title or "", LONGEST_TITLE, placeholder=" …")
+        _print(f"  {item.item:<{width}}  {item.interactions:>9,}  {title}".rstrip())
+
+
+def _print(*lines: str) -> None:
+    """Print lines; characters that would steer a terminal are replaced, since names and titles are data."""
+    from ld4mrec_cli.cli.console import stdout
+
+    for line in lines:
+        stdout().print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line), markup=False)

@@ -1,0 +1,260 @@
+"""What an inspection finds, on tables small enough to count by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from raw_files import assert_rejected, snapshot
+
+from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data import inspection_parts
+from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.data.injection import inject_noise
+from ld4mrec_cli.data.inspection import inspect
+from ld4mrec_cli.data.inspection_page import page
+from ld4mrec_cli.data.inspection_parts import degrees, modality_summary, rating_summary, time_summary
+from ld4mrec_cli.data.inspection_summary import Inspection
+from ld4mrec_cli.data.preparation import prepare
+
+INTERACTIONS = """user,item,rating,timestamp,split
+a,x,5,0,train
+a,x,4,86400,train
+a,y,3,172800,valid
+b,x,5,259200,train
+b,z,1,345600,test
+c,z,1,432000,test
+"""
+ITEMS = "item,title,brand\nx,Hat,Acme\ny,,Acme\nz,  ,\nq,Never sold,\n"
+FEATURES = np.array([[3.0, 4.0], [0.0, 0.0], [3.0, 4.0], [9.0, 9.0]], dtype=np.float32)
+FILES = {"interactions.csv": INTERACTIONS, "items.csv": ITEMS, "image_feat.npy": FEATURES}
+
+
+@pytest.fixture
+def found(raw: Callable[..., Path]) -> Inspection:
+    return inspect(raw(FILES), PrepareConfig())
+
+
+def test_counts(found):
+    assert (found.kind, found.layout, found.name, found.hash) == ("raw", "table", "raw", None)
+    counts = found.counts
+    assert (counts.users, counts.items, counts.interactions) == (3, 3, 6)
+    assert counts.repeated_interactions == 1
+    assert counts.items_without_interactions == 1
+    assert counts.density == pytest.approx(5 / 9)
+    for file in FILES:
+        assert file in found.provenance
+
+
+def test_splits_and_what_is_cold(found):
+    train, valid, test = found.splits
+    assert (train.interactions, train.users, train.items, train.cold_interactions) == (3, 2, 1, 0)
+    assert (valid.interactions, valid.users, valid.items, valid.cold_interactions) == (1, 1, 1, 1)
+    assert (test.interactions, test.users, test.items, test.cold_interactions) == (2, 2, 1, 2)
+    assert (found.cold.users, found.cold.items) == (1, 2)
+    assert train.share == 0.5
+
+
+def test_degrees_count_a_pair_once(found):
+    users, items = found.user_degrees, found.item_degrees
+    assert (users.min, users.median, users.max) == (1, 2.0, 2)
+    assert (users.histogram.degree, users.histogram.count) == ([1, 2], [1, 2])
+    assert (items.histogram.degree, items.histogram.count) == ([1, 2], [1, 2])
+    assert users.mean == pytest.approx(5 / 3)
+
+
+def test_ratings_times_features_and_texts(found):
+    assert [(b.low, b.high, b.count) for b in found.ratings.histogram] == [(1, 1, 2), (3, 3, 1), (4, 4, 1), (5, 5, 2)]
+    assert found.ratings.mean == pytest.approx(19 / 6)
+    assert (found.times.first, found.times.median, found.times.last) == ("1970-01-01", "1970-01-03", "1970-01-06")
+    assert (found.times.days, found.times.unit, found.times.period) == (5.0, "seconds", "day")
+    image = found.modalities[0]
+    assert (image.name, image.columns, image.coverage, image.imputed_items) == ("image", 2, 1.0, 0)
+    assert (image.zero_rows, image.repeated_rows) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert image.mean_length == pytest.approx(10 / 3)
+    texts = {text.field: (text.items_with_text, text.mean_length) for text in found.texts}
+    assert texts == {"title": (1, 3.0), "brand": (2, 4.0)}
+
+
+def test_popular_items_come_first_and_no_item_twice(found):
+    shown = [(glance.item, glance.title, glance.interactions) for glance in found.popular_items]
+    assert shown[0] == ("x", "Hat", 2)
+    assert [item for item, _, _ in shown] == ["x", "z", "y"]
+    assert found.drawn_items == []
+
+
+def test_the_five_core_of_raw_files(raw):
+    rows = [f"u{user},i{item}" for user in range(5) for item in range(5)] + ["u0,rare", "once,i0"]
+    found = inspect(raw({"interactions.csv": "user,item\n" + "\n".join(rows) + "\n"}), PrepareConfig())
+    assert (found.core.k, found.core.users, found.core.items, found.core.interactions) == (5, 5, 5, 25)
+    assert (found.splits, found.cold, found.ratings, found.times, found.modalities, found.texts) == (
+        [],
+        None,
+        None,
+        None,
+        [],
+        [],
+    )
+
+
+def test_a_core_that_leaves_nothing(found):
+    assert (found.core.users, found.core.items, found.core.interactions) == (0, 0, 0)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=50))
+def test_degree_summaries_agree_with_numpy(counts):
+    found = degrees(np.array(counts))
+    assert [found.q25, found.median, found.q75] == pytest.approx(list(np.quantile(counts, [0.25, 0.5, 0.75])))
+    assert sum(found.histogram.count) == len(counts)
+    assert sum(d * n for d, n in zip(found.histogram.degree, found.histogram.count, strict=True)) == sum(counts)
+    assert 0.0 <= found.gini <= 1.0
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("seconds", 1), ("milliseconds", 10**3), ("nanoseconds", 10**9)])
+def test_the_unit_of_timestamps_is_told_by_their_size(unit, factor):
+    found = time_summary(np.array([1_600_000_000, 1_600_086_400]) * factor)
+    assert (found.unit, found.first, found.last, found.days) == (unit, "2020-09-13", "2020-09-14", 1.0)
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5))
+def test_any_timestamps_are_summed_up(timestamps):
+    found = time_summary(np.array(timestamps))
+    assert sum(entry.interactions for entry in found.histogram) == len(timestamps)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
+def test_any_ratings_are_summed_up(ratings):
+    found = rating_summary(np.array(ratings))
+    assert sum(entry.count for entry in found.histogram) == len(ratings)
+    assert len(found.histogram) <= 20
+    assert np.isfinite([found.mean, *(edge for entry in found.histogram for edge in (entry.low, entry.high))]).all()
+
+
+def test_many_ratings_get_bins_of_equal_width():
+    found = rating_summary(np.arange(101) / 10)
+    assert [(b.low, b.high) for b in found.histogram[:2]] == [(0.0, 0.5), (0.5, 1.0)]
+    assert sum(b.count for b in found.histogram) == 101
+
+
+def test_features_are_the_same_in_any_chunks(monkeypatch):
+    rng = np.random.default_rng(0)
+    values = rng.integers(-1, 2, size=(200, 3)).astype(np.float16)
+    wanted = rng.random(200) < 0.7
+    whole = modality_summary("m", values, wanted, 250)
+    monkeypatch.setattr("ld4mrec_cli.data.sources.arrays._CHUNK", 7)
+    pieces = modality_summary("m", values, wanted, 250)
+    assert pieces.model_dump() == pytest.approx(whole.model_dump())
+    own = values[wanted][values[wanted].any(axis=1)]
+    assert whole.repeated_rows == pytest.approx((len(own) - len(np.unique(own, axis=0))) / wanted.sum())
+    assert whole.imputed_items == 250 - wanted.sum()
+
+
+def test_negative_zero_is_zero():
+    a, b = inspection_parts.row_digests(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32))
+    assert a == b
+
+
+def test_huge_features_have_a_finite_length():
+    values = np.full((3, 4), 3e38, dtype=np.float32)
+    assert modality_summary("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(6e38)
+
+
+def test_a_modality_of_other_items_is_not_an_error(raw):
+    keyed = pl.DataFrame({"item": ["other"], "v": [[1.0, 2.0]]})
+    found = inspect(raw({"interactions.csv": "user,item\na,x\n", "image_feat.parquet": keyed}), PrepareConfig())
+    assert (found.modalities[0].coverage, found.modalities[0].mean_length) == (0.0, None)
+    assert "NaN" not in found.model_dump_json()
+
+
+def test_a_dataset_tells_its_own_numbers(prepared):
+    before = snapshot(prepared)
+    found = inspect(prepared, PrepareConfig())
+    schema = PreparedDataset.open(prepared).schema
+    assert (found.kind, found.core, found.layout) == ("dataset", None, "table")
+    assert (found.counts.users, found.counts.items) == (schema.n_users, schema.n_items)
+    assert found.counts.interactions == schema.n_interactions
+    assert found.counts.density == pytest.approx(schema.density)
+    for split in found.splits:
+        told = schema.splits[split.name]
+        assert (split.interactions, split.users, split.items) == (told.interactions, told.users, told.items)
+    for modality in found.modalities:
+        told = schema.modalities[modality.name]
+        assert (modality.columns, modality.items_with_feature) == (told.dim, told.items_with_feature)
+    assert found.hash == PreparedDataset.open(prepared).hash
+    assert "k-core 3" in found.provenance
+    assert snapshot(prepared) == before
+
+
+def test_injected_noise_is_told_and_its_unknown_times_are_left_out(prepared, tmp_path):
+    inject_noise(prepared, tmp_path / "noisy", "random", 0.2, seed=0)
+    found, clean = inspect(tmp_path / "noisy", PrepareConfig()), inspect(prepared, PrepareConfig())
+    assert "random noise at ratio 0.2" in found.provenance
+    assert found.counts.interactions > clean.counts.interactions
+    assert found.times == clean.times
+
+
+def test_a_changed_dataset_is_refused(planted_raw, tmp_path):
+    prepare(planted_raw, tmp_path / "d", PrepareConfig(k_core=3, text_dim=8))
+    (tmp_path / "d" / "features" / "image.npy").write_bytes(b"changed")
+    assert_rejected(lambda: inspect(tmp_path / "d", PrepareConfig()), "image.npy", "was changed")
+
+
+HOSTILE = '"<script>alert(1)</script>" & <b>'
+
+
+@pytest.fixture
+def hostile(raw: Callable[..., Path]) -> Path:
+    items = pl.DataFrame({"item": ["<i>x", "y"], "title": [HOSTILE, "$\\frac{"]})
+    interactions = pl.DataFrame({"user": ["a", "b", "b"], "item": ["<i>x", "<i>x", "y"]})
+    return raw({"interactions.parquet": interactions, "items.parquet": items})
+
+
+def test_the_page_escapes_what_comes_from_the_data(hostile):
+    html = page(inspect(hostile, PrepareConfig()))
+    assert "<script" not in html
+    assert "&quot;&lt;script&gt;alert(1)&lt;/script&gt;&quot; &amp; &lt;b&gt;" in html
+    assert "&lt;i&gt;x" in html
+
+
+def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
+    html = page(found)
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "src=" in html
+    assert html.count('src="data:image/svg+xml;base64,') == html.count("src=")
+    for title in ("Splits", "Ratings", "Modalities", "Interactions over time", "Texts", "Some items"):
+        assert f"<h2>{title}</h2>" in html
+    assert page(found) == html
+
+
+@pytest.mark.parametrize("times", [[-(10**10) * 9, 0], [0, 99_999_999_999], [5], [1_600_000_000] * 3])
+def test_pages_of_odd_times_are_drawn(raw, times):
+    rows = "".join(f"u{number},i,{number / 7},{time}\n" for number, time in enumerate(times))
+    page(inspect(raw({"interactions.csv": "user,item,rating,timestamp\n" + rows}), PrepareConfig()))
+
+
+KNOWN: dict[str, dict[str, Any]] = {
+    "tiktok": {"users": 9308, "items": 6710, "interactions": 68722, "cold": (10, 465)},
+    "ml-100k": {"users": 943, "items": 1682, "interactions": 100_000, "cold": (0, 39)},
+    "baby": {"users": 19445, "items": 7050, "interactions": 160_792, "cold": (0, 2)},
+    "amazon_gift_cards": {"users": 458, "items": 148, "interactions": 2972, "cold": None},
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_real_data(real_data, name):
+    found = inspect(real_data(name), PrepareConfig())
+    known = KNOWN[name]
+    assert [getattr(found.counts, key) for key in ("users", "items", "interactions")] == list(known.values())[:3]
+    assert (found.cold and (found.cold.users, found.cold.items)) == known["cold"]
+    assert json.loads(found.model_dump_json())["name"] == name
+    if name == "ml-100k":
+        assert found.popular_items[0].title == "Star Wars (1977)"
+        assert (found.times.first, found.times.last) == ("1997-09-20", "1998-04-22")
