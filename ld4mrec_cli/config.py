@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ld4mrec_cli.errors import ConfigError, nearest
 
@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Cutoffs = Annotated[tuple[Count, ...], Field(min_length=1)]
 
-SourceFormat = Literal["auto", "amazon", "mmrec", "table"]
+SourceFormat = Literal["auto", "amazon", "mmrec", "recbole", "table"]
 SplitMethod = Literal["auto", "random", "temporal", "global-time", "leave-one-out", "given"]
 Mask = Literal["train", "train+valid"]
 ModelName = Literal["ld4mrec", "popularity", "itemknn", "ease"]
@@ -45,7 +45,7 @@ class PrepareConfig(Section):
     """How `prepare` reads, filters and splits raw data."""
 
     format: SourceFormat = "auto"
-    """Layout of the raw directory; `auto` recognises it from the file names."""
+    """Layout of the raw directory; `auto` recognises it from the file names and headers."""
     split: SplitMethod = "auto"
     """How interactions are split. `auto` takes given labels where the source has them, else `random`."""
     k_core: Annotated[int, Field(ge=0)] | None = None
@@ -76,6 +76,18 @@ class PrepareConfig(Section):
     """Where text and image encoders run; `auto` takes CUDA where there is any."""
     columns: dict[ColumnName, str] = Field(default_factory=dict)
     """Names of the columns in plain tables, where they are not the usual ones, e.g. `{user: customer}`."""
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_are_ours_and_differ(cls, value: Any) -> Any:
+        known, seen = get_args(ColumnName), dict[Any, Any]()
+        for ours, theirs in value.items() if isinstance(value, Mapping) else ():
+            if ours not in known:
+                raise ValueError(f"unknown column '{ours}'. {nearest(str(ours), known)}")
+            if str(theirs) in seen:
+                raise ValueError(f"{seen[str(theirs)]} and {ours} are both '{theirs}'")
+            seen[str(theirs)] = ours
+        return value
 
     @model_validator(mode="after")
     def _shares_leave_training_data(self) -> PrepareConfig:
@@ -273,7 +285,11 @@ def config_from_mapping(values: Mapping[str, Any], where: Path | None = None) ->
 
 def config_to_yaml(config: Config) -> str:
     """Return the complete configuration as YAML that :func:`load_config` reads back to an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = config.model_dump(mode="json")
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    if yaml.safe_load(text) == values:
+        return text
+    return yaml.safe_dump(values, sort_keys=False)  # some rare line breaks come back only when escaped
 
 
 def config_reference() -> str:

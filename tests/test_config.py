@@ -45,7 +45,9 @@ configs = st.builds(
         valid_ratio=st.floats(0, 0.4),
         test_ratio=st.floats(0, 0.4),
         text_fields=st.lists(st.text(st.characters(codec="utf-8"), max_size=8)).map(tuple),
-        columns=st.dictionaries(st.sampled_from(["user", "item"]), st.text(st.characters(codec="utf-8"), max_size=8)),
+        columns=st.dictionaries(
+            st.sampled_from(["user", "item"]), st.text(st.characters(codec="utf-8"), max_size=8)
+        ).filter(lambda columns: len(set(columns.values())) == len(columns)),
     ),
     model=st.builds(
         ModelConfig, guidance=st.none() | st.lists(st.sampled_from(["yes", "null", "1", "café"])).map(tuple)

@@ -6,18 +6,31 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from ld4mrec_cli.data.sources.reading import OnRead
     from ld4mrec_cli.training.trainer import EpochReport, Trainer
     from ld4mrec_cli.workflow import Watcher
 
 PIPE_WIDTH = 120
+SIGN_OF_LIFE = 10.0
+"""Seconds between two plain lines on a pipe."""
 
 
 def stderr() -> Console:
@@ -134,6 +147,38 @@ def progress_counter(description: str, total: int) -> Iterator[Callable[[int], N
     with _progress(console) as progress:
         task = progress.add_task(description, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+@contextmanager
+def reading_progress() -> Iterator[OnRead]:
+    """A callback that shows long files being read: a progress bar each on a terminal, now and then a line elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield _plain_reading()
+        return
+    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bars: dict[Path, TaskID] = {}
+
+        def on_read(path: Path, done: int, total: int) -> None:
+            if path not in bars:
+                bars[path] = progress.add_task(path.name.replace("[", "\\["), total=total, visible=False)
+            progress.update(bars[path], completed=done, visible=done < total)
+
+        yield on_read
+
+
+def _plain_reading() -> OnRead:
+    """Print how much of a file is read, each time it has taken another ten seconds."""
+    last: dict[Path, float] = {}
+
+    def on_read(path: Path, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - last.setdefault(path, now) >= SIGN_OF_LIFE:
+            say(f"reading {path.name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+            last[path] = now
+
+    return on_read
 
 
 def _progress(console: Console) -> Progress:

@@ -78,10 +78,13 @@ def prepare(
     flags |= {f"columns.{name}": theirs for name, theirs in column_names(column or ()).items()}
     options = read_config(config, set_, {f"prepare.{key}": value for key, value in flags.items()}).prepare
 
+    from ld4mrec_cli.cli.console import reading_progress
     from ld4mrec_cli.data.preparation import prepare as prepare_directory
 
     target = out or Path("data") / raw.resolve().name
-    print_summary(prepare_directory(raw, target, options, overwrite=overwrite), target)
+    with reading_progress() as on_read:
+        prepared = prepare_directory(raw, target, options, overwrite=overwrite, on_read=on_read)
+    print_summary(prepared, target)
 
 
 def column_names(given: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     RATING: ("rating", "overall", "stars"),
     TIMESTAMP: ("timestamp", "time", "datetime", "date", "ts", "unixreviewtime"),
     LABEL: ("xlabel", "split"),
-    TITLE: ("title", "name", "itemname", "productname"),
+    TITLE: ("title", "name", "itemname", "productname", "movietitle", "itemtitle"),
 }
 """What raw files usually call each column, in lower case without punctuation."""
 

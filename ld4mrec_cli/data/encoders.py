@@ -11,7 +11,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -47,6 +47,8 @@ class Encoded:
     modality: Modality
     record: dict[str, Any]
     """What the provenance says of the encoder: its files with their hashes, package versions, device."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """What was not encoded, and how many."""
 
 
 def check_text_encoder(options: PrepareConfig) -> None:
@@ -55,6 +57,7 @@ def check_text_encoder(options: PrepareConfig) -> None:
     Raises:
         ConfigError: it is no local model directory, its weights are pickled, or it brings its own code.
         UserError: the extra is not installed.
+        DeviceError: this machine does not have the device.
     """
     if options.text_encoder == TFIDF:
         return
@@ -67,21 +70,23 @@ def check_text_encoder(options: PrepareConfig) -> None:
         hint = "Save the model with safe_serialization=True"
         raise ConfigError("prepare.text_encoder: its weights are not .safetensors", where=directory, hint=hint)
     require_extra("sentence_transformers", "text")
+    encoder_device(options.encoder_device)
 
 
 def encode_texts(texts: Sequence[str], options: PrepareConfig, on_progress: Progress | None = None) -> Encoded:
     """Encode texts, one per item, with the model directory that ``options.text_encoder`` names.
 
-    Items with blank text are imputed. At least one text must not be blank.
+    Items with blank text are imputed.
 
     Raises:
-        SourceError: the directory cannot be loaded, or the model gives NaN or infinity.
-        DeviceError: this machine does not have the device.
+        SourceError: no item has text, the directory cannot be loaded, or the model gives NaN or infinity.
     """
     directory, device = Path(options.text_encoder), encoder_device(options.encoder_device)
-    present = np.array([bool(text.strip()) for text in texts])
     # texts of like length share a batch, so little is padded; the longest first, so memory runs out early or never
-    order = sorted(np.flatnonzero(present).tolist(), key=lambda row: -len(texts[row]))
+    order = sorted((row for row, text in enumerate(texts) if text.strip()), key=lambda row: -len(texts[row]))
+    if not order:
+        hint = "prepare.text_fields names the fields that are read"
+        raise SourceError("the items have no text for prepare.text_encoder", hint=hint)
     encode = load_text_encoder(directory, device)
     encoded = in_batches("text", [texts[row] for row in order], encode, TEXT_BATCH, on_progress)
     files = [path for path in sorted(directory.rglob("*")) if path.is_file() and not _is_hidden(path, directory)]

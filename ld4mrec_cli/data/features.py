@@ -10,6 +10,10 @@ import numpy as np
 from ld4mrec_cli.data.sources.arrays import chunks
 from ld4mrec_cli.data.sources.raw import RawFeatures
 
+FITTED = 30_000
+"""Texts that the terms and directions of text features are learned from, where there are more."""
+_TEXTS_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True)
 class Modality:
@@ -33,12 +37,7 @@ class Modality:
 
 def align(raw: RawFeatures, item_ids: Sequence[str]) -> Modality:
     """Bring raw features into the order of ``item_ids``; items without one are imputed with the mean."""
-    row_of = {item: row for row, item in enumerate(raw.item_ids)}
-    rows = np.fromiter((row_of.get(item, -1) for item in item_ids), dtype=np.int64, count=len(item_ids))
-    values = np.zeros((len(item_ids), raw.values.shape[1]), dtype=np.float32)
-    present = rows >= 0
-    values[present] = raw.values[rows[present]].astype(np.float32)
-    return impute(values, present)
+    return impute(*raw.aligned(item_ids))
 
 
 def impute(values: np.ndarray, present: np.ndarray) -> Modality:
@@ -54,8 +53,10 @@ def impute(values: np.ndarray, present: np.ndarray) -> Modality:
 def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
     """Turn texts into vectors: TF-IDF over words and word pairs, then truncated SVD to ``dim`` columns.
 
-    Items with empty text, or with words that occur nowhere else, are imputed. Deterministic for a
-    seed. Returns None where the texts share too few words to make a vector of.
+    Terms, their weights and the directions of the SVD are learned from at most ``FITTED`` texts, evenly
+    spaced among those that are not empty; beyond that memory would grow with every new word pair. Items
+    with empty text, or with words that occur nowhere else, are imputed. Deterministic for a seed. Returns
+    None where the texts share too few words to make a vector of.
     """
     from sklearn.decomposition import TruncatedSVD  # slow to import, needed in prepare alone
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -63,12 +64,31 @@ def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
     vectorizer = TfidfVectorizer(
         sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_df=0.8, max_features=100_000, dtype=np.float64
     )
+    fitted = _evenly_spaced(texts)
     try:
-        weights = vectorizer.fit_transform(texts)
+        weights = vectorizer.fit_transform(fitted)
     except ValueError:  # no term is left
         return None
     rank = min(dim, min(weights.shape) - 1)
     if rank < 1:
         return None
-    values = TruncatedSVD(rank, n_iter=7, random_state=seed).fit_transform(weights).astype(np.float32)
-    return impute(values, np.asarray(weights.getnnz(axis=1) > 0))
+    svd = TruncatedSVD(rank, n_iter=7, random_state=seed)
+    values = svd.fit_transform(weights).astype(np.float32)
+    present = np.asarray(weights.getnnz(axis=1) > 0)
+    if len(fitted) < len(texts):
+        values = np.empty((len(texts), rank), dtype=np.float32)
+        present = np.empty(len(texts), dtype=bool)
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            rows = slice(start, start + _TEXTS_AT_ONCE)
+            weights = vectorizer.transform(texts[rows])
+            values[rows], present[rows] = svd.transform(weights), weights.getnnz(axis=1) > 0
+    return impute(values, present)
+
+
+def _evenly_spaced(texts: Sequence[str]) -> Sequence[str]:
+    """All texts where they are few, else ``FITTED`` of those that are not empty."""
+    if len(texts) <= FITTED:
+        return texts
+    filled = [row for row, text in enumerate(texts) if text]
+    picked = np.linspace(0, len(filled) - 1, min(FITTED, len(filled))).astype(np.int64)
+    return [texts[filled[row]] for row in picked]

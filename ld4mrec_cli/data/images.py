@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -47,6 +47,7 @@ def check_image_encoder(raw: Path, options: PrepareConfig) -> None:
         ConfigError: the weights are missing or of another kind of file.
         SourceError: the raw directory has no image.
         UserError: the extra is not installed.
+        DeviceError: this machine does not have the device.
     """
     weights = options.image_encoder
     if weights is None:
@@ -59,6 +60,7 @@ def check_image_encoder(raw: Path, options: PrepareConfig) -> None:
         hint = "Name the files by item id, such as B0001.jpg"
         raise SourceError("holds no image for prepare.image_encoder", where=raw / FOLDER, hint=hint)
     require_extra("timm", "images")
+    encoder_device(options.encoder_device)
 
 
 def image_paths(raw: Path) -> list[Path]:
@@ -87,31 +89,38 @@ def by_item(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def encode_images(
-    images: dict[str, Path], item_ids: Sequence[str], options: PrepareConfig, on_progress: Progress | None = None
+    raw: Path, item_ids: Sequence[str], options: PrepareConfig, on_progress: Progress | None = None
 ) -> Encoded:
     """Encode the images of the items with the backbone and weights that ``options`` names.
 
-    Items without an image are imputed. At least one item must have one.
+    Items without an image are imputed.
 
     Raises:
-        SourceError: an image cannot be read, or the weights cannot be loaded.
+        SourceError: no item has an image, an image cannot be read, or the weights cannot be loaded.
         ConfigError: the backbone is unknown, or the weights are another's.
-        DeviceError: this machine does not have the device.
     """
     weights, device = options.image_encoder, encoder_device(options.encoder_device)
     assert weights is not None
+    images = by_item(image_paths(raw))
     rows = [row for row, item in enumerate(item_ids) if item in images]
+    if not rows:
+        hint = f"Name the files by item id, such as {quote(item_ids[0], safe=' ')}.jpg"
+        raise SourceError("holds an image of none of the items", where=raw / FOLDER, hint=hint)
     paths = [images[item_ids[row]] for row in rows]
     encode = load_image_encoder(weights, options.image_backbone, device)
     encoded = in_batches("image", paths, encode, IMAGE_BATCH, on_progress)
-    record = {
-        "device": device,
-        "packages": package_versions("torch", "torchvision", "timm", "pillow"),
-        "backbone": options.image_backbone,
-        "files": [file_record(weights, weights.name)],
-        "images": {"count": len(paths), "sha256": hash_of_all(paths)},
-    }
-    return Encoded(spread(encoded, rows, len(item_ids)), record)
+    others = len(images) - len(paths)
+    return Encoded(
+        spread(encoded, rows, len(item_ids)),
+        {
+            "device": device,
+            "packages": package_versions("torch", "torchvision", "timm", "pillow"),
+            "backbone": options.image_backbone,
+            "files": [file_record(weights, weights.name)],
+            "images": {"count": len(paths), "sha256": hash_of_all(paths)},
+        },
+        {"images of items that are not kept": others} if others else {},
+    )
 
 
 def open_image(path: Path) -> Image:
@@ -164,10 +173,13 @@ def load_backbone(timm: ModuleType, backbone: str, weights: Path) -> nn.Module:
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"prepare.image_backbone: '{backbone}' cannot be made ({error})") from None
     try:
-        state = timm.models.load_state_dict(str(weights), device="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols; what is not plain weights is an error
+            state = timm.models.load_state_dict(str(weights), device="cpu", weights_only=True)
     except Exception as error:  # the readers of damaged files raise nearly anything
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise SourceError(f"cannot be read as weights ({reason})", where=weights) from None
+        reason = re.split(r"\n|\. ", str(error).strip(), maxsplit=1)[0]
+        hint = "Plain weights are needed, best as .safetensors"
+        raise SourceError(f"cannot be read as weights ({reason})", where=weights, hint=hint) from None
     if misfit := _load_all(model, state):
         hint = "prepare.image_backbone names the model that the weights belong to"
         raise ConfigError(f"the weights are not those of '{backbone}' ({misfit})", where=weights, hint=hint)
@@ -187,7 +199,7 @@ def _load_all(model: Any, state: dict[str, Any]) -> str | None:
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a header line, then one line for each shape that differs
-        return re.sub(r"\s+", " ", str(error).strip().split("\n")[-1]).strip()
+        return re.sub(r"\s+", " ", str(error).strip().split("\n")[-1]).strip(" .")
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     foreign = [name for name in unexpected if not name.startswith(tuple(f"{head}." for head in heads))]

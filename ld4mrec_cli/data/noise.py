@@ -9,6 +9,7 @@ import numpy as np
 
 NoiseType = Literal["random", "popular", "drop", "flip"]
 _ROUNDS = 200
+"""Rounds of drawing at random, after which the few interactions still without an item get a free one."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def inject(
 
     ``round(ratio · n)`` training interactions are drawn. ``drop`` removes them, ``random`` and
     ``popular`` add for the user of each one an item that the user has in no split (uniform, or in
-    proportion to training popularity), ``flip`` replaces each by a uniform such item. A user keeps at
-    least one training interaction.
+    proportion to training popularity: an item without any only once the user has all others), ``flip``
+    replaces each by a uniform such item. A user keeps at least one training interaction.
 
     Args:
         users, items: training interactions ``(n,)``, each pair once.
@@ -107,4 +108,31 @@ def _new_items(owners: np.ndarray, taken: np.ndarray, weights: np.ndarray, rng: 
         new = first[~np.isin(keys[first], taken, assume_unique=True)]
         items[open_[new]] = drawn[new]
         taken = np.sort(np.concatenate([taken, keys[new]]))
-    raise TooMuchNoise(f"{(items < 0).sum()} interactions could not be added: their users have nearly every item")
+    open_ = np.flatnonzero(items < 0)
+    items[open_] = _drawn_from_the_free(owners[open_], taken, weights, rng)
+    return items
+
+
+def _drawn_from_the_free(
+    owners: np.ndarray, taken: np.ndarray, weights: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw a new item for each owner among the items that the owner has not, by weight.
+
+    For the few that chance draws did not serve: their users have nearly every item of weight. Taking the
+    smallest of exponential times with the weights as rates is to draw one after the other by weight; items
+    of no weight come last, in random order.
+
+    Args:
+        taken: sorted keys ``user · n_items + item``; every owner has enough free items.
+    """
+    n_items = len(weights)
+    items = np.empty(len(owners), dtype=np.int64)
+    for owner in np.unique(owners):
+        start, end = np.searchsorted(taken, [owner * n_items, (owner + 1) * n_items])
+        free = np.delete(np.arange(n_items), taken[start:end] - owner * n_items)
+        with np.errstate(divide="ignore"):
+            times = rng.exponential(size=len(free)) / weights[free]
+        order = np.lexsort((rng.random(len(free)), times))
+        places = np.flatnonzero(owners == owner)
+        items[places] = free[order[: len(places)]]
+    return items

@@ -18,7 +18,7 @@ from ld4mrec_cli.data.dataset import Schema, is_dataset, natural_order, write_da
 from ld4mrec_cli.data.features import Modality, align, text_features
 from ld4mrec_cli.data.sources import read_source
 from ld4mrec_cli.data.sources.raw import RawData
-from ld4mrec_cli.data.sources.reading import Reading
+from ld4mrec_cli.data.sources.reading import OnRead, Reading
 from ld4mrec_cli.errors import DatasetError, SourceError
 from ld4mrec_cli.files import atomic_directory, check_output_directory
 
@@ -46,8 +46,11 @@ def prepare(
     *,
     overwrite: bool = False,
     on_encoded: encoders.Progress | None = None,
+    on_read: OnRead | None = None,
 ) -> Prepared:
-    """Read a raw directory and write the dataset directory ``out``; ``on_encoded`` watches the encoders.
+    """Read a raw directory and write the dataset directory ``out``.
+
+    ``on_encoded`` watches the encoders, ``on_read`` the reading of long files.
 
     Raises:
         SourceError: the raw files are missing, malformed or do not fit together.
@@ -58,10 +61,9 @@ def prepare(
     check_output_directory(out, overwrite=overwrite, is_ours=is_dataset)
     encoders.check_text_encoder(options)
     images.check_image_encoder(raw, options)
-    reading = Reading(options)
+    reading = Reading(options) if on_read is None else Reading(options, on_read)
     source = read_source(raw, options, reading)
-    left_out = dict(source.notes)
-    _note(left_out, "malformed lines", reading.n_faults)
+    left_out: dict[str, int] = {}
     method = _split_method(source, options, raw)
     core = _core(options, method)
     interactions = _filtered(source.interactions, options, core, left_out, raw)
@@ -70,10 +72,12 @@ def prepare(
     table = _indexed(interactions, users, item_ids)
     tables = _split(table, method, options, left_out, raw)
     items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String}).join(
-        source.items, on=ITEM, how="left", maintain_order="left"
+        source.load_items(set(item_ids)), on=ITEM, how="left", maintain_order="left"
     )
     encoded = _encoded(source, items, options, left_out, raw, on_encoded)
     modalities = _modalities(source, items, options, encoded)
+    faults = {"malformed lines": reading.n_faults} if reading.n_faults else {}
+    left_out = {**source.notes, **faults, **left_out}  # item content is read last, but told of first
     with atomic_directory(out, overwrite=overwrite, is_ours=is_dataset) as temporary:
         schema = write_dataset(
             temporary,
@@ -85,7 +89,7 @@ def prepare(
             split_method=method,
             provenance=_provenance(source, options, core, left_out, encoded),
         )
-    return Prepared(schema, source.format, left_out, reading.faults)
+    return Prepared(schema, source.layout, left_out, reading.faults)
 
 
 def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:
@@ -180,23 +184,14 @@ def _encoded(
     encoded = {}
     if options.text_encoder != TFIDF:
         _check_not_ready_made(source, TEXT)
-        texts = _texts(items, options)
-        if not any(text.strip() for text in texts):
-            hint = "prepare.text_fields names the fields that are read"
-            raise SourceError("the items have no text for prepare.text_encoder", where=raw, hint=hint)
-        encoded[TEXT] = encoders.encode_texts(texts, options, on_encoded)
-    paths = images.image_paths(raw)
-    if options.image_encoder is None:
-        _note(left_out, "images (prepare.image_encoder would encode them)", len(paths))
-        return encoded
-    _check_not_ready_made(source, IMAGE)
-    found, ids = images.by_item(paths), items[ITEM].to_list()
-    others = len(found.keys() - set(ids))
-    if others == len(found):
-        hint = f"Name the files by item id, such as {ids[0]}.jpg"
-        raise SourceError("holds an image of none of the items", where=raw / images.FOLDER, hint=hint)
-    _note(left_out, "images of items that are not kept", others)
-    encoded[IMAGE] = images.encode_images(found, ids, options, on_encoded)
+        encoded[TEXT] = encoders.encode_texts(_texts(items, options), options, on_encoded)
+    if options.image_encoder is not None:
+        _check_not_ready_made(source, IMAGE)
+        encoded[IMAGE] = images.encode_images(raw, items[ITEM].to_list(), options, on_encoded)
+    else:
+        _note(left_out, "images (prepare.image_encoder would encode them)", len(images.image_paths(raw)))
+    for made in encoded.values():
+        left_out.update(made.left_out)
     return encoded
 
 
@@ -246,7 +241,7 @@ def _provenance(
 ) -> dict[str, Any]:
     provenance = {
         "ld4mrec": __version__,
-        "format": source.format,
+        "format": source.layout,
         "files": [encoders.file_record(path, path.name) for path in sorted(source.files)],
         "options": options.model_dump(mode="json") | {"k_core": core},
         "left_out": left_out,

@@ -34,6 +34,89 @@ def test_set_reaches_the_dataset(cli, workspace, tmp_path):
     assert PreparedDataset.open(tmp_path / "d").schema.modalities["text"].dim == 7
 
 
+SHOP = "customer,sku,stars,when\n" + "".join(
+    f"c{user},s{item},{1 + (user + item) % 5},{user + item}\n" for user in range(9) for item in range(9)
+)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "interactions.csv").write_text(SHOP)
+    (tmp_path / "shop" / "items.csv").write_text(
+        "sku,title,maker\n" + "".join(f"s{n},red hat kind{n % 2},acme{n % 3} works\n" for n in range(9))
+    )
+    return ["prepare", "--raw", tmp_path / "shop", "--out", "d", "--k-core", "0"]
+
+
+def test_columns_rating_and_text_fields_are_flags(cli, shop, tmp_path):
+    flags = ["--column", "user=customer", "--column", "item=sku", "--column", "timestamp=when"]
+    result = cli(*shop, *flags, "--min-rating", "3", "--text-field", "maker", "--text-field", "title")
+    assert result.code == 0, result.err
+    assert "left out: 32 interactions rated below 3" in result.out
+    dataset = PreparedDataset.open(tmp_path / "d")
+    options = dataset.schema.provenance["options"]
+    assert options["columns"] == {"user": "customer", "item": "sku", "timestamp": "when"}
+    assert options["text_fields"] == ["maker", "title"]
+    assert options["min_rating"] == 3
+    assert dataset.users.ids[0] == "c0"
+    assert dataset.schema.modalities["text"].dim >= 1
+
+
+def test_column_flags_go_on_top_of_the_configuration(cli, shop, tmp_path):
+    (tmp_path / "c.yaml").write_text("prepare: {columns: {user: customer, item: nothing, timestamp: when}}\n")
+    assert cli(*shop, "--config", "c.yaml", "--column", "item=sku").code == 0
+    options = PreparedDataset.open(tmp_path / "d").schema.provenance["options"]
+    assert options["columns"] == {"user": "customer", "item": "sku", "timestamp": "when"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--column", "usr=customer"], "unknown column 'usr'. Did you mean 'user'?"),
+        (["--column", "a.b=customer"], "unknown column 'a'"),
+        (["--column", "user"], "--column 'user' is not of the form NAME=COLUMN"),
+        (["--column", "user="], "not of the form NAME=COLUMN"),
+        (["--column", "user=customer", "--column", "user=sku"], "--column names user twice: 'customer' and 'sku'"),
+        (["--column", "user=sku", "--column", "item=sku"], "user and item are both 'sku'"),
+        (["--column", "user=costumer"], "interactions.csv: has no column 'costumer'. Did you mean 'customer'?"),
+        (
+            ["--column", "item=sku", "--text-field", "mkaer"],
+            "items.csv: has no text field 'mkaer'. Did you mean 'maker'?",
+        ),
+        (["--min-rating", "nan"], "prepare.min_rating"),
+    ],
+)
+def test_wrong_columns_give_one_line(fails, shop, tmp_path, flags, message):
+    assert message in fails(*shop, *flags)
+    assert not (tmp_path / "d").exists()
+
+
+def test_malformed_lines_are_an_error_or_left_out(cli, fails, shop, tmp_path):
+    (tmp_path / "shop" / "interactions.csv").write_text(SHOP + "c1\nc2,s3,x,4\n")
+    shop += ["--column", "item=sku"]
+    assert "interactions.csv:83: 1 fields where the header has 4" in fails(*shop)
+    assert "more than 1 malformed lines" in fails(*shop, "--on-error", "skip", "--max-errors", "1")
+    result = cli(*shop, "--on-error", "skip")
+    assert result.code == 0
+    assert "left out: 2 malformed lines" in result.out
+    assert "interactions.csv:84: 'x' in column 'stars' is not a finite number" in result.err
+    assert PreparedDataset.open(tmp_path / "d").schema.provenance["left_out"] == {"malformed lines": 2}
+
+
+def test_recbole_files_are_prepared(cli, tmp_path):
+    (tmp_path / "ml").mkdir()
+    for split, items in (("train", range(4)), ("valid", [4]), ("test", [5])):
+        lines = "".join(f"u{user}\ti{(user + item) % 7}\n" for user in range(7) for item in items)
+        (tmp_path / "ml" / f"ml.{split}.inter").write_text("user_id:token\titem_id:token\n" + lines)
+    vectors = "".join(f"i{item}\t{item} 1\n" for item in range(6))
+    (tmp_path / "ml" / "ml.item").write_text("item_id:token\timage:float_seq\n" + vectors)
+    result = cli("prepare", "--raw", "ml", "--out", "d")
+    assert result.code == 0, result.err
+    assert "given split, recbole layout" in result.out
+    assert PreparedDataset.open(tmp_path / "d").schema.modalities["image"].items_with_feature == 6
+
+
 def test_existing_output_is_kept_unless_overwrite(cli, fails, workspace, tmp_path):
     cli("prepare", "--raw", workspace.raw, "--out", "d")
     before = (tmp_path / "d" / "schema.json").read_bytes()

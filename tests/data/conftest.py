@@ -28,7 +28,13 @@ def raw(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
 @pytest.fixture
 def read(raw: Callable[[Mapping[str, Any]], Path]) -> Callable[..., RawData]:
     """Make a raw directory of the given files and read it."""
-    return lambda files, **options: read_source(raw(files), PrepareConfig(**options))
+
+    def whole(files: Mapping[str, Any], **options: Any) -> RawData:
+        source = read_source(raw(files), PrepareConfig(**options))
+        assert source.items.columns[0] == "item"  # content of items is read when it is asked for
+        return source
+
+    return whole
 
 
 @pytest.fixture

@@ -98,6 +98,21 @@ def test_text_features_are_a_function_of_texts_and_seed():
     assert first.tobytes() != other.tobytes()
 
 
+def test_many_texts_are_described_by_what_some_of_them_show(monkeypatch):
+    rng = np.random.default_rng(2)
+    texts = [" ".join(f"{kind}{word}" for word in rng.integers(0, 9, size=8)) for kind in "ab" for _ in range(100)]
+    texts = [text for pair in zip(texts[:100], texts[100:], strict=True) for text in pair] + ["", "zebra"]
+    monkeypatch.setattr("ld4mrec_cli.data.features.FITTED", 40)
+    monkeypatch.setattr("ld4mrec_cli.data.features._TEXTS_AT_ONCE", 30)
+    modality = text_features(texts, dim=2, seed=0)
+    assert modality.values.shape == (202, 2)
+    assert modality.present.tolist() == [True] * 200 + [False] * 2
+    first, second = modality.values[0:200:2], modality.values[1:200:2]
+    assert min(cosine(first[0], row) for row in first) > max(cosine(first[0], row) for row in second)
+    assert modality.values.tobytes() == text_features(texts, dim=2, seed=0).values.tobytes()
+    assert text_features([""] * 100, dim=2, seed=0) is None
+
+
 @pytest.mark.parametrize("texts", [["", ""], ["cat", "dog"], ["hat"], ["the same", "the same"]])
 def test_texts_with_nothing_to_tell_them_apart_give_no_modality(texts):
     assert text_features(texts, 4, seed=0) is None

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ld4mrec_cli.data.noise import Noise, TooMuchNoise, inject
+from ld4mrec_cli.data.noise import Noise, TooMuchNoise, _drawn_from_the_free, inject
 
 N_ITEMS = 40
 KINDS = ("random", "popular", "drop", "flip")
@@ -105,3 +105,37 @@ def test_random_is_uniform_over_the_items_a_user_has_not():
 def test_more_than_the_data_can_give_is_refused(kind, ratio):
     with pytest.raises(TooMuchNoise, match=r"interactions cannot be removed|new items for a user"):
         noise_of(kind, ratio)
+
+
+@pytest.mark.parametrize("kind", ["random", "popular"])
+@pytest.mark.parametrize("held", [True, False])
+def test_a_user_with_nearly_every_item_gets_the_few_that_are_left(kind, held):
+    # user 0 has all but two of 3000 items; nobody has those two, so popularity alone never draws them
+    n_items, free = 3000, [7, 2999]
+    owned = np.setdiff1d(np.arange(n_items), free)
+    split = 2 if held else len(owned)
+    users, items = np.zeros(split, dtype=np.int64), owned[:split]
+    held_out = (np.zeros(len(owned) - split, dtype=np.int64), owned[split:])
+    noise = inject(kind, 2 / split, users, items, n_items, held_out, np.random.default_rng(0))
+    assert sorted(noise.added_items.tolist()) == free
+    with pytest.raises(TooMuchNoise, match="3 new items for a user"):
+        inject(kind, 3 / split, users, items, n_items, held_out, np.random.default_rng(0))
+
+
+def test_the_last_free_items_are_drawn_by_popularity():
+    # users 1-20 make item 1 popular and users 21-23 item 2, both too rarely drawn beside item 0's 40,000
+    n_fans = 40_000
+    users = np.concatenate([np.arange(100, 100 + n_fans), np.arange(1, 21), np.arange(21, 24), [0]])
+    items = np.concatenate([np.zeros(n_fans), np.full(20, 1), np.full(3, 2), [0]]).astype(np.int64)
+    taken = np.sort(users * 4 + items)
+    weights = np.bincount(items, minlength=4).astype(float)
+    first = [
+        _drawn_from_the_free(np.zeros(1, dtype=np.int64), taken, weights, np.random.default_rng(seed))[0]
+        for seed in range(400)
+    ]
+    counts = np.bincount(first, minlength=4)
+    assert counts[0] == counts[3] == 0
+    assert counts[1] / 400 == pytest.approx(20 / 23, abs=0.06)
+    both = _drawn_from_the_free(np.zeros(3, dtype=np.int64), taken, weights, np.random.default_rng(0))
+    assert sorted(both) == [1, 2, 3]
+    assert both[2] == 3, "an item without popularity comes last"

@@ -137,6 +137,14 @@ def test_titles_and_text_come_from_the_items(make):
     assert dataset.modality("text").present.tolist() == [True, True, True, True, False, True]
 
 
+def test_items_and_interactions_need_not_know_each_other(make):
+    dataset, told = make({"interactions.csv": square(6), "items.csv": "item,title\ni1,red hat\nnever,other\n"})
+    assert dataset.titles == [None, "red hat", None, None, None, None]
+    assert told.left_out == {}
+    dataset, _ = make({"interactions.csv": square(6), "items.csv": "item,title\n"})
+    assert dataset.titles is None
+
+
 def test_ready_made_text_features_are_not_replaced(make):
     items = "item,title\n" + "".join(f"i{number},red hat\n" for number in range(6))
     ready = np.arange(6, dtype=np.float32).reshape(6, 1)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from raw_files import as_bytes, fill
 
 from ld4mrec_cli.config import PrepareConfig
+from ld4mrec_cli.data.features import align
 from ld4mrec_cli.data.sources import read_source
 from ld4mrec_cli.errors import UserError
 
@@ -30,6 +31,12 @@ REVIEWS = as_bytes(
     [{"reviewerID": "a", "asin": "x", "overall": 5.0, "unixReviewTime": 1, "more": {"n": [1, None]}}] * 2
 )
 NPY = written(lambda buffer: np.save(buffer, np.arange(6, dtype=np.float16).reshape(3, 2)))
+NPZ = written(lambda buffer: np.savez(buffer, ids=["0", "1"], features=np.ones((2, 3))))
+ATOMIC = b"user_id:token\titem_id:token\trating:float\n0\t1\t2.5\n1\t0\t3\n"
+ITEM = b"item_id:token\ttitle:token_seq\tvec:float_seq\n0\tA hat\t1 2\n1\tGlove\t3 4e1\n"
+META = b"{'asin': 'x', 'title': 'A \\xe9 hat', 'categories': [['a', 'b']], 'price': 1.5}\n{\"asin\": \"y\"}\n"
+RATINGS = b"A1234567890,B000000001,5.0,1400000000\nA1234567891,B000000001,4.0,1400000001\n"
+VECTORS = b"".join(asin.ljust(10).encode() + np.full(4096, 0.5, "<f4").tobytes() for asin in ("x", "y"))
 TABLE = pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "rating": [1.0, 2.0]})
 KEYED = pl.DataFrame({"item": ["0", "1"], "v": [[1.0, 2.0], [3.0, 4.0]]})
 
@@ -39,9 +46,15 @@ SOURCES: dict[str, dict[str, bytes]] = {
     "x.inter": {"image_feat.npy": NPY},
     "image_feat.npy": {"x.inter": INTER},
     "image_feat.parquet": {"x.inter": INTER},
+    "image_feat.npz": {"x.inter": INTER},
+    "y.inter": {"y.item": ITEM},
+    "y.item": {"y.inter": ATOMIC},
     "interactions.parquet": {},
     "reviews.json": {},
     "reviews.json.gz": {},
+    "meta_x.json": {"reviews_x.json": REVIEWS},
+    "image_features_x.b": {"reviews_x.json": REVIEWS},
+    "ratings_x.csv": {},
 }
 VALID = {
     "interactions.csv": CSV,
@@ -49,9 +62,15 @@ VALID = {
     "x.inter": INTER,
     "image_feat.npy": NPY,
     "image_feat.parquet": written(KEYED.write_parquet),
+    "image_feat.npz": NPZ,
+    "y.inter": ATOMIC,
+    "y.item": ITEM,
     "interactions.parquet": written(TABLE.write_parquet),
     "reviews.json": REVIEWS,
     "reviews.json.gz": gzip.compress(REVIEWS, mtime=0),
+    "meta_x.json": META,
+    "image_features_x.b": VECTORS,
+    "ratings_x.csv": RATINGS,
 }
 
 
@@ -76,6 +95,8 @@ def test_damage_is_a_user_error_or_harmless(name, data):
         raw = fill(Path(folder), SOURCES[name] | {name: content})
         try:
             source = read_source(raw, PrepareConfig())
+            assert not source.items["item"].has_nulls()
+            aligned = [align(features, ["x", "y"]) for features in source.features.values()]
         except UserError as error:
             message = str(error)
             source = None
@@ -84,6 +105,7 @@ def test_damage_is_a_user_error_or_harmless(name, data):
     else:
         assert not source.interactions.is_empty()
         assert sum(source.interactions.null_count().row(0)) == 0
+        assert all(np.isfinite(modality.values).all() for modality in aligned)
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -25,7 +25,7 @@ def test_an_unclear_directory_is_refused(rejects, files, what):
     rejects(files, "raw: ", what)
 
 
-@pytest.mark.parametrize("layout", ["mmrec", "amazon", "table"])
+@pytest.mark.parametrize("layout", ["mmrec", "amazon", "recbole", "table"])
 def test_a_layout_that_is_not_there_is_refused(rejects, layout):
     rejects({"notes.txt": "hello"}, "raw: ", format=layout)
 
@@ -36,6 +36,8 @@ def test_a_raw_path_must_be_a_directory(tmp_path):
     assert_rejected(lambda: read_source(tmp_path / "nowhere", PrepareConfig()), "nowhere: no such directory")
 
 
-def test_the_only_table_is_taken_whatever_its_name(read):
-    data = read({"log.csv": OK, "items.csv": "item\nx\n"})
+@pytest.mark.parametrize("name", ["log.csv", "clicks 2024.tsv"])
+def test_the_only_table_is_taken_whatever_its_name(read, name):
+    content = OK.replace(",", "\t") if name.endswith(".tsv") else OK
+    data = read({name: content, "items.csv": "item\nx\n"})
     assert data.interactions.rows() == [("a", "x", 5.0, 1)]

@@ -184,6 +184,46 @@ def test_a_file_that_is_no_parquet_is_refused(rejects):
     rejects({"interactions.parquet": b"PAR1 or not"}, "interactions.parquet", "cannot be read as parquet")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        (CSV, "user;item;rating\na;x;3,5\n", ("semicolons", "a .csv file has commas", "Save it with commas")),
+        (CSV, "user\titem\na\tx\n", ("tabs", "Save it with commas, or name it interactions.tsv")),
+        ("interactions.tsv", "user,item\na,x\n", ("commas", "Save it with tabs, or name it interactions.csv")),
+        (CSV, "\n\nuser|item\na|x\n", (":3: ", "bars")),
+    ],
+)
+def test_another_separator_is_named(rejects, name, content, parts):
+    rejects({name: content}, name, *parts)
+
+
+def test_a_column_that_is_named_twice_is_refused(rejects):
+    rejects({CSV: "user,item,user\na,x,b\n"}, f"{CSV}:1: ", "names column 'user' twice")
+    rejects({CSV: OK, "items.csv": "item,a,a\nx,1,2\n"}, "items.csv:1: ", "names column 'a' twice")
+
+
+def test_a_named_column_is_no_other_column_too(read, rejects):
+    data = read({CSV: "user,item\na,x\n"}, columns={"item": "user", "user": "item"})
+    assert pairs(data.interactions) == [("x", "a")]
+    rejects({CSV: "user,thing\na,x\n"}, "no user column among: user, thing", columns={"item": "user"})
+
+
+def test_a_quote_within_a_field_is_kept(read):
+    data = read({CSV: OK, "items.csv": 'item,title\nx,The 12" vinyl\ny,"Quoted, too"\n'})
+    assert data.items["title"].to_list() == ['The 12" vinyl', "Quoted, too"]
+
+
+def test_a_text_field_that_was_asked_for_must_be_there(read, rejects):
+    files = {CSV: OK, "items.csv": "item,title,maker\nx,A hat,Acme\n"}
+    assert read(files, text_fields=("maker",)).items.columns == ["item", "title", "maker"]
+    rejects(files, "items.csv", "no text field 'makr'", "Did you mean 'maker'?", text_fields=("title", "makr"))
+
+
+def test_a_header_alone_gives_no_items(read):
+    data = read({CSV: OK, "items.csv": "item,title\n"})
+    assert data.items.rows() == []
+
+
 def test_items_give_titles_and_text(read):
     items = "item,title,brand,price\nx,A hat,Acme,3\ny,,,\n"
     data = read({CSV: OK, "items.csv": items})

@@ -7,11 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM
-from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
+from ld4mrec_cli.data.sources.arrays import feature_files, is_keyed, read_keyed, read_rows
+from ld4mrec_cli.data.sources.delimited import read_table
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
 from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.data.sources.table import item_file, read_items
-from ld4mrec_cli.data.sources.tabular import interactions_from, read_table
+from ld4mrec_cli.data.sources.tabular import interactions_from
 from ld4mrec_cli.errors import SourceError
 
 
@@ -32,11 +33,9 @@ def read(raw: Path, reading: Reading) -> RawData:
         files.append(titles)
     features: dict[str, RawFeatures] = {}
     for name, path in feature_files(raw).items():
-        features[name] = (
-            read_keyed(path, reading) if path.suffix == ".parquet" else _by_number(path, interactions, inter)
-        )
+        features[name] = read_keyed(path, reading) if is_keyed(path) else _by_number(path, interactions, inter)
         files.append(path)
-    return RawData("mmrec", interactions, items, features, files, notes)
+    return RawData("mmrec", interactions, lambda _: items, features, files, notes)
 
 
 def _inter_file(raw: Path) -> Path:
@@ -53,7 +52,7 @@ def _by_number(path: Path, interactions: pl.DataFrame, inter: Path) -> RawFeatur
     is_row = (numbers.cast(pl.String) == ids).fill_null(False) & (numbers >= 0).fill_null(False)
     if not is_row.all():
         odd = ids.filter(~is_row).sort()[0]
-        hint = f"Row r of {path.name} belongs to item r; for other ids give a Parquet file keyed by item"
+        hint = f"Row r of {path.name} belongs to item r; for other ids give a Parquet or .npz file keyed by item"
         raise SourceError(f"item '{odd}' is not a row number", where=inter, hint=hint)
     count = int(numbers.max()) + 1  # type: ignore[arg-type]
     rows = read_rows(path, count, inter.name)

@@ -1,18 +1,20 @@
-"""Plain tables: ``interactions.{csv,tsv,parquet}``, ``items.{csv,tsv,parquet}``, ``NAME_feat.{npy,parquet}``."""
+"""Plain tables: ``interactions.{csv,tsv,parquet}``, ``items.{csv,tsv,parquet}``, ``NAME_feat.{npy,parquet,npz}``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data.columns import ITEM, TITLE
-from ld4mrec_cli.data.sources.arrays import feature_files, read_keyed, read_rows
+from ld4mrec_cli.data.columns import ITEM, TITLE, plain_name
+from ld4mrec_cli.data.sources.arrays import feature_files, is_keyed, read_keyed, read_rows
+from ld4mrec_cli.data.sources.delimited import meet_faults, read_table
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
 from ld4mrec_cli.data.sources.reading import Reading
-from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from, meet_faults, read_table
-from ld4mrec_cli.errors import SourceError
+from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from
+from ld4mrec_cli.errors import SourceError, nearest
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -37,7 +39,7 @@ def read(raw: Path, reading: Reading) -> RawData:
         files.append(listed)
     features: dict[str, RawFeatures] = {}
     for name, feature in feature_files(raw).items():
-        if feature.suffix == ".parquet":
+        if is_keyed(feature):
             features[name] = read_keyed(feature, reading)
         elif listed is None or notes:
             needed = "an items table without repeated items" if notes else "an items table"
@@ -46,7 +48,7 @@ def read(raw: Path, reading: Reading) -> RawData:
             ids = items[ITEM].to_list()
             features[name] = RawFeatures(feature, ids, read_rows(feature, len(ids), listed.name))
         files.append(feature)
-    return RawData("table", interactions, items, features, files, notes)
+    return RawData("table", interactions, lambda _: items, features, files, notes)
 
 
 def interaction_file(raw: Path) -> Path | None:
@@ -77,18 +79,31 @@ def read_items(path: Path, reading: Reading) -> tuple[pl.DataFrame, dict[str, in
 
     Returns:
         The table, and a count of the repeated rows where there are any.
+
+    Raises:
+        SourceError: the table cannot be read, or what :func:`items_from` refuses.
     """
-    options = reading.options
-    frame = read_table(path, reading)
-    found = find_columns(frame, path, options.columns, required=(ITEM,), optional=(TITLE,))
-    text = [name for name in content_fields(options) if name in frame.columns]
-    for name in text:
-        dtype = frame.schema[name]
-        check_plain(dtype.inner if isinstance(dtype, pl.List) else dtype, name, path)  # type: ignore[arg-type]
+    return items_from(read_table(path, reading), path, reading)
+
+
+def items_from(
+    frame: pl.DataFrame, path: Path, reading: Reading, also: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Pick item, title and text fields of a table as :func:`read_items` does.
+
+    Args:
+        also: other names of text fields, in lower case without punctuation.
+
+    Raises:
+        SourceError: a column is missing or holds no text; or, unless ``reading`` leaves such lines out,
+            an item is empty.
+    """
+    found = find_columns(frame, path, reading.options.columns, required=(ITEM,), optional=(TITLE,))
+    text = _text_columns(frame, path, reading.options, found, also or {})
     items = frame.select(
         pl.col(found[ITEM]).cast(pl.String).str.strip_chars().alias(ITEM),
         *(pl.col(column).cast(pl.String).alias(TITLE) for name, column in found.items() if name == TITLE),
-        *(_joined(frame, name) for name in text),
+        *(_joined(frame, column).alias(name) for name, column in text.items()),
     )
     empty = items[ITEM].is_null() | (items[ITEM] == "")
     if empty.any():
@@ -104,7 +119,31 @@ def content_fields(options: PrepareConfig) -> list[str]:
     return [name for name in dict.fromkeys(options.text_fields) if name not in (ITEM, TITLE)]
 
 
-def _joined(frame: pl.DataFrame, name: str) -> pl.Expr:
-    if isinstance(frame.schema[name], pl.List):
-        return pl.col(name).cast(pl.List(pl.String)).list.join(" ").alias(name)
-    return pl.col(name).cast(pl.String).alias(name)
+def _text_columns(
+    frame: pl.DataFrame,
+    path: Path,
+    options: PrepareConfig,
+    found: Mapping[str, str],
+    also: Mapping[str, tuple[str, ...]],
+) -> dict[str, str]:
+    """Text field → column. A field that is missing is an error only where the user asked for it."""
+    plain = {plain_name(column): column for column in reversed(frame.columns) if column not in found.values()}
+    text = {}
+    for name in content_fields(options):
+        others = (plain[other] for other in also.get(name, ()) if other in plain)
+        column = name if name in frame.columns else next(others, None)
+        if column is not None:
+            dtype = frame.schema[column]
+            check_plain(dtype.inner if isinstance(dtype, pl.List) else dtype, column, path)  # type: ignore[arg-type]
+            text[name] = column
+    if options.text_fields != PrepareConfig.model_fields["text_fields"].default:
+        missing = [name for name in options.text_fields if name not in text and name not in (*found, ITEM)]
+        if missing:
+            raise SourceError(f"has no text field '{missing[0]}'", where=path, hint=nearest(missing[0], frame.columns))
+    return text
+
+
+def _joined(frame: pl.DataFrame, column: str) -> pl.Expr:
+    if isinstance(frame.schema[column], pl.List):
+        return pl.col(column).cast(pl.List(pl.String)).list.join(" ")
+    return pl.col(column).cast(pl.String)

@@ -1,78 +1,17 @@
-"""Tables of raw data: delimited text and Parquet, with the fault named by file and line.
-
-Polars reads whole columns; only where a column turns out faulty is the file read again, line by line,
-to name the first bad line.
-"""
+"""The columns of raw tables: found by name, checked, and turned into ids, numbers and labels."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
 from ld4mrec_cli.config import ColumnName
 from ld4mrec_cli.data.columns import ITEM, LABEL, LABEL_VALUES, RATING, TIMESTAMP, USER, USUAL_NAMES, plain_name
+from ld4mrec_cli.data.sources.delimited import meet_faults
 from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.errors import SourceError, nearest
-
-MEND = "Mend or remove it, or leave such lines out with --on-error skip"
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
-
-
-def read_table(path: Path, reading: Reading) -> pl.DataFrame:
-    """Read a delimited or Parquet table; delimited columns come as strings.
-
-    Raises:
-        SourceError: the file is missing, empty or not text; or, unless ``reading`` leaves such lines
-            out, a line has another number of fields.
-    """
-    if not path.is_file():
-        raise SourceError("no such file", where=path)
-    if reading.skips and path.suffix != ".parquet":
-        return _read_line_by_line(path, reading)
-    try:
-        return pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_delimited(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:  # damaged Parquet can panic
-        if path.suffix != ".parquet":
-            find_bad_line(path)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SourceError(f"cannot be read as {path.suffix.lstrip('.') or 'a table'} ({reason})", where=path) from None
-
-
-def _read_delimited(path: Path) -> pl.DataFrame:
-    _check_encoding(path)
-    separator = SEPARATORS.get(path.suffix, "\t")
-    frame = pl.read_csv(path, separator=separator, infer_schema=False, quote_char=_quote(path), glob=False)
-    if frame.width and bool(frame[frame.columns[-1]].is_null().any()):
-        find_bad_line(path)  # a line may be too short, or have nothing between its separators
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # or blank
-    return frame
-
-
-def _read_line_by_line(path: Path, reading: Reading) -> pl.DataFrame:
-    """Read delimited text without the lines that are malformed."""
-    _check_encoding(path)
-    records = _records(path)
-    _, header = next(records, (0, None))
-    if header is None or len(set(header)) != len(header):
-        raise SourceError("is empty" if header is None else "names a column twice", where=path, line=1)
-    kept: list[list[str | None]] = []
-    for line, fields in records:
-        fault = _fault_of_fields(fields, header)
-        if fault:
-            reading.fault(SourceError(fault, where=path, line=line))
-        else:
-            kept.append([value or None for value in fields])
-    return pl.DataFrame(kept, schema=dict.fromkeys(header, pl.String), orient="row")
-
-
-def _quote(path: Path) -> str | None:
-    return '"' if path.suffix == ".csv" else None
 
 
 def interactions_from(frame: pl.DataFrame, path: Path, reading: Reading) -> pl.DataFrame:
@@ -117,7 +56,9 @@ def find_columns(
     Raises:
         SourceError: a mapped or required column is not there, or a column holds lists or the like.
     """
-    plain = {plain_name(column.split(":")[0]): column for column in reversed(frame.columns)}
+    mapped = {mapping[name] for name in (*required, *optional) if name in mapping}
+    free = [column for column in frame.columns if column not in mapped]
+    plain = {plain_name(column.split(":")[0]): column for column in reversed(free)}
     found: dict[str, str] = {}
     for name in (*required, *optional):
         if name in mapping:
@@ -136,7 +77,7 @@ def find_columns(
                 f"has no {name} column among: {columns}",
                 where=path,
                 line=1 if path.suffix != ".parquet" else None,
-                hint=f"Name it with --set 'prepare.columns={{{name}: COLUMN}}'",
+                hint=f"Name it with --column {name}=COLUMN, or in prepare.columns",
             )
     for column in found.values():
         check_plain(frame.schema[column], column, path)
@@ -149,86 +90,8 @@ def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
         raise SourceError(f"column '{column}' holds {dtype}; text, numbers or dates are needed", where=path)
 
 
-def find_bad_line(path: Path) -> None:
-    """Read delimited text line by line and raise SourceError at the first malformed one, if any.
-
-    Malformed are lines that are not UTF-8, have another number of fields than the header or only
-    empty ones.
-    """
-    _check_encoding(path)
-    records = _records(path)
-    _, header = next(records, (0, None))
-    if header is None:
-        raise SourceError("is empty", where=path)
-    for line, fields in records:
-        fault = _fault_of_fields(fields, header)
-        if fault:
-            raise SourceError(fault, where=path, line=line, hint=MEND)
-
-
-def _fault_of_fields(fields: list[str], header: list[str]) -> str | None:
-    if len(fields) != len(header):
-        return f"{len(fields)} fields where the header has {len(header)}"
-    return None if any(fields) else "no value in any column"
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Iterate over the records of delimited text that are not blank, with the line where each begins."""
-    quoting: Literal[0, 3] = 0 if _quote(path) else 3  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
-    separator = SEPARATORS.get(path.suffix, "\t")
-    with path.open(encoding="utf-8-sig", newline="\n") as handle:
-        reader = csv.reader(handle, delimiter=separator, quoting=quoting, strict=True)
-        line = 1
-        try:
-            for fields in reader:
-                if fields:
-                    yield line, fields
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise SourceError(f"malformed line ({error})", where=path, line=line) from None
-
-
-def meet_faults(path: Path, faults: Mapping[int, str], reading: Reading) -> None:
-    """Hand ``reading`` the faults of some rows (counted from 0), each with its line where the table is text."""
-    first = dict(sorted(faults.items())[: reading.options.max_errors + 1] if reading.skips else [min(faults.items())])
-    lines = {} if path.suffix == ".parquet" else _lines_of(path, set(first))
-    for row, fault in first.items():
-        if row in lines:
-            reading.fault(SourceError(fault, where=path, line=lines[row], hint=MEND))
-        else:
-            reading.fault(SourceError(f"row {row + 1}: {fault}", where=path, hint=MEND))
-
-
-def _lines_of(path: Path, rows: set[int]) -> dict[int, int]:
-    """The lines where some rows begin, found in one pass."""
-    data = islice(_records(path), 1, max(rows) + 2)
-    return {row: line for row, (line, _) in enumerate(data) if row in rows}
-
-
-def _check_encoding(path: Path) -> None:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as handle:
-        try:
-            while chunk := handle.read(1 << 20):
-                if "\0" in decoder.decode(chunk):
-                    break
-            else:
-                decoder.decode(b"", final=True)
-                return
-        except UnicodeDecodeError:
-            pass
-        handle.seek(0)
-        for number, line in enumerate(handle, start=1):
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError:
-                raise SourceError("is not UTF-8 text", where=path, line=number) from None
-            if "\0" in text:
-                raise SourceError("holds a NUL byte", where=path, line=number)
-
-
 def _fault(name: str, column: str, value: object) -> str:
-    if value is None or value == "":
+    if value is None or not str(value).strip():
         return f"no value in column '{column}'"
     wanted = {
         RATING: "a finite number",

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ld4mrec_cli.cli import console
+
+LONG = Path("reviews[1].json.gz")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets."""
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_pipe_gets_a_line_each_ten_seconds(clock, capsys):
+    with console.reading_progress() as on_read:
+        for seconds in range(25):
+            clock[0] = float(seconds)
+            on_read(LONG, seconds * 1_000_000, 25_000_000)
+        on_read(Path("short.json"), 1, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading reviews[1].json.gz: 10 of 25 MB",
+        "reading reviews[1].json.gz: 20 of 25 MB",
+    ]
+
+
+def test_a_terminal_gets_a_bar_per_file_while_it_is_read(monkeypatch, tmp_path):
+    with (tmp_path / "screen").open("w+", encoding="utf-8") as screen:
+        terminal = Console(file=screen, force_terminal=True, width=100)
+        monkeypatch.setattr(console, "stderr", lambda: terminal)
+        with console.reading_progress() as on_read:
+            on_read(Path("short.json"), 5, 5)
+            on_read(LONG, 10_000_000, 40_000_000)
+        screen.seek(0)
+        shown = screen.read()
+    assert "reading reviews[1].json.gz" in shown
+    assert "10.0/40.0 MB" in shown
+    assert "short.json" not in shown
