@@ -6,14 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TaskID,
@@ -24,7 +22,6 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.data.sources.reading import OnRead
     from ld4mrec_cli.training.trainer import EpochReport, Trainer
     from ld4mrec_cli.workflow import Watcher
 
@@ -149,36 +146,55 @@ def progress_counter(description: str, total: int) -> Iterator[Callable[[int], N
         yield lambda done: progress.advance(task, done)
 
 
+class PreparationProgress(Protocol):
+    """Shows how far some long work of `prepare` is."""
+
+    def __call__(self, label: str, done: int, total: int, *, megabytes: bool = False) -> None:
+        """``done`` of ``total`` items, or bytes to be shown as megabytes."""
+        ...
+
+
 @contextmanager
-def reading_progress() -> Iterator[OnRead]:
-    """A callback that shows long files being read: a progress bar each on a terminal, now and then a line elsewhere."""
+def preparation_progress() -> Iterator[PreparationProgress]:
+    """A callback that shows long work: a progress bar each on a terminal, now and then a line elsewhere."""
     console = stderr()
     if not console.is_terminal:
-        yield _plain_reading()
+        yield _plain_preparation()
         return
-    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
-        bars: dict[Path, TaskID] = {}
+        bars: dict[str, TaskID] = {}
 
-        def on_read(path: Path, done: int, total: int) -> None:
-            if path not in bars:
-                bars[path] = progress.add_task(path.name.replace("[", "\\["), total=total, visible=False)
-            progress.update(bars[path], completed=done, visible=done < total)
+        def show(label: str, done: int, total: int, *, megabytes: bool = False) -> None:
+            amount = _amount(done, total, megabytes)
+            if label not in bars:
+                description = label.replace("[", "\\[")
+                bars[label] = progress.add_task(description, total=total, visible=False, amount=amount)
+            progress.update(bars[label], completed=done, visible=done < total, amount=amount)
 
-        yield on_read
+        yield show
 
 
-def _plain_reading() -> OnRead:
-    """Print how much of a file is read, each time it has taken another ten seconds."""
-    last: dict[Path, float] = {}
+def _plain_preparation() -> PreparationProgress:
+    """Print how far some work is, each time it has taken another ten seconds."""
+    last: dict[str, float] = {}
 
-    def on_read(path: Path, done: int, total: int) -> None:
+    def show(label: str, done: int, total: int, *, megabytes: bool = False) -> None:
         now = time.monotonic()
-        if now - last.setdefault(path, now) >= SIGN_OF_LIFE:
-            say(f"reading {path.name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
-            last[path] = now
+        if now - last.setdefault(label, now) >= SIGN_OF_LIFE:
+            say(f"{label}: {_amount(done, total, megabytes)}")
+            last[label] = now
 
-    return on_read
+    return show
+
+
+def _amount(done: int, total: int, megabytes: bool) -> str:
+    return f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if megabytes else f"{done:,} of {total:,}"
 
 
 def _progress(console: Console) -> Progress:

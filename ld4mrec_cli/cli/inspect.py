@@ -44,7 +44,8 @@ def inspect(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)] = None,
     raw_format: Annotated[
-        str | None, typer.Option(help="Layout of raw files: auto, amazon, mmrec or table.", show_default="auto")
+        str | None,
+        typer.Option(help="Layout of raw files: auto, amazon, mmrec, recbole or table.", show_default="auto"),
     ] = None,
     set_: Overrides = None,
 ) -> None:

@@ -78,12 +78,19 @@ def prepare(
     flags |= {f"columns.{name}": theirs for name, theirs in column_names(column or ()).items()}
     options = read_config(config, set_, {f"prepare.{key}": value for key, value in flags.items()}).prepare
 
-    from ld4mrec_cli.cli.console import reading_progress
+    from ld4mrec_cli.cli.console import preparation_progress
     from ld4mrec_cli.data.preparation import prepare as prepare_directory
 
     target = out or Path("data") / raw.resolve().name
-    with reading_progress() as on_read:
-        prepared = prepare_directory(raw, target, options, overwrite=overwrite, on_read=on_read)
+    with preparation_progress() as show:
+        prepared = prepare_directory(
+            raw,
+            target,
+            options,
+            overwrite=overwrite,
+            on_read=lambda path, done, total: show(f"reading {path.name}", done, total, megabytes=True),
+            on_encoded=lambda modality, done, total: show(f"encoding {modality}", done, total),
+        )
     print_summary(prepared, target)
 
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from rich.console import Console
 
 from ld4mrec_cli.cli import console
 
-LONG = Path("reviews[1].json.gz")
+LONG = "reading reviews[1].json.gz"
 
 
 @pytest.fixture
@@ -19,14 +17,17 @@ def clock(monkeypatch):
 
 
 def test_a_pipe_gets_a_line_each_ten_seconds(clock, capsys):
-    with console.reading_progress() as on_read:
+    with console.preparation_progress() as show:
         for seconds in range(25):
             clock[0] = float(seconds)
-            on_read(LONG, seconds * 1_000_000, 25_000_000)
-        on_read(Path("short.json"), 1, 1)
+            show(LONG, seconds * 1_000_000, 25_000_000, megabytes=True)
+            show("encoding text", seconds, 25)
+        show("reading short.json", 1, 1)
     assert capsys.readouterr().err.splitlines() == [
         "reading reviews[1].json.gz: 10 of 25 MB",
+        "encoding text: 10 of 25",
         "reading reviews[1].json.gz: 20 of 25 MB",
+        "encoding text: 20 of 25",
     ]
 
 
@@ -34,11 +35,11 @@ def test_a_terminal_gets_a_bar_per_file_while_it_is_read(monkeypatch, tmp_path):
     with (tmp_path / "screen").open("w+", encoding="utf-8") as screen:
         terminal = Console(file=screen, force_terminal=True, width=100)
         monkeypatch.setattr(console, "stderr", lambda: terminal)
-        with console.reading_progress() as on_read:
-            on_read(Path("short.json"), 5, 5)
-            on_read(LONG, 10_000_000, 40_000_000)
+        with console.preparation_progress() as show:
+            show("reading short.json", 5, 5)
+            show(LONG, 10_000_000, 40_000_000, megabytes=True)
         screen.seek(0)
         shown = screen.read()
     assert "reading reviews[1].json.gz" in shown
-    assert "10.0/40.0 MB" in shown
+    assert "10 of 40 MB" in shown
     assert "short.json" not in shown
