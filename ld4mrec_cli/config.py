@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ld4mrec_cli.errors import ConfigError, nearest
 
@@ -31,6 +31,16 @@ SplitMethod = Literal["auto", "random", "temporal", "global-time", "leave-one-ou
 Mask = Literal["train", "train+valid"]
 ModelName = Literal["ld4mrec", "popularity", "itemknn", "ease"]
 Preset = Literal["default", "paper"]
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names '{name}' twice")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 ColumnName = Literal["user", "item", "rating", "timestamp", "label", "title"]
 TFIDF = "tfidf"
 
@@ -101,7 +111,7 @@ class DataConfig(Section):
 
     path: Path | None = None
     """The dataset directory that `prepare` wrote."""
-    modalities: tuple[str, ...] | None = None
+    modalities: Names | None = None
     """Modalities to use, by name; unset uses every one that the dataset has, `[]` none."""
 
 
@@ -120,7 +130,7 @@ class ModelConfig(Section):
     """Width of the time embedding."""
     dropout: Fraction = 0.5
     """Dropout on the latent state during training."""
-    guidance: tuple[str, ...] | None = None
+    guidance: Names | None = None
     """Signals that guide the BG-Blocks: `collaborative` and modality names; unset takes all there are, `[]` none."""
     guidance_source: Literal["corrupted", "clean"] = "corrupted"
     """Row that guidance is computed from in training. `clean` (the paper's) leaks the target; see docs/model.md."""
@@ -260,15 +270,27 @@ class Config(Section):
         return self
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (none: only defaults), apply ``section.key=value`` overrides and validate.
+def load_config(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    base: Config | None = None,
+) -> Config:
+    """Read a YAML file, apply ``section.key=value`` overrides, then flags, and validate.
+
+    Args:
+        flags: value by ``section.key``; a value of None counts as not given.
+        base: where values come from without a file; the defaults where None.
 
     Raises:
         ConfigError: the file is missing or no YAML mapping, a key is unknown or a value does not fit.
     """
-    values = _read_yaml(path) if path else {}
+    values = _read_yaml(path) if path else base.model_dump(mode="json") if base else {}
     for override in overrides:
-        _apply_override(values, override)
+        _set(values, *_parse_override(override))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _set(values, key, value)
     return config_from_mapping(values, where=path)
 
 
@@ -311,7 +333,7 @@ def config_reference() -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise ConfigError("no such configuration file", where=path) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -327,22 +349,40 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, of which plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(key.strip().split(".")):
         raise ConfigError(f"--set '{override}' is not of the form section.key=value")
     try:
-        value = yaml.safe_load(text)
+        return key.strip(), yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set '{override}': the value is not valid YAML") from None
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
     target = values
-    for part in parts[:-1]:
-        child = target.setdefault(part, {})
+    for section in sections:
+        child = target.get(section)
+        if child is None:
+            child = target[section] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"--set '{override}': '{part}' is not a section")
+            raise ConfigError(f"'{section}' is not a section, so '{key}' cannot be set")
         target = child
-    target[parts[-1]] = value
+    target[name] = value
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

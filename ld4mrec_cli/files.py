@@ -19,21 +19,31 @@ from ld4mrec_cli.errors import OutputError
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling to write to; it takes the place of ``path`` when the block ends well.
 
+    A link is followed. What is no regular file (a device, a pipe) is written to, not replaced.
+
     Raises:
         OutputError: the directory is missing or not writable, or ``path`` is a directory.
     """
-    if path.is_dir():
+    target = path.resolve()
+    if target.is_dir():
         raise OutputError("is a directory, a file name is needed", where=path)
+    special = target.exists() and not target.is_file()
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=".tmp", dir=None if special else target.parent
+        )
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror})", where=path) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        if special:
+            with temporary.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        else:
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -85,13 +95,20 @@ def _replace_directory(source: Path, target: Path) -> None:
         os.rename(target, held / "old")
         try:
             os.rename(source, target)
-        except OSError:
+        except BaseException:  # an interruption too must not cost the old one
             os.rename(held / "old", target)
             raise
     except OSError as error:  # such as the working directory or a mount point
         raise OutputError(f"cannot be replaced ({error.strerror})", where=target, hint="Choose another --out") from None
     finally:
-        shutil.rmtree(held, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(held, ignore_errors=True)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Remove what :func:`atomic_file` left in a directory when the program was killed."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

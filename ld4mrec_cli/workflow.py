@@ -5,9 +5,7 @@ This is where dataset, model, trainer, evaluation and run directory meet; none o
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,18 +25,28 @@ from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, RunError, TrainingDiverged, TrainingInterrupted
 from ld4mrec_cli.evaluation.metrics import Evaluation, evaluate
 from ld4mrec_cli.evaluation.ranking import NonFiniteScores, Scorer
+from ld4mrec_cli.files import remove_temporaries
+from ld4mrec_cli.memory import peak_memory_mb
 from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.model.guidance import COLLABORATIVE
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
 from ld4mrec_cli.serving.recommender import load_scorer
-from ld4mrec_cli.training.checkpoint import CHECKPOINT, CURVE, BestEpoch, DatasetInfo, Manifest, RunDirectory
+from ld4mrec_cli.training.checkpoint import (
+    CHECKPOINT,
+    CURVE,
+    SIGNALS,
+    WEIGHTS,
+    BestEpoch,
+    DatasetInfo,
+    Manifest,
+    RunDirectory,
+)
 from ld4mrec_cli.training.curve import plot_learning_curve
+from ld4mrec_cli.training.places import new_run_path, point_latest
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
-RUNS = Path("runs")
-LATEST = "latest"
-RESUMABLE_CHANGES = {("training", "max_epochs"), ("training", "patience"), ("training", "device"), ("name",)}
-"""Settings that may differ when a run is resumed."""
+RESUMABLE_CHANGES = {("training", "max_epochs"), ("training", "patience"), ("training", "device"), ("data", "path")}
+"""Settings that may differ when a run is resumed; data.path must lead to the same data."""
 
 
 @dataclass
@@ -47,57 +55,12 @@ class Watcher:
 
     on_stage: Callable[[str], None] = lambda text: None
     """A step begins."""
+    on_note: Callable[[str], None] = lambda text: None
+    """Something that the user should know of the result."""
     on_start: Callable[[Trainer], None] = lambda trainer: None
     """Epochs begin."""
     on_batch: Callable[[], None] = lambda: None
     on_epoch: Callable[[EpochReport], None] = lambda report: None
-
-
-def new_run_path(name: str) -> Path:
-    """A path ``runs/<name>-<time>`` that does not exist yet."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path, n = RUNS / f"{name}-{stamp}", 1
-    while path.exists():
-        n += 1
-        path = RUNS / f"{name}-{stamp}-{n}"
-    return path
-
-
-def latest_run() -> Path:
-    """The run that ``runs/latest`` points at. Raises RunError where there is none."""
-    path = RUNS / LATEST
-    if path.is_file():  # where the file system has no links
-        path = RUNS / path.read_text(encoding="utf-8").strip()
-    if not path.exists():
-        hint = "Train a model with `ld4mrec train`, or name a run with --run"
-        raise RunError("there is no last run", where=RUNS / LATEST, hint=hint)
-    return path
-
-
-def point_latest(path: Path) -> None:
-    """Point ``runs/latest`` at a run in ``runs/``; runs elsewhere are left alone."""
-    if path.resolve().parent != RUNS.resolve():
-        return
-    temporary = RUNS / f".{LATEST}.{os.getpid()}"
-    try:
-        temporary.symlink_to(path.name, target_is_directory=True)
-    except OSError:
-        temporary.write_text(path.name, encoding="utf-8")
-    os.replace(temporary, RUNS / LATEST)
-
-
-def unfinished_run(name: str | None) -> Path:
-    """The newest run in ``runs/`` that can be resumed. Raises RunError where there is none."""
-    found = []
-    for manifest in RUNS.glob("*/manifest.json"):
-        if manifest.parent.name == LATEST:
-            continue
-        run = RunDirectory.open(manifest.parent)
-        if run.manifest.status in ("running", "interrupted") and name in (None, run.manifest.name):
-            found.append((run.manifest.started, run.path))
-    if not found:
-        raise RunError("no unfinished run" + (f" named '{name}'" if name else ""), where=RUNS)
-    return max(found)[1]
 
 
 def open_dataset(config: Config) -> PreparedDataset:
@@ -118,7 +81,8 @@ def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirecto
     dataset = open_dataset(config)
     modalities = dataset.modality_names(config.data.modalities)
     _check_guidance(config, modalities)
-    train_rows = dataset.matrix(TRAIN)
+    if config.model_name in BASELINES:
+        BASELINES[config.model_name].check_size(dataset.shape[1])
     name = config.name or dataset.name
     manifest = Manifest(
         name=name,
@@ -138,37 +102,76 @@ def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirecto
         started=datetime.now().astimezone().isoformat(),
     )
     run = RunDirectory.create(run_path or new_run_path(name), manifest, config)
-    run.add_serving_tables(dataset)
-    if config.model_name != "ld4mrec":
-        return _fit_baseline(run, config, dataset, train_rows, watcher)
-    watcher.on_stage("computing item signals")
-    features = {name: dataset.modality(name).values for name in modalities}
-    run.save_signals(ItemSignals.compute(config.model, train_rows, features, config.training.seed))
-    return _fit(run, config, dataset, train_rows, device, watcher)
+    with run.locked():
+        return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher))
 
 
 def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
-    """Continue an unfinished run to the result that it would have had without the interruption.
+    """Continue an unfinished run.
 
-    ``config`` may differ from the run's only in what cannot change the weights (RESUMABLE_CHANGES).
+    With the run's own settings and device the result is that of a run that was never interrupted.
+    ``config`` (None: the run's own) may differ from the run's in RESUMABLE_CHANGES alone.
+
+    Raises:
+        RunError: the run is finished, damaged, or being trained by another process.
+        ConfigError: ``config`` differs in another setting.
+        DatasetError: the dataset is not the one that the run was trained on.
     """
     run = RunDirectory.open(path)
-    if run.manifest.status not in ("running", "interrupted"):
+    if not run.is_unfinished:
         raise RunError(f"this run is {run.manifest.status}, there is nothing to resume", where=path)
-    merged = run.config if config is None else _resumed_config(run, config)
-    device = resolve_device(merged.training.device)
-    dataset = PreparedDataset.open(Path(run.manifest.dataset.path))
+    config = config or run.config
+    _check_resumable(run, config)
+    device = resolve_device(config.training.device)
+    moved = config.data.path if config.data.path != run.config.data.path else None
+    dataset = PreparedDataset.open(moved or Path(run.manifest.dataset.path))
     check_same_dataset(run, dataset)
-    train_rows = dataset.matrix(TRAIN)
-    run.update(status="running", config=merged.model_dump(mode="json"), device=device_name(device))
-    if "signals.safetensors" not in run.manifest.files:
-        run.add_serving_tables(dataset)
-        features = {name: dataset.modality(name).values for name in run.manifest.dataset.modalities}
-        run.save_signals(ItemSignals.compute(merged.model, train_rows, features, merged.training.seed))
-    return _fit(run, merged, dataset, train_rows, device, watcher)
+    with run.locked():
+        remove_temporaries(run.path)
+        run.change_config(config)
+        found = run.manifest.dataset.model_copy(update={"path": str(dataset.directory.resolve())})
+        run.update(status="running", device=device_name(device), dataset=found)
+        return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher))
 
 
-def _resumed_config(run: RunDirectory, config: Config) -> Config:
+@dataclass(frozen=True)
+class _Job:
+    """A training, and all it works with."""
+
+    run: RunDirectory
+    config: Config
+    dataset: PreparedDataset
+    train_rows: csr_matrix
+    device: torch.device
+    watcher: Watcher
+
+
+def _work(job: _Job) -> RunDirectory:
+    """Do what of a training is not done yet."""
+    job.run.add_serving_tables(job.dataset)
+    if job.config.model_name != "ld4mrec":
+        return _fit_baseline(job)
+    if SIGNALS not in job.run.manifest.files:
+        _compute_signals(job)
+    return _fit(job)
+
+
+def _compute_signals(job: _Job) -> None:
+    job.watcher.on_stage("computing item signals")
+    model = job.config.model
+    features = {name: job.dataset.modality(name).values for name in job.run.manifest.dataset.modalities}
+    signals = ItemSignals.compute(model, job.train_rows, features, job.config.training.seed)
+    if model.item_weights and signals.item_weights is None:
+        limit = model.item_weights_max_items
+        note = (
+            f"without item weights: the {job.dataset.shape[1]:,} items are more than item_weights_max_items, {limit:,}"
+        )
+        job.watcher.on_note(note)
+        job.run.update(notes=[note])
+    job.run.save_signals(signals)
+
+
+def _check_resumable(run: RunDirectory, config: Config) -> None:
     old, new = _leaves(run.manifest.config), _leaves(config.model_dump(mode="json"))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and key not in RESUMABLE_CHANGES and key[0] not in ("prepare", "evaluation"):
@@ -176,7 +179,6 @@ def _resumed_config(run: RunDirectory, config: Config) -> Config:
             hint = "Resume with the run's own settings, or start a new run without --resume"
             what = f"{name} was {old.get(key)!r} in this run and is {new.get(key)!r} now"
             raise ConfigError(what, where=run.path, hint=hint)
-    return config
 
 
 def _leaves(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -196,24 +198,14 @@ def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:
             raise ConfigError(f"model.guidance names '{name}', but the signals are {', '.join(known)}")
 
 
-def _fit(
-    run: RunDirectory,
-    config: Config,
-    dataset: PreparedDataset,
-    train_rows: csr_matrix,
-    device: torch.device,
-    watcher: Watcher,
-) -> RunDirectory:
-    if device.type == "cuda":
+def _fit(job: _Job) -> RunDirectory:
+    run, config, watcher = job.run, job.config, job.watcher
+    if job.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals()).to(device)
-    trainer = Trainer(model, train_rows, config.training, validator(config, dataset, train_rows))
-    checkpoint = run.load_checkpoint()
-    if checkpoint:
-        try:
-            trainer.restore(*checkpoint)
-        except (KeyError, RuntimeError, ValueError):  # names or shapes of another model
-            raise RunError("does not fit this run", where=run.path / CHECKPOINT, hint="Train again") from None
+    model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals()).to(job.device)
+    validate = validator(config, job.dataset, job.train_rows)
+    trainer = Trainer(model, job.train_rows, config.training, validate)
+    _restore(trainer, run)
     before, started = run.manifest.seconds, time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
@@ -228,21 +220,30 @@ def _fit(
         trainer.run(on_epoch, watcher.on_batch)
     except TrainingDiverged as error:
         _finish(run, trainer, config, status="diverged")
-        run.drop_checkpoint()
-        raise TrainingDiverged(f"{error} in {run.path}") from None
+        best = trainer.progress.best_epoch
+        kept = f"The weights of epoch {best} are kept in {run.path}" if best else "No weights were kept"
+        raise TrainingDiverged(str(error), hint=kept) from None
     except KeyboardInterrupt:
         run.update(status="interrupted")
         hint = f"Continue with `ld4mrec train --resume --run {run.path}`"
         raise TrainingInterrupted(f"interrupted after epoch {run.manifest.epochs}", hint=hint) from None
     run.update(seconds=before + time.monotonic() - started)
     _finish(run, trainer, config, status="complete")
-    run.drop_checkpoint()
-    point_latest(run.path)
     return run
 
 
+def _restore(trainer: Trainer, run: RunDirectory) -> None:
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        return
+    try:
+        trainer.restore(*checkpoint)
+    except (KeyError, RuntimeError, ValueError):  # names or shapes of another model
+        raise RunError("does not fit this run", where=run.path / CHECKPOINT, hint="Train again") from None
+
+
 def _finish(run: RunDirectory, trainer: Trainer, config: Config, status: str) -> None:
-    """Write what a run that ended leaves behind."""
+    """Write what a run that ended leaves behind; its status comes last, so that a kill before can be resumed."""
     progress, metric = trainer.progress, config.training.metric
     lines = [report.as_dict() for report in progress.history]
     run.write_metrics(lines)
@@ -252,7 +253,10 @@ def _finish(run: RunDirectory, trainer: Trainer, config: Config, status: str) ->
         best = BestEpoch(epoch=progress.best_epoch, metric=metric, value=progress.best_value, valid=valid)
         run.save_weights(trainer.best)
         plot_learning_curve(lines, metric, run.manifest.name, run.path / CURVE)
+    if status == "complete":
+        point_latest(run.path)
     run.update(status=status, best=best, epochs=progress.epoch, peak_memory_mb=peak_memory_mb())
+    run.drop_checkpoint()
 
 
 def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) -> Callable[[Scorer], dict[str, float]]:
@@ -272,21 +276,19 @@ def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) 
     return validate
 
 
-def _fit_baseline(
-    run: RunDirectory, config: Config, dataset: PreparedDataset, train_rows: csr_matrix, watcher: Watcher
-) -> RunDirectory:
-    watcher.on_stage(f"fitting {config.model_name}")
+def _fit_baseline(job: _Job) -> RunDirectory:
+    run, config = job.run, job.config
+    job.watcher.on_stage(f"fitting {config.model_name}")
     started = time.monotonic()
-    baseline = BASELINES[config.model_name].fit(train_rows, config.baseline)
+    baseline = BASELINES[config.model_name].fit(job.train_rows, config.baseline)
     seconds = time.monotonic() - started
-    valid = validator(config, dataset, train_rows)(baseline)
-    run.save_arrays("weights.safetensors", baseline.arrays())
+    valid = validator(config, job.dataset, job.train_rows)(baseline)
+    run.save_arrays(WEIGHTS, baseline.arrays())
+    run.write_metrics([EpochReport(1, 0.0, seconds, valid, is_best=True).as_dict()])
     metric = config.training.metric
-    report = EpochReport(1, 0.0, seconds, valid, is_best=True)
-    run.write_metrics([report.as_dict()])
     best = BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
-    run.update(status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb())
     point_latest(run.path)
+    run.update(status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb())
     return run
 
 
@@ -324,13 +326,3 @@ def versions() -> dict[str, str]:
 def device_name(device: torch.device) -> str:
     """The device and, for CUDA, what it is."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
-
-
-def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process in MiB, where the system tells."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

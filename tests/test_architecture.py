@@ -19,6 +19,7 @@ LAYERS = [
     "config",
     "files",
     "statistics",
+    "memory",
     "data",
     "model",
     "training",

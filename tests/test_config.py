@@ -50,7 +50,8 @@ configs = st.builds(
         ).filter(lambda columns: len(set(columns.values())) == len(columns)),
     ),
     model=st.builds(
-        ModelConfig, guidance=st.none() | st.lists(st.sampled_from(["yes", "null", "1", "café"])).map(tuple)
+        ModelConfig,
+        guidance=st.none() | st.lists(st.sampled_from(["yes", "null", "1", "café"]), unique=True).map(tuple),
     ),
     diffusion=st.builds(
         DiffusionConfig, mask_rate=st.floats(0.1, 0.9), noise_min=st.just(0.0), noise_max=st.floats(0, 0.9)
@@ -241,3 +242,21 @@ def test_the_reference_names_every_setting_in_plain_words():
 def test_the_reference_in_the_documentation_is_up_to_date(request):
     documented = (request.config.rootpath / "docs" / "config.md").read_text(encoding="utf-8")
     assert documented == config_reference(), "write it again with `ld4mrec config --reference > docs/config.md`"
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = written(tmp_path, "training:\n  seed: 1\nmodel:\n  dropout: 0.1\ntraining:\n  patience: 2\n")
+    with pytest.raises(ConfigError, match=r":5: not valid YAML: 'training' is given twice"):
+        load_config(path)
+
+
+def test_flags_reach_into_an_empty_section(tmp_path):
+    assert (
+        load_config(written(tmp_path, "training:\n"), ["training.patience=3"], {"training.seed": 7}).training.seed == 7
+    )
+
+
+@pytest.mark.parametrize("key", ["data.modalities", "model.guidance"])
+def test_a_signal_named_twice_is_refused(key):
+    with pytest.raises(ConfigError, match=rf"{key}: names 'text' twice"):
+        load_config(None, [f"{key}=[text, text]"])

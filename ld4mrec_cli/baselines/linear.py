@@ -5,13 +5,14 @@ Each has ``fit(train, config)``, ``score(rows)``, and ``arrays()`` / ``from_arra
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
+from ld4mrec_cli.baselines.closed_form import check_closed_form
 from ld4mrec_cli.config import BaselineConfig
 from ld4mrec_cli.model.guidance import ridge_item_weights
 
@@ -35,6 +36,10 @@ class Popularity:
         self.degree = degree.astype(np.float32)
 
     @classmethod
+    def check_size(cls, n_items: int) -> None:
+        """Any number of items fits: memory follows the interactions."""
+
+    @classmethod
     def fit(cls, train: csr_matrix, config: BaselineConfig) -> Self:
         """Count the interactions of ``train`` ``(n_users, n_items)``."""
         return cls(np.asarray(train.sum(axis=0)).ravel())
@@ -56,24 +61,32 @@ class Popularity:
 class _ItemWeighted:
     """Scores are ``rows @ weights`` with a sparse or dense item-item matrix."""
 
-    max_items: ClassVar[int]
-
-    def __init__(self, weights: csr_matrix) -> None:
+    def __init__(self, weights: csr_matrix | np.ndarray) -> None:
+        """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
         self.weights = weights
+
+    @classmethod
+    def check_size(cls, n_items: int) -> None:
+        """Any number of items fits: memory follows the interactions."""
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """Restore from :meth:`arrays`."""
+        if "weights" in arrays:
+            return cls(arrays["weights"])
         n_items = len(arrays["indptr"]) - 1
         return cls(csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_items, n_items)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See :class:`Baseline`."""
+        if isinstance(self.weights, np.ndarray):
+            return {"weights": self.weights}
         return {"data": self.weights.data, "indices": self.weights.indices, "indptr": self.weights.indptr}
 
     def score(self, rows: csr_matrix) -> Tensor:
         """See :class:`Baseline`."""
-        return torch.from_numpy((rows.astype(np.float32) @ self.weights).toarray())
+        scores = rows.astype(np.float32) @ self.weights
+        return torch.from_numpy(scores.toarray() if issparse(scores) else scores)
 
 
 class ItemKNN(_ItemWeighted):
@@ -95,9 +108,21 @@ class EASE(_ItemWeighted):
     """Embarrassingly shallow autoencoder: zero-diagonal ridge item weights (Steck, WWW 2019)."""
 
     @classmethod
+    def check_size(cls, n_items: int) -> None:
+        """Raise UserError where the items are too many for the memory of this machine."""
+        check_closed_form(n_items)
+
+    @classmethod
     def fit(cls, train: csr_matrix, config: BaselineConfig) -> Self:
-        """Solve the closed form; time is cubic and memory quadratic in the items."""
-        return cls(csr_matrix(ridge_item_weights(train, config.ease_ridge)))
+        """Solve the closed form; time is cubic and memory quadratic in the items.
+
+        The weights stay dense: most of them are not zero, so that a sparse matrix would be the larger one.
+
+        Raises:
+            UserError: the items are too many for the memory of this machine.
+        """
+        cls.check_size(train.shape[1])
+        return cls(np.ascontiguousarray(ridge_item_weights(train, config.ease_ridge), dtype=np.float32))
 
 
 def keep_largest(matrix: csr_matrix, k: int) -> csr_matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -58,6 +59,9 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code: 0 done, 1 the run failed, 2 wrong usage or bad input."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA matrix products repeatable
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # titles hold more than some terminals can show
     try:
         result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
         sys.stdout.flush()
@@ -81,8 +85,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return error.format_message() or "wrong usage; see --help", 2
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", 1
-    if isinstance(error, MemoryError):
-        return "out of memory", 1
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+        return "out of memory. Lower training.batch_size, or evaluation.batch_size", 1
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1
     if os.environ.get(DEBUG_VARIABLE):

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from rich import box
@@ -76,11 +77,12 @@ def training_watcher(metric: str) -> Iterator[Watcher]:
 
     console = stderr()
     if not console.is_terminal:
-        yield Watcher(on_stage=say, on_epoch=_plain_epochs(metric))
+        yield Watcher(on_stage=say, on_note=say, on_epoch=_plain_epochs(metric))
         return
     with _progress(console) as progress:
         bar = _Bar(progress, metric)
-        yield Watcher(bar.on_stage, bar.on_start, bar.on_batch, bar.on_epoch)
+        note = partial(progress.console.print, markup=False)
+        yield Watcher(bar.on_stage, note, bar.on_start, bar.on_batch, bar.on_epoch)
 
 
 class _Bar:

@@ -52,18 +52,20 @@ def evaluate(
     Example: ld4mrec evaluate --split test --k 10,20 --format json
     """
     cutoffs = parse_cutoffs(k) if k is not None else None
+    if split is Split.VALID and mask is MaskChoice.TRAIN_VALID:
+        hint = "Leave out --mask: on the valid split, training items are masked"
+        raise UserError("--mask train+valid would leave out the very items that --split valid looks for", hint=hint)
 
     from ld4mrec_cli import workflow
     from ld4mrec_cli.cli.console import progress_counter
     from ld4mrec_cli.data.dataset import PreparedDataset
     from ld4mrec_cli.model.device import resolve_device
     from ld4mrec_cli.training.checkpoint import RunDirectory
+    from ld4mrec_cli.training.places import latest_run
 
-    opened = RunDirectory.open(run or workflow.latest_run())
+    opened = RunDirectory.open(run or latest_run())
     chosen = resolve_device(device or "auto")
-    options = opened.config.evaluation
-    changes = {"k": cutoffs, "mask": mask.value if mask else None}
-    options = options.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    options = _options(opened.config.evaluation, split, cutoffs, mask)
     dataset = PreparedDataset.open(data or Path(opened.manifest.dataset.path))
     with progress_counter("evaluating", dataset.schema.splits[split.value].users) as on_batch:
         result = workflow.evaluate_run(opened, dataset, split.value, options, chosen, on_batch)
@@ -76,6 +78,15 @@ def evaluate(
             f"{opened.manifest.name} ({opened.manifest.model}), {split.value} split, "
             f"{len(result.users):,} users, masked: {options.mask}",
         )
+
+
+def _options(
+    options: EvaluationConfig, split: Split, cutoffs: tuple[int, ...] | None, mask: MaskChoice | None
+) -> EvaluationConfig:
+    """The run's options with those given by flag, and the mask that acts: the valid split masks training items."""
+    given = MaskChoice.TRAIN if split is Split.VALID else mask
+    changes = {"k": cutoffs, "mask": given.value if given else None}
+    return options.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ld4mrec_cli.cli.options import Overrides, read_config
+from ld4mrec_cli.cli.text import printable
 from ld4mrec_cli.config import PrepareConfig
 from ld4mrec_cli.errors import ConfigError, UserError
 
@@ -153,4 +154,4 @@ def _print(*lines: str) -> None:
     from ld4mrec_cli.cli.console import stdout
 
     for line in lines:
-        stdout().print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line), markup=False)
+        stdout().print(printable(line), markup=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from ld4mrec_cli.config import Config, load_config
 
@@ -25,7 +24,8 @@ Data = Annotated[
 ]
 
 
-def read_config(path: Path | None, overrides: Sequence[str] | None, flags: dict[str, Any]) -> Config:
-    """Configuration from file, ``--set`` and flags, the later ones winning; a flag of None is not given."""
-    given = [f"{key}={yaml.safe_dump(value).strip()}" for key, value in flags.items() if value is not None]
-    return load_config(path, [*(overrides or ()), *given])
+def read_config(
+    path: Path | None, overrides: Sequence[str] | None, flags: Mapping[str, Any], base: Config | None = None
+) -> Config:
+    """Configuration from file (or ``base``), ``--set`` and flags, the later ones winning; None is not given."""
+    return load_config(path, overrides or (), flags, base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from ld4mrec_cli.cli.options import Device, Run
+from ld4mrec_cli.cli.text import printable
 from ld4mrec_cli.errors import UnknownIdError, UserError
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from ld4mrec_cli.data.dataset import Ids
     from ld4mrec_cli.serving.recommender import RecommendationList, Recommender
 
 
@@ -28,6 +32,8 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+ENTRIES_PER_FRAME = 200_000
+"""Entries that a Parquet export holds as Python values at a time."""
 SUFFIXES = {".json": Format.JSON, ".jsonl": Format.JSON, ".csv": Format.CSV, ".parquet": Format.PARQUET}
 
 
@@ -64,12 +70,12 @@ def recommend(
     if chosen is Format.PARQUET and out is None:
         raise UserError("Parquet is not for a terminal", hint="Name a file with --out")
 
-    from ld4mrec_cli import workflow
     from ld4mrec_cli.model.device import resolve_device
     from ld4mrec_cli.serving.recommender import Recommender
     from ld4mrec_cli.training.checkpoint import RunDirectory
+    from ld4mrec_cli.training.places import latest_run
 
-    opened = RunDirectory.open(run or workflow.latest_run())
+    opened = RunDirectory.open(run or latest_run())
     recommender = Recommender(opened, resolve_device(device or "auto"))
     if history is not None:
         lists: Iterable[RecommendationList] = [
@@ -90,33 +96,49 @@ def _exactly_one(user: list[str] | None, users_file: Path | None, everyone: bool
 
 
 def _users(path: Path | None, given: list[str], recommender: Recommender) -> list[str]:
-    """The users asked for, each once, in order."""
+    """The users asked for, each once, in order. Raises UserError where the file cannot be read or names a stranger."""
     if path is None:
-        return list(dict.fromkeys(given))
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError("no such file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read ({error})", where=path) from None
+        return list(dict.fromkeys(_as_known(user, recommender.users) for user in given))
     users: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
-        user = line.strip()
-        if user and user not in recommender.users:
-            raise UnknownIdError(f"unknown user '{user}'", where=path, line=number)
-        if user:
-            users[user] = None
+    for number, line in enumerate(_lines(path), start=1):
+        user = _as_known(line, recommender.users)
+        if not user.strip() and user not in recommender.users:
+            continue
+        if user not in recommender.users:
+            raise UnknownIdError(f"unknown user '{printable(user.strip())}'", where=path, line=number)
+        users[user] = None
     if not users:
         raise UserError("names no user", where=path)
     return list(users)
 
 
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file, ended by a newline alone: an id may hold any other character that Unicode breaks at."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError("no such file", where=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read ({error})", where=path) from None
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _as_known(given: str, ids: Ids) -> str:
+    """The id as it was given or, where only that is known, without the spaces around it."""
+    stripped = given.strip()
+    return stripped if given not in ids and stripped in ids else given
+
+
 def parse_history(text: str, recommender: Recommender) -> list[str]:
-    """Split a comma-separated history; ids with commas are quoted as in CSV, or given alone."""
+    """Split a comma-separated history; ids with commas are quoted as in CSV, or given alone. Raises UserError."""
     if text in recommender.items:
         return [text]
-    items = [item.strip() for item in next(csv.reader([text], skipinitialspace=True), [])]
-    items = [item for item in items if item]
+    try:
+        fields = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise UserError(f"--history cannot be read ({error})", hint="Give item ids, comma-separated") from None
+    items = [_as_known(field, recommender.items) for field in fields]
+    items = [item for item in items if item.strip() or item in recommender.items]
     if not items:
         raise UserError("--history names no item", hint="Give item ids, comma-separated")
     return items
@@ -153,18 +175,47 @@ def _write_text(lists: Iterable[RecommendationList], format: Format, stream: Tex
 def _write_table(lists: Iterable[RecommendationList], stream: TextIO) -> None:
     for number, one in enumerate(lists):
         stream.write("\n" if number else "")
-        stream.write(f"user {one.user}\n" if one.user is not None else "for the history given\n")
-        width = max((len(entry.item) for entry in one.items), default=4)
-        for rank, entry in enumerate(one.items, start=1):
-            line = f"{rank:4d}  {entry.item:<{width}}  {entry.score:10.4f}  {entry.title or ''}"
+        stream.write(f"user {printable(one.user)}\n" if one.user is not None else "for the history given\n")
+        items = [printable(entry.item) for entry in one.items]
+        width = max(map(len, items), default=4)
+        for rank, (item, entry) in enumerate(zip(items, one.items, strict=True), start=1):
+            line = f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {printable(entry.title or '')}"
             stream.write(line.rstrip() + "\n")
 
 
 def _write_parquet(lists: Iterable[RecommendationList], path: Path) -> None:
     import polars as pl
 
+    pl.concat(list(_frames(lists))).write_parquet(path)
+
+
+def _frames(lists: Iterable[RecommendationList]) -> Iterator[pl.DataFrame]:
+    """The lists as frames of about ENTRIES_PER_FRAME rows, at least one frame."""
+    pending: list[RecommendationList] = []
+    n_entries = 0
+    for one in lists:
+        pending.append(one)
+        n_entries += len(one.items)
+        if n_entries >= ENTRIES_PER_FRAME:
+            yield _frame(pending)
+            pending, n_entries = [], 0
+    yield _frame(pending)
+
+
+def _frame(lists: Sequence[RecommendationList]) -> pl.DataFrame:
+    """One row per entry, built by column: a dict per row would cost many times the result."""
+    import polars as pl
+
+    entries = [entry for one in lists for entry in one.items]
     schema = {"user": pl.String, "rank": pl.UInt32, "item": pl.String, "score": pl.Float32, "title": pl.String}
-    pl.DataFrame([row for one in lists for row in _rows(one)], schema=schema).write_parquet(path)
+    columns: dict[str, Sequence[Any]] = {
+        "user": [one.user for one in lists for _ in one.items],
+        "rank": [rank for one in lists for rank in range(1, len(one.items) + 1)],
+        "item": [entry.item for entry in entries],
+        "score": [entry.score for entry in entries],
+        "title": [entry.title for entry in entries],
+    }
+    return pl.DataFrame(columns, schema=schema)
 
 
 def _rows(one: RecommendationList) -> Iterator[dict[str, Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+from ld4mrec_cli.config import Config, load_config
 
 if TYPE_CHECKING:
     from ld4mrec_cli.training.checkpoint import RunDirectory
@@ -38,30 +40,34 @@ def train(
         "training.device": device,
         "training.seed": seed,
     }
-    settings = read_config(config, set_, flags)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if resume:
+        print_result(_resume(run, config, set_, flags))
+    else:
+        print_result(_train(run, read_config(config, set_, flags)))
 
+
+def _train(run: Path | None, settings: Config) -> RunDirectory:
     from ld4mrec_cli import workflow
     from ld4mrec_cli.cli.console import training_watcher
 
-    signal.signal(signal.SIGTERM, _interrupt)
     with training_watcher(settings.training.metric) as watcher:
-        if resume:
-            given = config or set_ or any(value is not None for value in flags.values())
-            path = run or workflow.unfinished_run(settings.name)
-            done = workflow.resume(path, _resumed(path, config, set_, flags) if given else None, watcher)
-        else:
-            done = workflow.train(settings, run, watcher)
-    print_result(done)
+        return workflow.train(settings, run, watcher)
 
 
-def _resumed(path: Path, config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Any:
-    """What the command line asks of a run that is resumed; without --config, over the run's own settings."""
-    from ld4mrec_cli.training.checkpoint import CONFIG, RunDirectory
+def _resume(
+    run: Path | None, config: Path | None, overrides: list[str] | None, flags: Mapping[str, Any]
+) -> RunDirectory:
+    """Continue a run; what the command line gives is over the run's own settings, unless it names a --config."""
+    from ld4mrec_cli import workflow
+    from ld4mrec_cli.cli.console import training_watcher
+    from ld4mrec_cli.training.checkpoint import RunDirectory
+    from ld4mrec_cli.training.places import unfinished_run
 
-    if config is None:
-        RunDirectory.open(path)
-        return read_config(path / CONFIG, overrides, flags)
-    return read_config(config, overrides, flags)
+    path = run or unfinished_run(load_config(config).name if config else None)
+    settings = read_config(config, overrides, flags, RunDirectory.open(path).config)
+    with training_watcher(settings.training.metric) as watcher:
+        return workflow.resume(path, settings, watcher)
 
 
 def print_result(run: RunDirectory) -> None:

@@ -50,19 +50,22 @@ def evaluate(
     users = np.flatnonzero(np.diff(targets.indptr))
     if not len(users):
         raise ValueError("no user has a target")
-    depth = max(cutoffs)
-    lists = np.empty((len(users), depth), dtype=np.int64)
-    done = 0
+    n_items = targets.shape[1]
+    depth = min(max(cutoffs), n_items)
+    parts: list[dict[str, np.ndarray]] = []
+    shown = np.zeros((len(cutoffs), n_items), dtype=np.int64)
     for batch in batches(users, batch_size):
-        lists[done : done + len(batch)], _ = rank(scorer, rows[batch], masked[batch], depth)
-        done += len(batch)
+        lists, _ = rank(scorer, rows[batch], masked[batch], depth)
+        # Lists are used up batch by batch: with a large cutoff, those of all users would be users × items.
+        parts.append(accuracy(lists, targets[batch], cutoffs))
+        shown += [times_shown(lists[:, :k], n_items) for k in cutoffs]
         if on_batch:
             on_batch(len(batch))
-    per_user = accuracy(lists, targets[users], cutoffs)
+    per_user = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     metrics = {name: float(values.mean()) for name, values in per_user.items()}
-    popularity = np.asarray(rows.sum(axis=0)).ravel()
-    for k in cutoffs:
-        metrics.update(_of_the_lists(lists[:, :k], popularity, k))
+    popularity = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+    for counts, k in zip(shown, cutoffs, strict=True):
+        metrics.update(_of_the_lists(counts, popularity, k))
     return Evaluation(users, per_user, metrics)
 
 
@@ -72,24 +75,27 @@ def accuracy(lists: np.ndarray, targets: csr_matrix, cutoffs: Sequence[int]) -> 
     Args:
         lists: ranked item indices ``(n, depth)``, -1 past the end of a list.
         targets: items to be found ``(n, n_items)``, at least one in each row.
+        cutoffs: may lie beyond ``depth``; nothing here is as long as a cutoff.
 
     Returns:
         ``name@k`` → ``(n,)`` float64, for the names in :data:`ACCURACY`.
     """
     hits = hit_matrix(lists, targets)
-    n_targets = np.diff(targets.indptr).astype(np.float64)
+    n_targets = np.diff(targets.indptr)
+    places = np.arange(1, max(hits.shape[1], n_targets.max(initial=0)) + 1)
+    discount = 1.0 / np.log2(places + 1.0)
+    ideal_dcg = np.cumsum(discount)
     result = {}
     for k in cutoffs:
-        hit, depth = hits[:, :k], np.arange(1, min(k, hits.shape[1]) + 1)
+        hit = hits[:, :k]
+        depth = hit.shape[1]
         found = hit.sum(axis=1)
-        ideal = np.minimum(n_targets, k)
-        discount = 1.0 / np.log2(np.arange(1, k + 1) + 1.0)
-        ideal_dcg = np.concatenate([[0.0], np.cumsum(discount)])[ideal.astype(int)]
-        precision_at = np.cumsum(hit, axis=1) / depth
+        ideal = np.minimum(n_targets, min(k, len(places)))
+        precision_at = np.cumsum(hit, axis=1) / places[:depth]
         first = np.where(found > 0, hit.argmax(axis=1) + 1, np.inf)
         result[f"recall@{k}"] = found / n_targets
-        result[f"ndcg@{k}"] = hit @ discount[: hit.shape[1]] / ideal_dcg
-        result[f"precision@{k}"] = found / k
+        result[f"ndcg@{k}"] = (hit * discount[:depth]).sum(axis=1) / ideal_dcg[ideal - 1]
+        result[f"precision@{k}"] = found / float(k)
         result[f"hit@{k}"] = (found > 0).astype(np.float64)
         result[f"mrr@{k}"] = 1.0 / first
         result[f"map@{k}"] = (precision_at * hit).sum(axis=1) / ideal
@@ -106,12 +112,16 @@ def hit_matrix(lists: np.ndarray, targets: csr_matrix) -> np.ndarray:
     return ((wanted[at] == keys) & (lists >= 0)).astype(np.float64)
 
 
-def _of_the_lists(lists: np.ndarray, popularity: np.ndarray, k: int) -> dict[str, float]:
-    """Coverage, Gini index and mean popularity of the recommended items."""
-    shown = lists[lists >= 0]
-    counts = np.bincount(shown, minlength=len(popularity))
+def times_shown(lists: np.ndarray, n_items: int) -> np.ndarray:
+    """How often each item stands in ``lists`` ``(n, depth)``, ``(n_items,)``."""
+    return np.bincount(lists[lists >= 0], minlength=n_items)
+
+
+def _of_the_lists(counts: np.ndarray, popularity: np.ndarray, k: int) -> dict[str, float]:
+    """Coverage, Gini index and mean popularity of the items recommended ``counts`` times each, ``(n_items,)``."""
+    total = counts.sum()
     return {
         f"coverage@{k}": float((counts > 0).mean()),
         f"gini@{k}": gini(counts),
-        f"popularity@{k}": float(popularity[shown].mean()) if len(shown) else 0.0,
+        f"popularity@{k}": float(counts @ popularity / total) if total else 0.0,
     }

@@ -29,10 +29,11 @@ def rank(scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int) ->
     Args:
         rows: what the recommender sees, ``(n, n_items)``.
         masked: items that must not be ranked, ``(n, n_items)``, or None.
-        k: length of the lists; shorter where fewer items are left.
+        k: length of the lists; no list is longer than the catalogue, however large this is.
 
     Returns:
-        Item indices ``(n, k)`` int64, -1 past the end of a list, and their scores ``(n, k)`` float32.
+        Item indices ``(n, depth)`` int64, -1 past the end of a list where masking left fewer, and their scores
+        ``(n, depth)`` float32; ``depth = min(k, n_items)``.
 
     Raises:
         NonFiniteScores: a score is NaN or infinite.
@@ -47,10 +48,6 @@ def rank(scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int) ->
         scores[tuple(i.to(scores.device) for i in index)] = -torch.inf
     items, values = top_k(scores, min(k, scores.shape[1]))
     items = items.masked_fill(values == -torch.inf, -1)
-    pad = k - items.shape[1]
-    if pad > 0:
-        items = torch.nn.functional.pad(items, (0, pad), value=-1)
-        values = torch.nn.functional.pad(values, (0, pad), value=-torch.inf)
     return items.cpu().numpy(), values.float().cpu().numpy()
 
 

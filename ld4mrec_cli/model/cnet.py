@@ -81,7 +81,7 @@ class CNet(nn.Module):
         dim, dropout = shape.hidden_dim, shape.dropout
         self.encoder = nn.Parameter(torch.empty(shape.n_items, dim))
         self.encoder_bias = nn.Parameter(torch.zeros(dim))
-        self.time = TimeEmbedding(shape.time_dim)
+        self.time = TimeEmbedding(shape.time_dim) if shape.bd_blocks else None
         self.bd_blocks = nn.ModuleList(
             ResidualBlock(dim, shape.time_dim, shape.expansion, dropout) for _ in range(shape.bd_blocks)
         )
@@ -110,7 +110,8 @@ class CNet(nn.Module):
         for embedding in (self.encoder, self.decoder):
             nn.init.normal_(embedding, std=self.shape.hidden_dim**-0.5, generator=generator)
         self.decoder.mul_(0.1)
-        nn.init.normal_(self.time.input_time, std=0.02, generator=generator)
+        if self.time is not None:
+            nn.init.normal_(self.time.input_time, std=0.02, generator=generator)
         if bias is not None:
             self.decoder_bias.copy_(bias)
 
@@ -135,9 +136,10 @@ class CNet(nn.Module):
         guides = self.signals(rows if guidance_rows is None else guidance_rows)
         h = rows.project(self.encoder) / rows.norm().clamp_min(1e-12) + self.encoder_bias
         h = drop(h, self.shape.dropout, generator)
-        time = self.time(t)
-        for block in self.bd_blocks:
-            h = block(h, time, generator)
+        if self.time is not None:
+            time = self.time(t)
+            for block in self.bd_blocks:
+                h = block(h, time, generator)
         condition = _concatenate([guides[name] for name in self.shape.guidance], h)
         for block in self.bg_blocks:
             h = block(h, condition, generator)

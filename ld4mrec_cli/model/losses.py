@@ -38,6 +38,8 @@ def reconstruction_loss(
         counted[corrupted.visible.row_of, corrupted.visible.items] = False
     x = (clean if target == "all" else corrupted.destroyed).dense()
     has_target = x.sum(dim=1) > 0
+    if counted is not None:
+        counted |= ~counted.any(dim=1, keepdim=True)  # a row that sees every item has nothing left for the softmax
     y = soft.labels(x, soft.subset(n, n_items, generator))
     if kind == "multinomial":
         return _multinomial(scores, y, counted), has_target

@@ -14,36 +14,51 @@ class LinearSchedule(nn.Module):
 
     alpha_bar: Tensor
     alpha: Tensor
+    signal_scale: Tensor
+    noise_scale: Tensor
+    of_x_t: Tensor
+    of_x_0: Tensor
 
     def __init__(self, steps: int, scale: float, low: float, high: float) -> None:
         super().__init__()
         self.steps = steps
+        self.is_noisy = scale * high > 0.0
+        """Whether any step adds Gaussian noise."""
         destroyed = torch.zeros(steps + 1, dtype=torch.float64)
         destroyed[1:] = scale * torch.linspace(low, high, steps, dtype=torch.float64)
         alpha_bar = 1.0 - destroyed
         alpha = torch.ones_like(alpha_bar)
         alpha[1:] = alpha_bar[1:] / alpha_bar[:-1]
-        self.register_buffer("alpha_bar", alpha_bar.float(), persistent=False)
-        self.register_buffer("alpha", alpha.float(), persistent=False)
+        of_x_t, of_x_0 = _posterior(destroyed, alpha_bar, alpha)
+        self._keep("alpha_bar", alpha_bar)
+        self._keep("alpha", alpha)
+        self._keep("signal_scale", alpha_bar.sqrt())
+        self._keep("noise_scale", destroyed.sqrt())
+        self._keep("of_x_t", of_x_t)
+        self._keep("of_x_0", of_x_0)
 
-    @property
-    def is_noisy(self) -> bool:
-        """Whether any step adds Gaussian noise."""
-        return bool(self.alpha_bar[-1] < 1.0)
+    def _keep(self, name: str, values: Tensor) -> None:
+        self.register_buffer(name, values.float(), persistent=False)
 
     def signal(self, t: Tensor) -> Tensor:
         """Return ``sqrt(ᾱ_t)`` for steps ``t`` ``(n,)``."""
-        return self.alpha_bar[t].sqrt()
+        return self.signal_scale[t]
 
     def noise(self, t: Tensor) -> Tensor:
         """Return ``sqrt(1 - ᾱ_t)`` for steps ``t`` ``(n,)``."""
-        return (1.0 - self.alpha_bar[t]).sqrt()
+        return self.noise_scale[t]
 
     def posterior_mean(self, x_t: Tensor, x_0: Tensor, t: int) -> Tensor:
         """Mean of ``q(x_{t-1} | x_t, x_0)`` by Bayes' rule, ``(n, n_items)``, for t ≥ 1."""
-        remaining = 1.0 - self.alpha_bar[t]
-        if remaining <= 0:
-            return x_0
-        of_x_t = self.alpha[t].sqrt() * (1.0 - self.alpha_bar[t - 1]) / remaining
-        of_x_0 = self.alpha_bar[t - 1].sqrt() * (1.0 - self.alpha[t]) / remaining
-        return of_x_t * x_t + of_x_0 * x_0
+        return self.of_x_t[t] * x_t + self.of_x_0[t] * x_0
+
+
+def _posterior(destroyed: Tensor, alpha_bar: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of x_t and x_0 in the posterior mean, each ``(T + 1,)``; without noise so far x_0 is all."""
+    of_x_t, of_x_0 = torch.zeros_like(alpha), torch.ones_like(alpha)
+    noisy = destroyed > 0
+    noisy[0] = False
+    before, before_bar = destroyed.roll(1)[noisy], alpha_bar.roll(1)[noisy]
+    of_x_t[noisy] = alpha[noisy].sqrt() * before / destroyed[noisy]
+    of_x_0[noisy] = before_bar.sqrt() * (1.0 - alpha[noisy]) / destroyed[noisy]
+    return of_x_t, of_x_0

@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -35,9 +36,15 @@ from ld4mrec_cli.errors import ConfigError, RunError
 from ld4mrec_cli.files import atomic_file, sha256, write_json, write_text
 from ld4mrec_cli.model.ld4mrec import ItemSignals
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT = "ld4mrec-run"
 MANIFEST, CONFIG, METRICS, CURVE = "manifest.json", "config.yaml", "metrics.jsonl", "learning_curve.png"
 WEIGHTS, SIGNALS, CHECKPOINT = "weights.safetensors", "signals.safetensors", "checkpoint.safetensors"
+LOCK = ".lock"
 SERVING_TABLES = ("users.parquet", "items.parquet", "train.parquet")
 
 
@@ -82,6 +89,7 @@ class Manifest(BaseModel):
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     best: BestEpoch | None = None
+    notes: list[str] = []
     files: dict[str, str] = {}
 
 
@@ -94,12 +102,12 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest, config: Config) -> RunDirectory:
-        """Make the directory with manifest and config. Raises RunError where it exists."""
+        """Make the directory with manifest and config. Raises RunError where it exists and is not empty."""
         try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            hint = "Choose another --run, or give --resume to continue it"
-            raise RunError("exists", where=path, hint=hint) from None
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                hint = "Choose another --run, or give --resume to continue it"
+                raise RunError("exists", where=path, hint=hint)
         except OSError as error:
             raise RunError(f"cannot be written ({error.strerror})", where=path) from None
         run = cls(path, manifest)
@@ -126,6 +134,40 @@ class RunDirectory:
             return config_from_mapping(self.manifest.config)
         except ConfigError as error:
             raise RunError(f"holds a configuration that does not fit ({error})", where=self.path / MANIFEST) from None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether training can be resumed."""
+        return self.manifest.status in ("running", "interrupted")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run while it is trained; a kill lets go of it.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        path = self.path / LOCK
+        with path.open("w") as handle:
+            if not _lock(handle):
+                raise RunError("is being trained by another process", where=self.path)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def is_locked(self) -> bool:
+        """Whether a process is training the run now."""
+        try:
+            with (self.path / LOCK).open() as handle:
+                return not _lock(handle)
+        except OSError:
+            return False
+
+    def change_config(self, config: Config) -> None:
+        """Replace the configuration, in the manifest and beside it."""
+        write_text(self.path / CONFIG, config_to_yaml(config))
+        self.update(config=config.model_dump(mode="json"))
 
     def save_manifest(self) -> None:
         """Write the manifest atomically."""
@@ -188,9 +230,11 @@ class RunDirectory:
         """Path of a file of the run, compared with its hash. Raises RunError."""
         path = self.path / name
         if not path.is_file() or name not in self.manifest.files:
-            if name == WEIGHTS and self.manifest.status != "complete":
+            if name == WEIGHTS and self.is_unfinished:
                 hint = f"Continue it with `ld4mrec train --resume --run {self.path}`"
                 raise RunError(f"this run is {self.manifest.status}, it has no weights yet", where=self.path, hint=hint)
+            if name == WEIGHTS and self.manifest.status == "diverged":
+                raise RunError("this run diverged before it had weights", where=self.path, hint="Train again")
             raise RunError("is missing from the run", where=path, hint="Train again")
         if sha256(path) != self.manifest.files[name]:
             raise RunError("is damaged: it is not what training wrote", where=path, hint="Train again")
@@ -234,6 +278,17 @@ class RunDirectory:
     def _record(self, names: Iterable[str]) -> None:
         files = {**self.manifest.files, **{name: sha256(self.path / name) for name in names}}
         self.update(files=dict(sorted(files.items())))
+
+
+def _lock(handle: IO[str]) -> bool:
+    """Take the lock of an open file, where the system has such locks; False where another process has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:

@@ -117,7 +117,7 @@ class Trainer:
             if not math.isfinite(loss):
                 raise TrainingDiverged(
                     f"the loss became {loss} in epoch {self.progress.epoch + 1}",
-                    hint="Lower training.learning_rate or set training.grad_clip; the best weights so far are kept",
+                    hint="Lower training.learning_rate or set training.grad_clip",
                 )
             total, n_seen = total + loss * len(rows), n_seen + len(rows)
             on_batch()
@@ -191,9 +191,8 @@ class Trainer:
         self._average.updates = values["average_updates"]
         self._best = _part(moved, "best.")
         for name, parameter in self.model.named_parameters():
-            self._optimizer.state[parameter] = {
-                key: moved[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            self._optimizer.state[parameter] = {key: moved[f"adam.{key}.{name}"] for key in keys}
         for name, buffer in self.model.sampler.named_buffers():
             buffer.copy_(moved[f"sampler.{name}"])
         history = [EpochReport(**report) for report in values["history"]]

@@ -8,8 +8,11 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli import memory
+from ld4mrec_cli.baselines.closed_form import check_closed_form
 from ld4mrec_cli.baselines.linear import BASELINES, EASE, ItemKNN, Popularity, keep_largest
 from ld4mrec_cli.config import BaselineConfig
+from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.evaluation.ranking import rank
 
 TRAIN = csr_matrix(
@@ -116,3 +119,46 @@ def test_arrays_restore_the_same_recommender(name):
     fitted = BASELINES[name].fit(TRAIN, BaselineConfig())
     restored = BASELINES[name].from_arrays(fitted.arrays())
     assert torch.equal(restored.score(TRAIN), fitted.score(TRAIN))
+
+
+def test_ease_is_stored_dense_and_itemknn_sparse():
+    ease = EASE.fit(TRAIN, BaselineConfig()).arrays()
+    assert list(ease) == ["weights"]
+    assert (ease["weights"].shape, ease["weights"].dtype) == ((5, 5), np.float32)
+    assert set(ItemKNN.fit(TRAIN, BaselineConfig()).arrays()) == {"data", "indices", "indptr"}
+
+
+def test_weights_stored_sparse_or_dense_score_the_same():
+    dense = EASE.fit(TRAIN, BaselineConfig())
+    sparse = EASE.from_arrays(EASE(csr_matrix(dense.weights)).arrays())
+    torch.testing.assert_close(sparse.score(TRAIN), dense.score(TRAIN))
+
+
+def test_ease_refuses_a_catalogue_that_does_not_fit_into_memory(monkeypatch):
+    needed = 3 * 5**2 * 8
+    monkeypatch.setattr(memory, "physical_memory", lambda: needed)
+    EASE.fit(TRAIN, BaselineConfig())
+    monkeypatch.setattr(memory, "physical_memory", lambda: needed - 1)
+    with pytest.raises(UserError, match=r"ease needs about .* GB for 5 items.*itemknn") as caught:
+        EASE.fit(TRAIN, BaselineConfig())
+    assert caught.value.exit_code == 2
+    ItemKNN.fit(TRAIN, BaselineConfig())
+
+
+def test_the_refusal_names_items_and_gigabytes(monkeypatch):
+    monkeypatch.setattr(memory, "physical_memory", lambda: 16 * 10**9)
+    with pytest.raises(UserError, match=r"ease needs about 240\.0 GB for 100,000 items, this machine has 16\.0"):
+        check_closed_form(100_000)
+
+
+def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(monkeypatch):
+    assert memory.physical_memory() is None or memory.physical_memory() > 2**20
+
+    def unknown(name: str) -> int:
+        raise ValueError(name)
+
+    monkeypatch.setattr(memory.os, "sysconf", unknown, raising=False)
+    assert memory.physical_memory() is None
+    check_closed_form(10**9)
+    monkeypatch.delattr(memory.os, "sysconf")
+    assert memory.physical_memory() is None

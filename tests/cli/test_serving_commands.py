@@ -4,12 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import polars as pl
 import pytest
 from cli_shell import shell
 
+from ld4mrec_cli.cli import recommend as recommend_command
 from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.files import sha256
+from ld4mrec_cli.serving.recommender import RecommendationList, RecommendedItem
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,29 @@ def test_masking_validation_items_changes_the_test_ranking(cli, workspace):
     assert [value["mask"] for value in values] == ["train", "train+valid"]
     assert values[1]["metrics"]["recall@20"] >= values[0]["metrics"]["recall@20"]
     assert values[0]["metrics"] != values[1]["metrics"]
+
+
+def test_the_mask_reported_is_the_one_applied(cli, fails, workspace, tmp_path):
+    assert "--mask" in fails("evaluate", "--run", workspace.run, "--split", "valid", "--mask", "train+valid")
+    shutil.copytree(workspace.run, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    manifest["config"]["evaluation"]["mask"] = "train+valid"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    arguments = ("evaluate", "--run", "run", "--format", "json", "--split")
+    assert cli(*arguments, "test").json["mask"] == "train+valid"
+    assert cli(*arguments, "test", "--mask", "train").json["mask"] == "train"
+    found = cli(*arguments, "valid").json
+    assert found["mask"] == "train"
+    assert found["metrics"] == cli(*arguments, "valid", "--mask", "train").json["metrics"]
+    assert "masked: train\n" in cli("evaluate", "--run", "run", "--split", "valid").out
+
+
+def test_a_k_far_beyond_the_catalogue_is_the_catalogue(cli, recommend, workspace, dataset):
+    user, huge = "user-0001", 10**15
+    assert recommend("--user", user, "--k", huge).out == recommend("--user", user, "--k", len(dataset.items)).out
+    found = cli("evaluate", "--run", workspace.run, "--k", f"20,{huge}", "--format", "json").json["metrics"]
+    assert found[f"hit@{huge}"] == found[f"coverage@{huge}"] == 1.0
+    assert found[f"precision@{huge}"] < 1e-12
 
 
 def test_exported_lists_give_the_metrics_that_evaluate_prints(cli, recommend, workspace, dataset):
@@ -111,6 +138,94 @@ def test_include_seen(recommend, dataset):
     had = dataset.matrix("train")[dataset.users.index("user-0001")].nnz
     assert len(everything) == count
     assert len(unseen) == count - had
+
+
+ODD_USERS = ["plain", " spaced ", "line\u2028break", "both", " both ", "two\nlines", "car\rriage"]
+ODD_ITEMS = [" i1", "i2\x1b[2J", "i3\nx", "i4", "i5"]
+
+
+@pytest.fixture(scope="module")
+def odd_run(workspace, tmp_path_factory):
+    """A run whose first ids, and all titles, hold spaces, line separators and control characters."""
+    path = tmp_path_factory.mktemp("odd") / "run"
+    shutil.copytree(workspace.run, path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    for name, column, odd in (("users.parquet", "user", ODD_USERS), ("items.parquet", "item", ODD_ITEMS)):
+        table = pl.read_parquet(path / name)
+        table = table.with_columns(pl.Series(column, odd + table[column].to_list()[len(odd) :]))
+        if "title" in table.columns:
+            table = table.with_columns(title=pl.lit("a\x1b[31mred\ntitle"))
+        table.write_parquet(path / name)
+        manifest["files"][name] = sha256(path / name)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return path
+
+
+def users_of(result):
+    assert result.code == 0, result.err
+    return [json.loads(line)["user"] for line in result.out.split("\n") if line]
+
+
+def test_ids_are_taken_literally_and_then_without_the_spaces_around(cli, odd_run, tmp_path):
+    given = [" plain ", " spaced ", "line\u2028break", "both", " both ", "  both"]
+    expected = ["plain", " spaced ", "line\u2028break", "both", " both "]
+    one_by_one = [argument for user in given for argument in ("--user", user)]
+    assert users_of(cli("recommend", "--run", odd_run, "--format", "json", *one_by_one)) == expected
+    for ending in ("\n", "\r\n"):
+        (tmp_path / "users.txt").write_bytes(("\ufeff" + ending.join(["", *given, "  ", "car\rriage", ""])).encode())
+        result = cli("recommend", "--run", odd_run, "--format", "json", "--users-file", "users.txt")
+        assert users_of(result) == [*expected, "car\rriage"]
+
+
+def test_items_of_a_history_are_taken_literally_first(cli, fails, odd_run):
+    for history in ('" i1",i4', "i4, i5 "):
+        assert cli("recommend", "--run", odd_run, "--history", history).code == 0
+    assert "--history cannot be read" in fails("recommend", "--run", odd_run, "--history", "i4\ni5,i6")
+
+
+def test_ids_and_titles_cannot_steer_the_terminal(cli, odd_run, dataset):
+    result = cli("recommend", "--run", odd_run, "--user", "two\nlines", "--include-seen", "--k", "1000")
+    lines = result.out.removesuffix("\n").split("\n")
+    assert lines[0] == "user two\N{REPLACEMENT CHARACTER}lines"
+    assert len(lines) == 1 + len(dataset.items)
+    assert all(line.isprintable() for line in lines)
+    assert "i2\N{REPLACEMENT CHARACTER}[2J" in result.out
+    assert "a\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}title" in result.out
+
+
+def lists_of(n, k, title="a title"):
+    entries = [RecommendedItem(f"item-{i}", i / 7, title if i % 2 else None) for i in range(k)]
+    return (RecommendationList(f"user-{user}", entries) for user in range(n))
+
+
+def test_parquet_is_the_lists_row_by_row_whatever_the_frames(tmp_path, monkeypatch):
+    expected = [
+        (one.user, rank, entry.item, entry.score, entry.title)
+        for one in lists_of(7, 5)
+        for rank, entry in enumerate(one.items, start=1)
+    ]
+    schema = {"user": pl.String, "rank": pl.UInt32, "item": pl.String, "score": pl.Float32, "title": pl.String}
+    for size in (1, 10, 12, 1000):
+        monkeypatch.setattr(recommend_command, "ENTRIES_PER_FRAME", size)
+        recommend_command.write(lists_of(7, 5), recommend_command.Format.PARQUET, tmp_path / "lists.parquet")
+        found = pl.read_parquet(tmp_path / "lists.parquet")
+        assert found.equals(pl.DataFrame(expected, schema=schema, orient="row"))
+        assert found.schema == schema
+    recommend_command.write([], recommend_command.Format.PARQUET, tmp_path / "none.parquet")
+    assert pl.read_parquet(tmp_path / "none.parquet").schema == schema
+    recommend_command.write(lists_of(3, 1, None), recommend_command.Format.PARQUET, tmp_path / "untitled.parquet")
+    assert pl.read_parquet(tmp_path / "untitled.parquet")["title"].to_list() == [None] * 3
+
+
+def test_a_parquet_export_holds_few_entries_as_python_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(recommend_command, "ENTRIES_PER_FRAME", 10_000, raising=False)
+    tracemalloc.start()
+    try:
+        recommend_command.write(lists_of(400, 200), recommend_command.Format.PARQUET, tmp_path / "lists.parquet")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * 2**20  # a dict per row, 80,000 of them, takes several times that
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,39 @@ def test_a_replacement_that_fails_puts_the_old_directory_back(tmp_path, monkeypa
         write_directory(tmp_path / "out", "new", overwrite=True)
     assert (tmp_path / "out" / "mark").read_text() == "old"
     assert names(tmp_path) == ["out"]
+
+
+def test_an_interruption_between_the_renames_keeps_the_old_directory(tmp_path, monkeypatch):
+    target = tmp_path / "data"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    original, calls = os.rename, []
+
+    def rename(source, destination):
+        calls.append(destination)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(source, destination)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        atomic_directory(target, overwrite=True, is_ours=lambda path: True) as temporary,
+    ):
+        (temporary / "new.txt").write_text("new")
+    assert (target / "old.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()

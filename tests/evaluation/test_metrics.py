@@ -167,6 +167,36 @@ def test_batch_size_changes_the_batches_and_not_the_result():
     assert sum(sizes) == len(small.users)
 
 
+def test_a_cutoff_beyond_all_memory_gives_the_metrics_of_the_whole_catalogue():
+    rng = np.random.default_rng(1)
+    rows = csr_matrix((rng.random((9, 7)) < 0.3).astype(np.float32))
+    targets = csr_matrix((rng.random((9, 7)) < 0.3).astype(np.float32))
+    huge = 10**15
+    found = evaluate(FixedScores(rng.random(7).tolist()), rows, targets, rows, [3, 7, huge], 4).metrics
+    for name in ("recall", "ndcg", "hit", "mrr", "map", "coverage", "gini", "popularity"):
+        assert found[f"{name}@{huge}"] == pytest.approx(found[f"{name}@7"]), name
+    assert found[f"precision@{huge}"] == pytest.approx(found["precision@7"] * 7 / huge)
+
+
+def test_a_cutoff_beyond_the_lists_divides_precision_by_k_and_is_ideal_over_the_targets():
+    found = accuracy(np.array([[7, 1]]), matrix_of([{1, 2, 5}]), [10**15])
+    assert_allclose(found[f"precision@{10**15}"], [1e-15])
+    assert_allclose(found[f"map@{10**15}"], [(1 / 2) / 3])
+    ideal = 1 + 1 / math.log2(3) + 1 / 2
+    assert_allclose(found[f"ndcg@{10**15}"], [1 / math.log2(3) / ideal])
+
+
+def test_popularity_counts_what_the_recommender_sees_and_not_what_is_masked():
+    rows = matrix_of([{0, 1}, {0, 1}, {0}], n_items=4)
+    masked = matrix_of([{0, 1, 2}, {0, 1, 2}, {0, 1, 2}], n_items=4)
+    targets = matrix_of([{3}, {3}, {3}], n_items=4)
+    found = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, masked, [1, 2], batch_size=2).metrics
+    assert found["popularity@1"] == 0.0  # item 3, masked for nobody and seen by nobody
+    masked = matrix_of([{0}, {0}, {0, 2}], n_items=4)
+    found = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, masked, [1], batch_size=2).metrics
+    assert found["popularity@1"] == 2.0  # item 1, seen by two, masked for nobody
+
+
 def test_no_user_with_a_target_is_refused():
     empty = matrix_of([set(), set()])
     with pytest.raises(ValueError, match="no user has a target"):

@@ -48,21 +48,28 @@ def test_top_k_on_a_wide_row_of_equal_scores_takes_the_first_items():
 
 
 @given(scores=tied_scores, seed=st.integers(0, 1000), k=st.integers(1, 50))
-def test_masked_items_never_appear_and_short_lists_are_padded(scores, seed, k):
+def test_masked_items_never_appear_and_lists_are_padded_to_the_catalogue_at_most(scores, seed, k):
     masked = np.random.default_rng(seed).random(scores.shape) < 0.5
     rows = csr_matrix(masked.astype(np.float32))
     items, values = rank(Given(scores), rows, rows, k)
-    assert items.shape == values.shape == (len(scores), k)
+    depth = min(k, scores.shape[1])
+    assert items.shape == values.shape == (len(scores), depth)
     for row, hidden, found, found_values in zip(scores, masked, items, values, strict=True):
         expected = [item for item in sorted_indices(row) if not hidden[item]][:k]
-        assert found.tolist() == expected + [-1] * (k - len(expected))
+        assert found.tolist() == expected + [-1] * (depth - len(expected))
         assert np.isneginf(found_values[len(expected) :]).all()
         np.testing.assert_array_equal(found_values[: len(expected)], row[expected])
 
 
 def test_without_a_mask_all_items_are_ranked():
     items, _ = rank(Given(np.array([[0.1, 0.9, 0.5]])), csr_matrix((1, 3)), None, 5)
-    assert items.tolist() == [[1, 2, 0, -1, -1]]
+    assert items.tolist() == [[1, 2, 0]]
+
+
+def test_a_k_beyond_all_memory_costs_no_more_than_the_catalogue():
+    items, values = rank(Given(np.array([[0.1, 0.9, 0.5]] * 2)), csr_matrix((2, 3)), None, 10**15)
+    assert items.tolist() == [[1, 2, 0]] * 2
+    assert values.shape == (2, 3)
 
 
 def test_ranking_leaves_the_scores_of_the_recommender_alone():

@@ -99,3 +99,18 @@ def test_noise_in_the_input_is_no_label(scores, clean, corrupted):
     for target in ("all", "destroyed"):
         expected, _ = loss_of(scores, clean, corrupted, "multinomial", target)
         assert torch.equal(loss_of(scores, clean, noisy, "multinomial", target)[0], expected)
+
+
+def test_a_row_that_sees_every_item_costs_nothing_and_is_finite():
+    clean = Rows.from_csr(csr_matrix(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=np.float32)))
+    kept = torch.tensor([True, True, True, True, False])
+    corrupted = Corrupted(clean.select(kept), clean.select(kept), clean.select(~kept))
+    scores = torch.zeros(2, 3, requires_grad=True)
+    soft = SoftReconstruction(0.0, 0.0)
+    losses, counts = reconstruction_loss(
+        scores, clean, corrupted, soft, "multinomial", "destroyed", torch.Generator().manual_seed(0)
+    )
+    assert counts.tolist() == [False, True]
+    (losses * counts).sum().backward()
+    assert torch.isfinite(losses).all()
+    assert torch.equal(scores.grad[0], torch.zeros(3))

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ld4mrec_cli import workflow
 from ld4mrec_cli.config import EvaluationConfig
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, RunError, TrainingInterrupted
 from ld4mrec_cli.serving.recommender import load_scorer
+from ld4mrec_cli.training import places
 from ld4mrec_cli.training.checkpoint import RunDirectory
 from ld4mrec_cli.workflow import Watcher, evaluate_run, resume, train
 
@@ -135,11 +135,11 @@ def test_an_unfinished_run_serves_no_weights(interrupted):
 
 
 def test_the_newest_unfinished_run_is_found_by_name(config, planted_config, interrupted, monkeypatch):
-    monkeypatch.setattr(workflow, "RUNS", interrupted.parent)
-    assert workflow.unfinished_run(None) == interrupted
-    assert workflow.unfinished_run("planted") == interrupted
+    monkeypatch.setattr(places, "RUNS", interrupted.parent)
+    assert places.unfinished_run(None) == interrupted
+    assert places.unfinished_run("planted") == interrupted
     with pytest.raises(RunError, match="no unfinished run named 'other'"):
-        workflow.unfinished_run("other")
+        places.unfinished_run("other")
 
 
 def flip_last_byte(path: Path) -> None:

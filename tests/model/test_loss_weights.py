@@ -1,0 +1,86 @@
+"""The training objective by hand: importance weights, and which rows the sampler learns from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
+
+from ld4mrec_cli.model.diffusion import HISTORY
+from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.model.losses import reconstruction_loss
+from ld4mrec_cli.model.rows import Rows
+
+STEPS = 4
+
+
+@pytest.fixture
+def model(world) -> LD4MRec:
+    """A noisy model whose sampler has seen very different losses at the different t."""
+    changed = {"diffusion.noise_scale": 20.0, "diffusion.steps": STEPS, "diffusion.inference_steps": 1}
+    model = world.model(world.config_of(changed))
+    scale = torch.tensor([1.0, 8.0, 0.5, 30.0, 3.0], dtype=torch.float64)
+    model.sampler.losses.copy_(scale.unsqueeze(1) * torch.linspace(0.5, 1.5, HISTORY, dtype=torch.float64))
+    model.sampler.filled.fill_(HISTORY)
+    return model
+
+
+@pytest.fixture
+def clean(world) -> Rows:
+    """Training rows, and rows without any behaviour between them, which cannot count."""
+    n_items = world.train.shape[1]
+    return Rows.from_csr(vstack([world.train[:20], csr_matrix((15, n_items)), world.train[20:]]).tocsr())
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def probabilities(losses: Tensor) -> Tensor:
+    """``p_t ∝ √E[L_t²]``, mixed with one hundredth of the uniform distribution."""
+    root = losses.square().mean(dim=1).sqrt()
+    return 0.99 * root / root.sum() + 0.01 / len(root)
+
+
+def by_hand(model: LD4MRec, clean: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Step, weight, loss and whether it counts, of each row, drawn in the order that the model draws."""
+    source, p = generator(), probabilities(model.sampler.losses)
+    t = torch.multinomial(p, len(clean), replacement=True, generator=source)
+    corrupted = model.forward_process(clean, t, source)
+    scores = model.cnet(corrupted.rows, t, clean if model.clean_guidance else None, source)
+    losses, counts = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, source)
+    return t, 1.0 / (len(p) * p[t]), losses.detach(), counts
+
+
+def test_the_loss_is_the_importance_weighted_mean_over_the_rows_that_count(model, clean):
+    t, weight, losses, counts = by_hand(model, clean)
+    assert len(t.unique()) > 2
+    assert 0 < counts.sum() < len(clean) - 10
+    expected = sum(float(w * loss) for w, loss, count in zip(weight, losses, counts, strict=True) if count)
+    found = model.loss(clean, generator()).item()
+    assert found == pytest.approx(expected / int(counts.sum()), rel=1e-5)
+    assert found != pytest.approx(losses[counts].mean().item(), rel=0.05)  # what it is without weights
+
+
+def test_the_weights_leave_the_expected_loss_as_it_is(model):
+    p = model.sampler.probabilities()
+    torch.testing.assert_close(p, probabilities(model.sampler.losses))
+    t, weight = model.sampler.sample(20_000, generator())
+    of_step = torch.arange(1.0, STEPS + 2)
+    assert (weight * of_step[t]).mean().item() == pytest.approx(of_step.mean().item(), rel=0.05)
+
+
+def test_the_sampler_learns_only_from_rows_that_count(model, clean):
+    before = model.sampler.losses.clone()
+    t, _, losses, counts = by_hand(model, clean)
+    model.loss(clean, generator())
+    differs = False
+    for step in range(STEPS + 1):
+        counted = counts & (t == step)
+        if not counted.any():
+            assert torch.equal(model.sampler.losses[step], before[step])
+            continue
+        assert model.sampler.losses[step, -1].item() == pytest.approx(losses[counted].mean().item(), rel=1e-5)
+        differs |= losses[counted].mean().item() != pytest.approx(losses[t == step].mean().item(), rel=1e-3)
+    assert differs  # rows that do not count would have been seen

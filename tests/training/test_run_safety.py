@@ -1,0 +1,117 @@
+"""What must not happen to runs: two writers, lost settings, leftovers, another model under a baseline's name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ld4mrec_cli.config import load_config
+from ld4mrec_cli.errors import RunError, TrainingDiverged, TrainingInterrupted
+from ld4mrec_cli.serving.recommender import load_scorer
+from ld4mrec_cli.training import places
+from ld4mrec_cli.training.checkpoint import RunDirectory
+from ld4mrec_cli.workflow import Watcher, resume, train
+
+CPU = torch.device("cpu")
+
+
+def interrupting_after(epoch: int) -> Watcher:
+    def stop(report):
+        if report.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return Watcher(on_epoch=stop)
+
+
+def names(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()}
+
+
+@pytest.fixture
+def interrupted(planted_config, tmp_path):
+    with pytest.raises(TrainingInterrupted):
+        train(planted_config(training__max_epochs=4), tmp_path / "run", interrupting_after(2))
+    return RunDirectory.open(tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", [{"model__bd_blocks": 0}, {"model__bg_blocks": 0}, {"model__item_side": False}])
+def test_a_run_without_a_part_of_the_model_can_be_resumed(planted_config, tmp_path, part):
+    config = planted_config(training__max_epochs=3, **part)
+    whole = train(config, tmp_path / "whole", Watcher())
+    with pytest.raises(TrainingInterrupted):
+        train(config, tmp_path / "cut", interrupting_after(1))
+    cut = resume(tmp_path / "cut", None, Watcher())
+    assert cut.manifest.files["weights.safetensors"] == whole.manifest.files["weights.safetensors"]
+
+
+def test_a_run_that_is_being_trained_is_left_alone(interrupted, monkeypatch):
+    monkeypatch.setattr(places, "RUNS", interrupted.path.parent)
+    with RunDirectory.open(interrupted.path).locked():
+        with pytest.raises(RunError, match="is being trained by another process"):
+            resume(interrupted.path, None, Watcher())
+        with pytest.raises(RunError, match="no unfinished run"):
+            places.unfinished_run(None)
+    assert places.unfinished_run(None) == interrupted.path
+    assert resume(interrupted.path, None, Watcher()).manifest.status == "complete"
+
+
+def test_settings_of_an_earlier_resume_are_kept(interrupted):
+    longer = load_config(None, ["training.max_epochs=6"], base=interrupted.config)
+    with pytest.raises(TrainingInterrupted):
+        resume(interrupted.path, longer, interrupting_after(5))
+    assert load_config(interrupted.path / "config.yaml") == longer
+    assert resume(interrupted.path, None, Watcher()).manifest.epochs == 6
+
+
+def test_what_a_kill_left_behind_is_removed(interrupted, planted_config, tmp_path):
+    (interrupted.path / ".checkpoint.safetensors.abc.tmp").write_bytes(b"half")
+    whole = train(planted_config(training__max_epochs=4), tmp_path / "whole", Watcher())
+    resume(interrupted.path, None, Watcher())
+    assert names(interrupted.path) == names(whole.path)
+
+
+def test_an_interrupted_baseline_is_fitted_again(planted_config, tmp_path, monkeypatch):
+    def stop(text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(planted_config(model_name="ease"), tmp_path / "run", Watcher(on_stage=stop))
+    run = resume(tmp_path / "run", None, Watcher())
+    assert run.manifest.model == "ease"
+    assert type(load_scorer(run, CPU)).__name__ == "EASE"
+
+
+def test_a_moved_dataset_is_taken_up_by_its_content(planted_dataset, planted_config, tmp_path):
+    data = Path(shutil.copytree(planted_dataset, tmp_path / "here"))
+    with pytest.raises(TrainingInterrupted):
+        train(planted_config(data__path=str(data)), tmp_path / "run", interrupting_after(1))
+    data.rename(tmp_path / "there")
+    moved = load_config(None, [f"data.path={tmp_path / 'there'}"], base=RunDirectory.open(tmp_path / "run").config)
+    run = resume(tmp_path / "run", moved, Watcher())
+    assert run.manifest.dataset.path == str((tmp_path / "there").resolve())
+
+
+def test_diverging_at_once_promises_nothing(planted_config, tmp_path):
+    with pytest.raises(TrainingDiverged, match="No weights were kept"):
+        train(planted_config(training__learning_rate=1e30), tmp_path / "run", Watcher())
+    run = RunDirectory.open(tmp_path / "run")
+    with pytest.raises(RunError, match="diverged before it had weights") as caught:
+        load_scorer(run, CPU)
+    assert "--resume" not in str(caught.value)
+    assert "checkpoint.safetensors" not in names(run.path)
+
+
+def test_going_without_item_weights_is_said_and_recorded(planted_config, tmp_path):
+    said = []
+    config = planted_config(training__max_epochs=1, model__item_weights_max_items=3)
+    run = train(config, tmp_path / "run", Watcher(on_note=said.append))
+    assert said == run.manifest.notes
+    assert "item_weights_max_items, 3" in said[0]
+
+
+def test_an_empty_directory_is_taken_as_a_run_directory(planted_config, tmp_path):
+    (tmp_path / "run").mkdir()
+    assert train(planted_config(training__max_epochs=1), tmp_path / "run", Watcher()).manifest.status == "complete"
