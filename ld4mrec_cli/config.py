@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -314,23 +313,6 @@ def config_to_yaml(config: Config) -> str:
     return yaml.safe_dump(values, sort_keys=False)  # some rare line breaks come back only when escaped
 
 
-def config_reference() -> str:
-    """Return the Markdown reference of every setting, made from the field docstrings."""
-    lines = [
-        "# Configuration reference",
-        "",
-        "Made by `ld4mrec config --reference` from the config model; do not edit.",
-    ]
-    lines += ["", "Any value can be set in the YAML file or with `--set section.key=value`.", "", "## top level", ""]
-    lines += _table(Config)
-    for name, section in _sections():
-        lines += ["", f"## {name}", "", f"{section.__doc__}", ""]
-        lines += _table(section)
-    lines += ["", "## preset `paper`", "", "What it sets; all else is as above.", "", "```yaml"]
-    lines += [_preset_text("paper").strip(), "```", ""]
-    return "\n".join(lines)
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
@@ -399,22 +381,24 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _preset_text(preset: str) -> str:
+def preset_text(preset: str) -> str:
+    """The YAML of a preset's overrides, with its comments."""
     return (importlib.resources.files("ld4mrec_cli") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
 
 
 def _preset_values(preset: str) -> dict[str, Any]:
-    return {} if preset == "default" else yaml.safe_load(_preset_text(preset))
+    return {} if preset == "default" else yaml.safe_load(preset_text(preset))
 
 
-def _sections() -> Iterator[tuple[str, type[Section]]]:
+def sections() -> Iterator[tuple[str, type[Section]]]:
+    """Name and class of every section of the configuration."""
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield name, field.annotation
 
 
 def _section_names() -> set[str]:
-    return {name for name, _ in _sections()}
+    return {name for name, _ in sections()}
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -422,52 +406,9 @@ def _first_fault(error: ValidationError) -> str:
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     place = ".".join(str(part) for part in fault["loc"]) or "configuration"
     if fault["type"] == "extra_forbidden":
-        section = dict(_sections()).get(str(fault["loc"][0])) if len(fault["loc"]) > 1 else Config
+        section = dict(sections()).get(str(fault["loc"][0])) if len(fault["loc"]) > 1 else Config
         return f"unknown key '{place}'. {nearest(str(fault['loc'][-1]), section.model_fields if section else ())}"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{place}: {message}"
     return f"{place}: {message} (got {fault['input']!r})"
-
-
-def _table(section: type[Section]) -> list[str]:
-    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    names = _section_names()
-    for name, field in section.model_fields.items():
-        if section is Config and name in names:
-            continue
-        default = field.get_default(call_default_factory=True)
-        shown = "unset" if default is None else yaml.safe_dump(_plain(default), default_flow_style=True)
-        shown = shown.removesuffix("...\n").strip()
-        meaning = (field.description or "").replace("|", "\\|").replace("\n", " ")
-        rows.append(f"| `{name}` | {_type_name(field.annotation)} | `{shown}` | {meaning} |")
-    return rows
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _type_name(annotation: Any) -> str:
-    """Name a type as a user would: ``whole number or unset``, ``list of text``."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type_name(arguments[0])
-    if origin is Literal:
-        return " or ".join(f"`{choice}`" for choice in arguments)
-    if origin is tuple:
-        return f"list of {_type_name(arguments[0])}"
-    if origin in (Union, UnionType):
-        return " or ".join(_type_name(argument) for argument in arguments)
-    return _PLAIN_NAMES.get(origin or annotation, str(annotation))
-
-
-_PLAIN_NAMES = {
-    str: "text",
-    int: "whole number",
-    float: "number",
-    bool: "`true` or `false`",
-    Path: "path",
-    dict: "mapping",
-    type(None): "unset",
-}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ld4mrec_cli.cli.reference import config_reference
 from ld4mrec_cli.config import (
     Config,
     DiffusionConfig,
@@ -16,7 +17,6 @@ from ld4mrec_cli.config import (
     Section,
     TrainingConfig,
     config_from_mapping,
-    config_reference,
     config_to_yaml,
     load_config,
 )

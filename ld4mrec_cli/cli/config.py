@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
-from ld4mrec_cli.config import config_reference, config_to_yaml
+from ld4mrec_cli.cli.reference import config_reference
+from ld4mrec_cli.config import config_to_yaml
 
 
 def config(

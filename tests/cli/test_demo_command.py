@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from ld4mrec_cli.config import config_from_mapping, config_reference
+from ld4mrec_cli.cli.reference import config_reference
+from ld4mrec_cli.config import config_from_mapping
 
 
 @pytest.mark.slow
