@@ -16,6 +16,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,10 @@ for core in ("numpy.core", "numpy._core"):  # the name changed in numpy 2
     ALLOWED[core + ".numeric", "_frombuffer"] = np.zeros(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
 
 
+Matrix = tuple[np.ndarray, np.ndarray, tuple[int, int]]
+"""Users and items of the interactions, and the shape."""
+
+
 class MatrixUnpickler(pickle.Unpickler):
     """Builds arrays and holders of matrices, and nothing else."""
 
@@ -73,7 +78,7 @@ class MatrixUnpickler(pickle.Unpickler):
         raise Refused(f"asks for {module}.{name}, which no matrix needs")
 
 
-def read_matrix(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def read_matrix(path: Path) -> Matrix:
     """Users and items of the entries that are not zero, and the shape."""
     try:
         with path.open("rb") as handle:
@@ -114,7 +119,7 @@ def entries(matrix: Any, state: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]
     return (across, along) if type(matrix) is Csr else (along, across)
 
 
-def check_features(path: Path, n_items: int) -> None:
+def check_features(path: Path, n_items: int) -> int:
     """Refuse a feature file whose rows do not fit the items."""
     try:
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
@@ -122,6 +127,7 @@ def check_features(path: Path, n_items: int) -> None:
         raise Refused(f"{path}: is no array of numbers ({error})") from None
     if len(shape) != 2 or shape[0] < n_items:
         raise Refused(f"{path}: has shape {shape}, but there are {n_items} items")
+    return int(shape[0])
 
 
 def convert(raw: Path, out: Path) -> str:
@@ -129,11 +135,23 @@ def convert(raw: Path, out: Path) -> str:
     matrices = {split: read_matrix(raw / name) for name, split in SPLITS.items()}
     n_users, n_items = (max(shape[axis] for _, _, shape in matrices.values()) for axis in (0, 1))
     features = sorted(raw.glob("*_feat.npy"))
+    n_items = max([n_items, *(check_features(path, n_items) for path in features)])
     for path in features:
-        check_features(path, n_items)
+        check_features(path, n_items)  # the rows follow the items, so all need as many
     if out.exists():
         raise Refused(f"{out}: exists already")
-    out.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        write(Path(temporary) / "out", matrices, n_items, features)
+        (Path(temporary) / "out").rename(out)
+    counts = ", ".join(f"{len(users)} {split}" for split, (users, _, _) in matrices.items())
+    names = ", ".join(path.name for path in features) or "no features"
+    return f"{n_users} users, {n_items} items, interactions: {counts}; {names}; written to {out}"
+
+
+def write(out: Path, matrices: dict[str, Matrix], n_items: int, features: list[Path]) -> None:
+    """Fill the new directory ``out``."""
+    out.mkdir()
     with (out / "interactions.csv").open("w", encoding="utf-8", newline="\n") as table:
         table.write("user,item,split\n")
         for split, (users, items, _) in matrices.items():
@@ -141,9 +159,6 @@ def convert(raw: Path, out: Path) -> str:
     (out / "items.csv").write_text("item\n" + "".join(f"{item}\n" for item in range(n_items)), encoding="utf-8")
     for path in features:
         shutil.copyfile(path, out / path.name)
-    counts = ", ".join(f"{len(users)} {split}" for split, (users, _, _) in matrices.items())
-    names = ", ".join(path.name for path in features) or "no features"
-    return f"{n_users} users, {n_items} items, interactions: {counts}; {names}; written to {out}"
 
 
 def main() -> int:
@@ -152,7 +167,7 @@ def main() -> int:
         return 2
     try:
         print(convert(Path(sys.argv[1]), Path(sys.argv[2])))
-    except Refused as error:
+    except (Refused, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ld4mrec_cli.errors import ConfigError, nearest
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -59,9 +60,9 @@ class PrepareConfig(Section):
     """How interactions are split. `auto` takes given labels where the source has them, else `random`."""
     k_core: Annotated[int, Field(ge=0)] | None = None
     """Keep users and items with at least this many interactions, repeatedly; 0 keeps all. Unset: 0 if given, else 5."""
-    valid_ratio: Fraction = 0.1
+    valid_ratio: Share = 0.1
     """Share of the interactions that goes to validation (random, temporal and global-time splits)."""
-    test_ratio: Fraction = 0.1
+    test_ratio: Share = 0.1
     """Share of the interactions that goes to test (random, temporal and global-time splits)."""
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Interactions rated below this are dropped before anything else; unset keeps all."""

@@ -74,6 +74,8 @@ def atomic_directory(path: Path, *, overwrite: bool, is_ours: Callable[[Path], b
 
 def check_output_directory(path: Path, *, overwrite: bool, is_ours: Callable[[Path], bool]) -> None:
     """Raise OutputError unless ``path`` may be written, so that long work can fail before it starts."""
+    if path.resolve() == Path.cwd():
+        raise OutputError("is the working directory", where=path, hint="Choose another --out")
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_dir():

@@ -42,8 +42,8 @@ configs = st.builds(
         PrepareConfig,
         min_rating=st.none() | st.floats(-5, 5),
         k_core=st.none() | st.integers(0, 9),
-        valid_ratio=st.floats(0, 0.4),
-        test_ratio=st.floats(0, 0.4),
+        valid_ratio=st.floats(0.01, 0.4),
+        test_ratio=st.floats(0.01, 0.4),
         text_fields=st.lists(st.text(st.characters(codec="utf-8"), max_size=8)).map(tuple),
         columns=st.dictionaries(
             st.sampled_from(["user", "item"]), st.text(st.characters(codec="utf-8"), max_size=8)
@@ -174,6 +174,8 @@ def test_a_bad_override_is_refused_with_its_key(override, message):
     ("overrides", "message"),
     [
         (["prepare.valid_ratio=0.5", "prepare.test_ratio=0.5"], "prepare: valid_ratio"),
+        (["prepare.valid_ratio=0"], "prepare.valid_ratio: Input should be greater than 0"),
+        (["prepare.test_ratio=0"], "prepare.test_ratio: Input should be greater than 0"),
         (["diffusion.noise_min=0.3", "diffusion.noise_max=0.2"], "diffusion: noise_min must not exceed noise_max"),
         (["diffusion.noise_scale=100"], "no signal is left"),
         (["diffusion.noise_scale=1", "diffusion.inference_steps=6"], "inference_steps must not exceed steps"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,7 +39,6 @@ def train(
         "training.device": device,
         "training.seed": seed,
     }
-    signal.signal(signal.SIGTERM, _interrupt)
     if resume:
         print_result(_resume(run, config, set_, flags))
     else:
@@ -89,7 +87,3 @@ def print_result(run: RunDirectory) -> None:
     memory = f", peak memory {manifest.peak_memory_mb:,.0f} MB" if manifest.peak_memory_mb else ""
     console.print(f"trained {manifest.model} in {manifest.seconds:.0f} s on {manifest.device}{memory}", markup=False)
     console.print(f"run written to {run.path}", markup=False)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt

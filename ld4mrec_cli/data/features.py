@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,12 +59,25 @@ def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
     with empty text, or with words that occur nowhere else, are imputed. Deterministic for a seed. Returns
     None where the texts share too few words to make a vector of.
     """
-    from sklearn.decomposition import TruncatedSVD  # slow to import, needed in prepare alone
+    from threadpoolctl import threadpool_limits  # as scikit-learn does
+
+    vectorizer, reduce_to = _text_tools(seed)
+    with threadpool_limits(1):  # sums in another order would give other bytes on another number of cores
+        return _tfidf_svd(texts, dim, vectorizer, reduce_to)
+
+
+def _text_tools(seed: int) -> tuple[Any, Callable[[int], Any]]:
+    """An unfitted TF-IDF, and the truncated SVD to a rank; both are slow to import and needed in prepare alone."""
+    from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
         sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_df=0.8, max_features=100_000, dtype=np.float64
     )
+    return vectorizer, lambda rank: TruncatedSVD(rank, n_iter=7, random_state=seed)
+
+
+def _tfidf_svd(texts: Sequence[str], dim: int, vectorizer: Any, reduce_to: Callable[[int], Any]) -> Modality | None:
     fitted = _evenly_spaced(texts)
     try:
         weights = vectorizer.fit_transform(fitted)
@@ -72,7 +86,7 @@ def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
     rank = min(dim, min(weights.shape) - 1)
     if rank < 1:
         return None
-    svd = TruncatedSVD(rank, n_iter=7, random_state=seed)
+    svd = reduce_to(rank)
     values = svd.fit_transform(weights).astype(np.float32)
     present = np.asarray(weights.getnnz(axis=1) > 0)
     if len(fitted) < len(texts):

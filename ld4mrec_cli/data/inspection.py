@@ -72,18 +72,19 @@ def inspect(directory: Path, options: PrepareConfig) -> Inspection:
     reading = Reading(options)
     source = read_source(directory, options, reading)
     log = _raw_log(source)
+    modalities = _raw_modalities(source, log)
     faults = {"malformed lines": reading.n_faults} if reading.n_faults else {}
     unused = len(source.items.join(log.catalogue, on=ITEM, how="anti"))
     description: dict[str, Any] = {
         "name": directory.resolve().name,
         "kind": "raw",
-        "layout": source.format,
+        "layout": source.layout,
         "split_method": None,
-        "provenance": f"{source.format} layout: " + ", ".join(path.name for path in source.files),
+        "provenance": f"{source.layout} layout: " + ", ".join(path.name for path in source.files),
         "hash": None,
         "notes": {**source.notes, **faults},
     }
-    return _summarise(description, log, unused, _raw_modalities(source, log))
+    return _summarise(description, log, unused, modalities)
 
 
 def _inspect_dataset(dataset: PreparedDataset) -> Inspection:
@@ -134,8 +135,7 @@ def _raw_modalities(source: RawData, log: _Log) -> list[ModalitySummary]:
     known = set(log.catalogue[ITEM])
     found = []
     for name, features in sorted(source.features.items()):
-        wanted = np.fromiter((item in known for item in features.item_ids), dtype=bool, count=len(features.item_ids))
-        found.append(modality_summary(name, features.values, wanted, log.n_items))
+        found.append(modality_summary(name, features.values, features.own_rows(known), log.n_items))
     return found
 
 

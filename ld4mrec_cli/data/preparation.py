@@ -19,7 +19,7 @@ from ld4mrec_cli.data.features import Modality, align, text_features
 from ld4mrec_cli.data.sources import read_source
 from ld4mrec_cli.data.sources.raw import RawData
 from ld4mrec_cli.data.sources.reading import OnRead, Reading
-from ld4mrec_cli.errors import DatasetError, SourceError
+from ld4mrec_cli.errors import DatasetError, SourceError, nearest
 from ld4mrec_cli.files import atomic_directory, check_output_directory
 
 TEXT = "text"
@@ -58,6 +58,7 @@ def prepare(
         OutputError: ``out`` exists and may not be replaced.
         ConfigError: an encoder is not there or not safe to load.
     """
+    out = out.resolve()
     check_output_directory(out, overwrite=overwrite, is_ours=is_dataset)
     encoders.check_text_encoder(options)
     images.check_image_encoder(raw, options)
@@ -66,14 +67,16 @@ def prepare(
     left_out: dict[str, int] = {}
     method = _split_method(source, options, raw)
     core = _core(options, method)
-    interactions = _filtered(source.interactions, options, core, left_out, raw)
-    users = natural_order(interactions[USER].unique())
-    item_ids = natural_order(interactions[ITEM].unique())
-    table = _indexed(interactions, users, item_ids)
-    tables = _split(table, method, options, left_out, raw)
+    interactions = _filtered(source.interactions, method, options, core, left_out, raw)
+    all_users, all_items = (natural_order(interactions[column].unique()) for column in (USER, ITEM))
+    table = _labelled(_indexed(interactions, all_users, all_items), method, options, left_out)
+    table, users = _without_gaps(table, USER, all_users)
+    table, item_ids = _without_gaps(table, ITEM, all_items)
+    tables = _split(table, raw)
     items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String}).join(
         source.load_items(set(item_ids)), on=ITEM, how="left", maintain_order="left"
     )
+    _check_text_fields(items, options, raw)
     encoded = _encoded(source, items, options, left_out, raw, on_encoded)
     modalities = _modalities(source, items, options, encoded)
     faults = {"malformed lines": reading.n_faults} if reading.n_faults else {}
@@ -111,7 +114,7 @@ def _core(options: PrepareConfig, method: str) -> int:
 
 
 def _filtered(
-    interactions: pl.DataFrame, options: PrepareConfig, core: int, left_out: dict[str, int], raw: Path
+    interactions: pl.DataFrame, method: str, options: PrepareConfig, core: int, left_out: dict[str, int], raw: Path
 ) -> pl.DataFrame:
     """Drop low ratings, repeated pairs (the earliest is kept) and what the k-core leaves."""
     if options.min_rating is not None:
@@ -120,6 +123,8 @@ def _filtered(
         kept = interactions.filter(pl.col(RATING) >= options.min_rating)
         _note(left_out, f"interactions rated below {options.min_rating:g}", len(interactions) - len(kept))
         interactions = kept
+    if method != "given":
+        interactions = interactions.drop(LABEL, strict=False)
     order = [column for column in (LABEL, TIMESTAMP) if column in interactions.columns]
     ordered = interactions.sort(order, maintain_order=True) if order else interactions
     kept = ordered.unique(subset=(USER, ITEM), keep="first", maintain_order=True)
@@ -142,13 +147,22 @@ def _indexed(interactions: pl.DataFrame, users: list[str], items: list[str]) -> 
     return joined.select(pl.col("u").alias(USER), pl.col("i").alias(ITEM), *rest).sort(USER, ITEM)
 
 
-def _split(
-    table: pl.DataFrame, method: str, options: PrepareConfig, left_out: dict[str, int], raw: Path
-) -> dict[str, pl.DataFrame]:
+def _labelled(table: pl.DataFrame, method: str, options: PrepareConfig, left_out: dict[str, int]) -> pl.DataFrame:
+    """Label each interaction with its split, and drop those that go into none."""
     labels = _labels(table, method, options)
     _note(left_out, "held-out interactions of users without training data", int((labels == splits.LEFT_OUT).sum()))
-    plain = table.drop(LABEL, strict=False)
-    parts = {split: plain.filter(pl.Series(labels == label)) for label, split in enumerate(SPLITS)}
+    return table.with_columns(pl.Series(LABEL, labels, dtype=pl.Int8)).filter(pl.col(LABEL) != splits.LEFT_OUT)
+
+
+def _without_gaps(table: pl.DataFrame, column: str, ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Keep the ids that still occur in a column of indices, and index them anew."""
+    codes = table[column].to_numpy()
+    kept = np.unique(codes)
+    return table.with_columns(pl.Series(column, np.searchsorted(kept, codes), dtype=pl.UInt32)), [ids[i] for i in kept]
+
+
+def _split(table: pl.DataFrame, raw: Path) -> dict[str, pl.DataFrame]:
+    parts = {split: table.filter(pl.col(LABEL) == label).drop(LABEL) for label, split in enumerate(SPLITS)}
     for split, part in parts.items():
         if part.is_empty():
             hint = "Lower --k-core, or choose another --split or other shares"
@@ -217,6 +231,16 @@ def _modalities(
         if text is not None:
             modalities[TEXT] = text
     return dict(sorted(modalities.items()))
+
+
+def _check_text_fields(items: pl.DataFrame, options: PrepareConfig, raw: Path) -> None:
+    """Raise SourceError for a text field that the user asked for and no item has."""
+    if options.text_fields == PrepareConfig.model_fields["text_fields"].default:
+        return
+    for name in options.text_fields:
+        if not _has_text(items, name):
+            known = [column for column in items.columns if column not in (ITEM, name)]
+            raise SourceError(f"no item has text in field '{name}'", where=raw, hint=nearest(name, known))
 
 
 def _texts(items: pl.DataFrame, options: PrepareConfig) -> list[str]:

@@ -123,7 +123,7 @@ def test_a_parent_that_is_a_file_is_named(tmp_path):
 def test_the_working_directory_cannot_be_replaced(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(OutputError, match="cannot be replaced"):
+    with pytest.raises(OutputError, match="is the working directory"):
         write_directory(Path("."), "x")
     assert not names(Path("."))
 

@@ -86,8 +86,6 @@ def test_filters_count_what_they_leave_out(make):
     [
         (square(4), {}, "filtering leaves no interaction"),
         (square(2), {"k_core": 0}, "the valid split is empty"),
-        (square(6), {"valid_ratio": 0}, "the valid split is empty"),
-        (square(6), {"test_ratio": 0}, "the test split is empty"),
         ("user,item,split\na,x,0\nb,y,1\n", {}, "the test split is empty"),
     ],
 )

@@ -174,8 +174,9 @@ def test_an_empty_list_column_is_refused(rejects):
 def test_rows_in_order_of_a_table_need_its_items(read, rejects):
     table = {"interactions.csv": "user,item\na,x\n", "image_feat.npy": TEN}
     rejects(table, "image_feat.npy", "an items table is needed")
-    rejects({"items.csv": "item\nx\nx\n"}, "image_feat.npy", "without repeated items")
-    features = read({"items.csv": "item\ny\nx\n"}).features["image"]
+    rejects({"items.csv": "item\nx\nx\n"}, "image_feat.npy", "without repeated or malformed items")
+    rejects({"items.csv": "item\ny\nx\n"}, "image_feat.npy", "has 10 rows, but items.csv names 2 items")
+    features = read({"image_feat.npy": TEN[:2]}).features["image"]
     assert dict(zip(features.item_ids, features.values.tolist(), strict=True)) == {"y": [0, 1], "x": [2, 3]}
 
 

@@ -32,9 +32,8 @@ def read_source(raw: Path, options: PrepareConfig, reading: Reading | None = Non
     if not raw.is_dir():
         what = "is a file, a directory is needed" if raw.exists() else "no such directory"
         raise SourceError(what, where=raw)
-    fits = _fitting(raw)
     matrices = [name for name in MATRICES if (raw / name).is_file()]
-    if matrices and not fits:
+    if matrices and not _fitting(raw):
         hint = "Convert files that you trust with examples/convert_diffmm.py (docs/data.md, From DiffMM's files)"
         raise SourceError("is a pickled matrix, which is never opened", where=raw / matrices[0], hint=hint)
     layout = detect_format(raw) if options.format == "auto" else options.format

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.sources.amazon_generations import recognise, table_generation
 from ld4mrec_cli.data.sources.amazon_records import collect, load_items, rating_rows, review_rows
 from ld4mrec_cli.data.sources.arrays import feature_files, is_keyed, read_keyed
@@ -66,6 +67,11 @@ def read(raw: Path, reading: Reading) -> RawData:
     files = Files.of(raw)
     if not files.reviews and not files.ratings:
         raise SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
+    acting = {ITEM} if any(is_keyed(path) for path in feature_files(raw).values()) else set()
+    idle = sorted(reading.options.columns.keys() - acting)
+    if idle:
+        hint = "The fields of Amazon's files are known"
+        raise SourceError(f"prepare.columns names {idle[0]}, which does not act on this layout", where=raw, hint=hint)
     generation = recognise(files.reviews, files.ratings, files.metadata)
     notes: dict[str, int] = {}
     features = _features(raw, files, reading, notes)

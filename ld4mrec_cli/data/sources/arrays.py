@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ld4mrec_cli.config import ColumnName
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.sources.delimited import read_table
 from ld4mrec_cli.data.sources.raw import RawFeatures
 from ld4mrec_cli.data.sources.reading import Reading
-from ld4mrec_cli.data.sources.tabular import find_columns
+from ld4mrec_cli.data.sources.tabular import find_columns, item_mapping
 from ld4mrec_cli.errors import SourceError
 
 SUFFIX = "_feat"
@@ -55,14 +54,15 @@ def is_keyed(path: Path) -> bool:
     return path.suffix in KEYED
 
 
-def read_rows(path: Path, count: int, owner: str) -> np.ndarray:
+def read_rows(path: Path, count: int, owner: str, *, exact: bool = False) -> np.ndarray:
     """Read the first ``count`` rows of a ``.npy``, one per item; ``owner`` says where the items come from.
 
     Raises:
-        SourceError: the file is no numeric 2-D array, has too few rows, or holds NaN or infinity.
+        SourceError: the file is no numeric 2-D array, has too few rows (``exact``: or too many), or holds
+            NaN or infinity.
     """
     values = load_array(path)
-    if len(values) < count:
+    if len(values) < count or (exact and len(values) > count):
         what = f"has {len(values)} rows, but {owner} names {count} items"
         raise SourceError(what, where=path, hint="Each item needs its row")
     return values[:count]
@@ -81,10 +81,8 @@ def read_keyed(path: Path, reading: Reading) -> RawFeatures:
 
 
 def _read_keyed_table(path: Path, reading: Reading) -> RawFeatures:
-    columns = reading.options.columns
     frame = read_table(path, reading)
-    mapping: dict[ColumnName, str] = {ITEM: columns[ITEM]} if columns.get(ITEM) in frame.columns else {}
-    column = find_columns(frame, path, mapping, required=(ITEM,))[ITEM]
+    column = find_columns(frame, path, item_mapping(frame, reading.options.columns), required=(ITEM,))[ITEM]
     ids = frame[column].cast(pl.String).str.strip_chars().to_list()
     _check_ids(ids, f"column '{column}'", path)
     rest = frame.drop(column)

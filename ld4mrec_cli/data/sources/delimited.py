@@ -20,6 +20,8 @@ from ld4mrec_cli.data.sources.reading import Reading
 from ld4mrec_cli.errors import SourceError
 
 MEND = "Mend or remove it, or leave such lines out with --on-error skip"
+CHUNK = 100_000
+"""Lines gathered before they become columns."""
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SPELLED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 Record = list[str] | str
@@ -68,14 +70,19 @@ def _read_delimited(path: Path, reading: Reading) -> pl.DataFrame:
 
 def _read_line_by_line(path: Path, header: list[str], reading: Reading) -> pl.DataFrame:
     """Read delimited text and hand ``reading`` the malformed lines."""
+    schema = dict.fromkeys(header, pl.String)
     kept: list[list[str | None]] = []
+    chunks = [pl.DataFrame(schema=schema)]
     for line, record in islice(_records(path), 1, None):
         fault = _fault_of(record, header)
         if fault:
             reading.fault(SourceError(fault, where=path, line=line, hint=None if reading.skips else MEND))
         else:
             kept.append([value or None for value in record])
-    return pl.DataFrame(kept, schema=dict.fromkeys(header, pl.String), orient="row")
+        if len(kept) == CHUNK:  # columns take far less memory than lists of fields
+            chunks.append(pl.DataFrame(kept, schema=schema, orient="row"))
+            kept = []
+    return pl.concat([*chunks, pl.DataFrame(kept, schema=schema, orient="row")])
 
 
 def read_header(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ The file is larger than memory may be: its ids are read at once, its vectors onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,17 +41,31 @@ class ImageVectors(RawFeatures):
         values = np.zeros((len(item_ids), DIM), dtype=np.float32)
         present = np.zeros(len(item_ids), dtype=bool)
         targets = np.fromiter((place.get(item, -1) for item in self.item_ids), np.int64, len(self.item_ids))
-        for start, records in _blocks(self.path, self.reading):
-            rows = targets[start : start + len(records)]
-            wanted = np.flatnonzero(rows >= 0)
-            vectors = records["vector"][wanted]
-            finite = np.isfinite(vectors).all(axis=1)
-            for record in wanted[~finite]:
-                what = f"record {start + record + 1} ({self.item_ids[start + record]}) holds NaN or infinity"
-                self.reading.fault(SourceError(what, where=self.path, hint=MEND))
-            values[rows[wanted[finite]]] = vectors[finite]
-            present[rows[wanted[finite]]] = True
+        for records, vectors in self._finite(targets >= 0):
+            values[targets[records]] = vectors
+            present[targets[records]] = True
         return values, present
+
+    def own_rows(self, known: Set[str]) -> np.ndarray:
+        """See :meth:`RawFeatures.own_rows`; records that are not finite are faults and left out."""
+        own = np.zeros(len(self.item_ids), dtype=bool)
+        for records, _ in self._finite(super().own_rows(known)):
+            own[records] = True
+        return own
+
+    def _finite(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Iterate over the ``wanted`` records, some at a time: their numbers (from 0) and vectors.
+
+        Records that hold NaN or infinity are handed to the reading as faults.
+        """
+        for start, block in _blocks(self.path, self.reading):
+            records = start + np.flatnonzero(wanted[start : start + len(block)])
+            vectors = block["vector"][records - start]
+            finite = np.isfinite(vectors).all(axis=1)
+            for record in records[~finite]:
+                what = f"record {record + 1} ({self.item_ids[record]}) holds NaN or infinity"
+                self.reading.fault(SourceError(what, where=self.path, hint=MEND))
+            yield records[finite], vectors[finite]
 
 
 def read_image_vectors(path: Path, reading: Reading, notes: dict[str, int]) -> ImageVectors:

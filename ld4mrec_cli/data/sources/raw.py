@@ -27,6 +27,10 @@ class RawFeatures:
     values: np.ndarray
     """``(n_rows, dim)``, numeric and finite; may be memory-mapped."""
 
+    def own_rows(self, known: Set[str]) -> np.ndarray:
+        """Which rows belong to one of the ``known`` items, ``(n_rows,)`` bool."""
+        return np.fromiter((item in known for item in self.item_ids), dtype=bool, count=len(self.item_ids))
+
     def aligned(self, item_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Features of some items, in their order.
 

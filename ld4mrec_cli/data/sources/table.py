@@ -13,7 +13,7 @@ from ld4mrec_cli.data.sources.arrays import feature_files, is_keyed, read_keyed,
 from ld4mrec_cli.data.sources.delimited import meet_faults, read_table
 from ld4mrec_cli.data.sources.raw import RawData, RawFeatures
 from ld4mrec_cli.data.sources.reading import Reading
-from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from
+from ld4mrec_cli.data.sources.tabular import check_plain, find_columns, interactions_from, item_mapping
 from ld4mrec_cli.errors import SourceError, nearest
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -34,19 +34,21 @@ def read(raw: Path, reading: Reading) -> RawData:
     items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
     notes: dict[str, int] = {}
     listed = item_file(raw)
+    before = reading.n_faults
     if listed is not None:
         items, notes = read_items(listed, reading)
         files.append(listed)
+    whole = listed is not None and not notes and reading.n_faults == before
     features: dict[str, RawFeatures] = {}
     for name, feature in feature_files(raw).items():
         if is_keyed(feature):
             features[name] = read_keyed(feature, reading)
-        elif listed is None or notes:
-            needed = "an items table without repeated items" if notes else "an items table"
+        elif listed is None or not whole:
+            needed = "an items table" + (" without repeated or malformed items" if listed else "")
             raise SourceError(f"its rows follow the items, so {needed} is needed", where=feature)
         else:
             ids = items[ITEM].to_list()
-            features[name] = RawFeatures(feature, ids, read_rows(feature, len(ids), listed.name))
+            features[name] = RawFeatures(feature, ids, read_rows(feature, len(ids), listed.name, exact=True))
         files.append(feature)
     return RawData("table", interactions, lambda _: items, features, files, notes)
 
@@ -98,7 +100,8 @@ def items_from(
         SourceError: a column is missing or holds no text; or, unless ``reading`` leaves such lines out,
             an item is empty.
     """
-    found = find_columns(frame, path, reading.options.columns, required=(ITEM,), optional=(TITLE,))
+    mapping = item_mapping(frame, reading.options.columns)
+    found = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,))
     text = _text_columns(frame, path, reading.options, found, also or {})
     items = frame.select(
         pl.col(found[ITEM]).cast(pl.String).str.strip_chars().alias(ITEM),

@@ -84,6 +84,11 @@ def find_columns(
     return found
 
 
+def item_mapping(frame: pl.DataFrame, mapping: Mapping[ColumnName, str]) -> dict[ColumnName, str]:
+    """``mapping`` for a table of items: its item column may be named otherwise than in the interactions."""
+    return {name: column for name, column in mapping.items() if name != ITEM or column in frame.columns}
+
+
 def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
     """Raise SourceError where a (Parquet) column holds neither text, numbers nor dates."""
     if dtype.is_nested() or dtype in (pl.Binary, pl.Time, pl.Duration):
