@@ -18,7 +18,22 @@ from ld4mrec_cli.model.guidance import ridge_item_weights
 
 
 class Baseline(Protocol):
-    """A recommender that is fitted in one go."""
+    """A recommender that is fitted in one go; what :data:`BASELINES` holds."""
+
+    @classmethod
+    def check_size(cls, n_items: int) -> None:
+        """Raise UserError where so many items do not fit."""
+        ...
+
+    @classmethod
+    def fit(cls, train: csr_matrix, config: BaselineConfig) -> Self:
+        """Fit to the training interactions ``(n_users, n_items)``."""
+        ...
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Restore from :meth:`arrays`."""
+        ...
 
     def score(self, rows: csr_matrix) -> Tensor:
         """Scores ``(n, n_items)`` float32 for rows ``(n, n_items)``."""
@@ -136,7 +151,7 @@ def keep_largest(matrix: csr_matrix, k: int) -> csr_matrix:
     return csr_matrix((matrix.data[kept], (row_of[kept], matrix.indices[kept])), shape=matrix.shape)
 
 
-BASELINES: dict[str, type[Popularity] | type[ItemKNN] | type[EASE]] = {
+BASELINES: dict[str, type[Baseline]] = {
     "popularity": Popularity,
     "itemknn": ItemKNN,
     "ease": EASE,

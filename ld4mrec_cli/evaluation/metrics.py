@@ -12,7 +12,6 @@ from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
 from ld4mrec_cli.statistics import gini
 
 ACCURACY = ("recall", "ndcg", "precision", "hit", "mrr", "map")
-BEYOND_ACCURACY = ("coverage", "gini", "popularity")
 
 
 @dataclass(frozen=True)
