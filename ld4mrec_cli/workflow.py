@@ -14,11 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.baselines.linear import BASELINES
+from ld4mrec_cli.baselines.registry import FITTED, TRAINED, USE_FEATURES, check_baseline
 from ld4mrec_cli.config import Config, EvaluationConfig
 from ld4mrec_cli.data.columns import TRAIN, VALID
 from ld4mrec_cli.data.dataset import PreparedDataset
@@ -30,7 +31,9 @@ from ld4mrec_cli.memory import peak_memory_mb
 from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.model.guidance import COLLABORATIVE
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
+from ld4mrec_cli.model.trainable import TrainableRecommender
 from ld4mrec_cli.serving.recommender import load_scorer
+from ld4mrec_cli.training.averaging import load_parameters
 from ld4mrec_cli.training.checkpoint import (
     CHECKPOINT,
     CURVE,
@@ -81,8 +84,7 @@ def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirecto
     dataset = open_dataset(config)
     modalities = dataset.modality_names(config.data.modalities)
     _check_guidance(config, modalities)
-    if config.model_name in BASELINES:
-        BASELINES[config.model_name].check_size(dataset.shape[1])
+    check_baseline(config.model_name, dataset.shape[1], modalities)
     name = config.name or dataset.name
     manifest = Manifest(
         name=name,
@@ -95,7 +97,7 @@ def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirecto
             hash=dataset.hash,
             n_users=dataset.shape[0],
             n_items=dataset.shape[1],
-            modalities=list(modalities) if config.model_name == "ld4mrec" else [],
+            modalities=list(modalities) if config.model_name in USE_FEATURES else [],
         ),
         versions=versions(),
         device=device_name(device),
@@ -149,18 +151,29 @@ class _Job:
 def _work(job: _Job) -> RunDirectory:
     """Do what of a training is not done yet."""
     job.run.add_serving_tables(job.dataset)
-    if job.config.model_name != "ld4mrec":
-        return _fit_baseline(job)
-    if SIGNALS not in job.run.manifest.files:
-        _compute_signals(job)
-    return _fit(job)
+    if job.config.model_name in FITTED:
+        return _fit_at_once(job)
+    return _fit(job, _build(job).to(job.device))
+
+
+def _build(job: _Job) -> TrainableRecommender:
+    """The untrained model; for LD4MRec, its item signals are computed where the run has none yet."""
+    config = job.config
+    if config.model_name == "ld4mrec":
+        if SIGNALS not in job.run.manifest.files:
+            _compute_signals(job)
+        return LD4MRec(config.model, config.diffusion, config.training, job.run.load_signals())
+    return TRAINED[config.model_name].build(config, job.train_rows, _features(job))
+
+
+def _features(job: _Job) -> dict[str, np.ndarray]:
+    return {name: job.dataset.modality(name).values for name in job.run.manifest.dataset.modalities}
 
 
 def _compute_signals(job: _Job) -> None:
     job.watcher.on_stage("computing item signals")
     model = job.config.model
-    features = {name: job.dataset.modality(name).values for name in job.run.manifest.dataset.modalities}
-    signals = ItemSignals.compute(model, job.train_rows, features, job.config.training.seed)
+    signals = ItemSignals.compute(model, job.train_rows, _features(job), job.config.training.seed)
     if model.item_weights and signals.item_weights is None:
         limit = model.item_weights_max_items
         note = (
@@ -198,11 +211,10 @@ def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:
             raise ConfigError(f"model.guidance names '{name}', but the signals are {', '.join(known)}")
 
 
-def _fit(job: _Job) -> RunDirectory:
+def _fit(job: _Job, model: TrainableRecommender) -> RunDirectory:
     run, config, watcher = job.run, job.config, job.watcher
     if job.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals()).to(job.device)
     validate = validator(config, job.dataset, job.train_rows)
     trainer = Trainer(model, job.train_rows, config.training, validate)
     _restore(trainer, run)
@@ -251,7 +263,8 @@ def _finish(run: RunDirectory, trainer: Trainer, config: Config, status: str) ->
     if progress.best_epoch:
         valid = progress.history[progress.best_epoch - 1].valid or {}
         best = BestEpoch(epoch=progress.best_epoch, metric=metric, value=progress.best_value, valid=valid)
-        run.save_weights(trainer.best)
+        load_parameters(trainer.model, trainer.best)
+        run.save_weights(trainer.model.served_weights())
         plot_learning_curve(lines, metric, run.manifest.name, run.path / CURVE)
     if status == "complete":
         point_latest(run.path)
@@ -276,11 +289,11 @@ def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) 
     return validate
 
 
-def _fit_baseline(job: _Job) -> RunDirectory:
+def _fit_at_once(job: _Job) -> RunDirectory:
     run, config = job.run, job.config
     job.watcher.on_stage(f"fitting {config.model_name}")
     started = time.monotonic()
-    baseline = BASELINES[config.model_name].fit(job.train_rows, config.baseline)
+    baseline = FITTED[config.model_name].fit(job.train_rows, config)
     seconds = time.monotonic() - started
     valid = validator(config, job.dataset, job.train_rows)(baseline)
     run.save_arrays(WEIGHTS, baseline.arrays())

@@ -13,11 +13,13 @@ import torch
 from hypothesis import settings
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.baselines.registry import TRAINED
 from ld4mrec_cli.config import Config, PrepareConfig, config_from_mapping
 from ld4mrec_cli.data.preparation import prepare
 from ld4mrec_cli.data.synthetic import SyntheticSize, write_planted
 from ld4mrec_cli.evaluation.metrics import evaluate
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
+from ld4mrec_cli.model.trainable import TrainableRecommender
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
 torch.set_num_threads(1)
@@ -81,15 +83,19 @@ class World:
         """An untrained model."""
         return LD4MRec(config.model, config.diffusion, config.training, self.signals(config))
 
-    def trainer(self, config: Config, validate: Callable[[LD4MRec], Mapping[str, float]] | None = None) -> Trainer:
+    def trainer(
+        self, config: Config, validate: Callable[[TrainableRecommender], Mapping[str, float]] | None = None
+    ) -> Trainer:
         """A trainer of an untrained model, validated on held-out interactions unless told otherwise."""
-        return Trainer(self.model(config), self.train, config.training, validate or self.validate)
+        name = config.model_name
+        model = TRAINED[name].build(config, self.train, self.features) if name in TRAINED else self.model(config)
+        return Trainer(model, self.train, config.training, validate or self.validate)
 
-    def validate(self, model: LD4MRec) -> dict[str, float]:
+    def validate(self, model: TrainableRecommender) -> dict[str, float]:
         """Metrics on the held-out interactions."""
         return evaluate(model, self.train, self.valid, self.train, [5, 20], 64).metrics
 
-    def trained(self, config: Config) -> tuple[LD4MRec, list[EpochReport]]:
+    def trained(self, config: Config) -> tuple[TrainableRecommender, list[EpochReport]]:
         """A model after training, with its present weights, and the epoch reports."""
         trainer = self.trainer(config)
         trainer.run(lambda report: None)

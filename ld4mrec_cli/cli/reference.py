@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from ld4mrec_cli.config import Config, Section, preset_text, sections
+from ld4mrec_cli.config import Config, ModelName, Section, model_text, preset_text, sections
 
 
 def config_reference() -> str:
@@ -24,8 +25,24 @@ def config_reference() -> str:
         lines += ["", f"## {name}", "", f"{section.__doc__}", ""]
         lines += _table(section)
     lines += ["", "## preset `paper`", "", "What it sets; all else is as above.", "", "```yaml"]
-    lines += [preset_text("paper").strip(), "```", ""]
+    lines += [preset_text("paper").strip(), "```"]
+    lines += [
+        "",
+        "## published settings of the baselines",
+        "",
+        "What `model_name` sets; your values are over it.",
+        "",
+    ]
+    lines += ["```yaml", *_model_presets(), "```", ""]
     return "\n".join(lines)
+
+
+def _model_presets() -> Iterator[str]:
+    for model in get_args(ModelName):
+        text = model_text(model)
+        if text:
+            yield f"# {model}"
+            yield text.strip()
 
 
 def _table(section: type[Section]) -> list[str]:

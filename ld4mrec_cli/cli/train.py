@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
-from ld4mrec_cli.config import Config, load_config
+from ld4mrec_cli.config import Config, ModelName, load_config
 
 if TYPE_CHECKING:
     from ld4mrec_cli.training.checkpoint import RunDirectory
@@ -19,7 +19,7 @@ def train(
     config: ConfigFile = None,
     data: Annotated[Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)] = None,
     model: Annotated[
-        str | None, typer.Option(help="ld4mrec, or a baseline: popularity, itemknn, ease.", show_default="ld4mrec")
+        str | None, typer.Option(help=f"One of {', '.join(get_args(ModelName))}.", show_default="ld4mrec")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
     run: Annotated[Path | None, typer.Option(help="Run directory to write.", show_default="runs/NAME-TIME")] = None,

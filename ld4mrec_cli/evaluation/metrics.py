@@ -54,7 +54,7 @@ def evaluate(
     parts: list[dict[str, np.ndarray]] = []
     shown = np.zeros((len(cutoffs), n_items), dtype=np.int64)
     for batch in batches(users, batch_size):
-        lists, _ = rank(scorer, rows[batch], masked[batch], depth)
+        lists, _ = rank(scorer, rows[batch], masked[batch], depth, batch)
         # Lists are used up batch by batch: with a large cutoff, those of all users would be users × items.
         parts.append(accuracy(lists, targets[batch], cutoffs))
         shown += [times_shown(lists[:, :k], n_items) for k in cutoffs]

@@ -14,8 +14,12 @@ from torch import Tensor
 class Scorer(Protocol):
     """What every recommender is to ranking, metrics and the command line."""
 
-    def score(self, rows: csr_matrix) -> Tensor:
-        """Scores ``(n, n_items)`` of all items for interaction rows ``(n, n_items)``."""
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """Scores ``(n, n_items)`` of all items for interaction rows ``(n, n_items)``.
+
+        ``users`` ``(n,)`` says whose rows they are, where they are those of training; most recommenders
+        look at the rows alone.
+        """
         ...
 
 
@@ -23,12 +27,15 @@ class NonFiniteScores(ValueError):
     """A recommender returned NaN or infinite scores."""
 
 
-def rank(scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int) -> tuple[np.ndarray, np.ndarray]:
+def rank(
+    scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int, users: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rank all items for a batch of rows.
 
     Args:
         rows: what the recommender sees, ``(n, n_items)``.
         masked: items that must not be ranked, ``(n, n_items)``, or None.
+        users: whose rows they are ``(n,)``; None for histories that training does not know.
         k: length of the lists; no list is longer than the catalogue, however large this is.
 
     Returns:
@@ -38,7 +45,7 @@ def rank(scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int) ->
     Raises:
         NonFiniteScores: a score is NaN or infinite.
     """
-    scores = scorer.score(rows)
+    scores = scorer.score(rows, users)
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteScores("the recommender returned scores that are not finite")
     if masked is not None:

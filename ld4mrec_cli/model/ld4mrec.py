@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from torch import Tensor, nn
+from torch import Tensor
 
 from ld4mrec_cli.config import DiffusionConfig, ModelConfig, TrainingConfig
 from ld4mrec_cli.model.cnet import CNet, CNetShape
@@ -24,6 +25,7 @@ from ld4mrec_cli.model.guidance import (
 from ld4mrec_cli.model.losses import reconstruction_loss
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
+from ld4mrec_cli.model.trainable import TrainableRecommender
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class ItemSignals:
         return cls(bases, degree, weights)
 
 
-class LD4MRec(nn.Module):
+class LD4MRec(TrainableRecommender):
     """The whole model. ``score(rows)`` is one-step inference; ``loss(rows)`` is the training objective."""
 
     def __init__(
@@ -102,24 +104,34 @@ class LD4MRec(nn.Module):
         bias = log_popularity(signals.degree) if model.popularity_bias and training.loss == "multinomial" else None
         self.cnet.reset(generator, bias)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.cnet.decoder_bias.device
+    def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        """The item embeddings W_e and W_d decay on their own, the blocks together, the rest not at all."""
+        embeddings = [self.cnet.encoder, self.cnet.decoder]
+        blocks = [p for p in self.parameters() if p.ndim >= 2 and all(p is not e for e in embeddings)]
+        rest = [p for p in self.parameters() if p.ndim < 2]
+        return [
+            {"params": embeddings, "weight_decay": config.embedding_weight_decay},
+            {"params": blocks, "weight_decay": config.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
 
-    def loss(self, clean: Rows, generator: torch.Generator) -> Tensor:
+    def training_state(self) -> dict[str, Tensor]:
+        """The losses that importance sampling remembers."""
+        return {f"sampler.{name}": value for name, value in self.sampler.named_buffers()}
+
+    def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
         """Training objective of a batch of clean rows: the importance-weighted mean loss, a scalar."""
-        t, weight = self.sampler.sample(len(clean), generator)
-        corrupted = self.forward_process(clean, t, generator)
-        scores = self.cnet(corrupted.rows, t, clean if self.clean_guidance else None, generator)
+        t, weight = self.sampler.sample(len(batch), generator)
+        corrupted = self.forward_process(batch, t, generator)
+        scores = self.cnet(corrupted.rows, t, batch if self.clean_guidance else None, generator)
         losses, counts = reconstruction_loss(
-            scores, clean, corrupted, self.soft, self.loss_kind, self.target, generator
+            scores, batch, corrupted, self.soft, self.loss_kind, self.target, generator
         )
         self.sampler.update(t[counts], losses[counts])
         return (losses * weight * counts).sum() / counts.sum().clamp_min(1)
 
     @torch.inference_mode()
-    def score(self, rows: csr_matrix) -> Tensor:
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """Scores of all items ``(n, n_items)`` float32 for observed rows ``(n, n_items)``, on the model's device."""
         observed = Rows.from_csr(rows, self.device)
         if self.diffusion.inference_steps > 1:

@@ -11,12 +11,13 @@ import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.baselines.linear import BASELINES
+from ld4mrec_cli.baselines.registry import TRAINED, is_pairwise, restore
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.dataset import Ids, to_matrix
 from ld4mrec_cli.errors import RunError
 from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
 from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.model.trainable import TrainableRecommender
 from ld4mrec_cli.training.averaging import load_parameters
 from ld4mrec_cli.training.checkpoint import WEIGHTS, RunDirectory
 
@@ -40,12 +41,16 @@ class RecommendationList:
 
 def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
     """Load what a run trained. Raises RunError where its files are missing, damaged or do not fit."""
+    name, config = run.manifest.model, run.config
     weights = run.load_tensors(WEIGHTS)
-    if run.manifest.model in BASELINES:
-        return BASELINES[run.manifest.model].from_arrays({name: t.numpy() for name, t in weights.items()})
-    config = run.config
     try:
-        model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals())
+        if name == "ld4mrec":
+            model: TrainableRecommender = LD4MRec(config.model, config.diffusion, config.training, run.load_signals())
+        elif name in TRAINED and not is_pairwise(name):
+            nothing = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
+            model = TRAINED[name].build(config, nothing, {})
+        else:
+            return restore(name, {key: tensor.to(device) for key, tensor in weights.items()}, config)
         load_parameters(model, weights)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -82,7 +87,7 @@ class Recommender:
 
     def _lists(self, users: np.ndarray, k: int, include_seen: bool, batch_size: int) -> Iterator[RecommendationList]:
         for batch in batches(users, batch_size):
-            yield from self._ranked(self.train[batch], [self.users[user] for user in batch], k, include_seen)
+            yield from self._ranked(self.train[batch], batch, k, include_seen)
 
     def for_history(self, items: Sequence[str], k: int, *, include_seen: bool = False) -> RecommendationList:
         """Recommend ``k`` items to someone who interacted with ``items`` (raw ids), without retraining.
@@ -95,15 +100,15 @@ class Recommender:
             (np.ones(len(indices), dtype=np.float32), (np.zeros(len(indices), dtype=np.int64), indices)),
             shape=(1, len(self.items)),
         )
-        return next(self._ranked(row, [None], k, include_seen))
+        return next(self._ranked(row, None, k, include_seen))
 
     def _ranked(
-        self, rows: csr_matrix, users: Sequence[str | None], k: int, include_seen: bool
+        self, rows: csr_matrix, users: np.ndarray | None, k: int, include_seen: bool
     ) -> Iterator[RecommendationList]:
-        items, scores = rank(self.scorer, rows, None if include_seen else rows, k)
-        for user, row, row_scores in zip(users, items, scores, strict=True):
+        items, scores = rank(self.scorer, rows, None if include_seen else rows, k, users)
+        for n, (row, row_scores) in enumerate(zip(items, scores, strict=True)):
             yield RecommendationList(
-                user,
+                None if users is None else self.users[users[n]],
                 [
                     RecommendedItem(self.items[item], float(score), self.titles[item] if self.titles else None)
                     for item, score in zip(row, row_scores, strict=True)

@@ -1,4 +1,4 @@
-"""The training loop: epochs over the users, weight averaging, early stopping on validation.
+"""The training loop: epochs over the training examples, weight averaging, early stopping on validation.
 
 The trainer reads no files and knows no metric: it is handed the training matrix and a ``validate``
 callable, and reports each epoch to a callback.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from ld4mrec_cli.config import TrainingConfig
 from ld4mrec_cli.errors import TrainingDiverged
-from ld4mrec_cli.model.ld4mrec import LD4MRec
-from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.model.batches import Batch
+from ld4mrec_cli.model.trainable import TrainableRecommender
 from ld4mrec_cli.training.averaging import WeightAverage, load_parameters
 
-Validate = Callable[[LD4MRec], Mapping[str, float]]
+Validate = Callable[[TrainableRecommender], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,26 @@ class Progress:
 
 
 class Trainer:
-    """Trains an :class:`LD4MRec` on the rows of a training matrix."""
+    """Trains a recommender on a training matrix."""
 
-    def __init__(self, model: LD4MRec, train: csr_matrix, config: TrainingConfig, validate: Validate) -> None:
+    def __init__(
+        self, model: TrainableRecommender, train: csr_matrix, config: TrainingConfig, validate: Validate
+    ) -> None:
         """``train`` is ``(n_users, n_items)``; ``validate`` returns metrics, ``config.metric`` among them."""
         self.model = model
         self.config = config
         self.progress = Progress()
         self._validate = validate
-        self._train = train
-        self._users = np.flatnonzero(np.diff(train.indptr))
-        self._optimizer = _adamw(model, config)
+        self._batches = model.batches(train, config.batch_size)
+        groups = [group for group in model.parameter_groups(config) if group["params"]]
+        self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self._average = WeightAverage(model, config.ema_decay)
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
 
     @property
     def n_batches(self) -> int:
         """Steps in an epoch."""
-        return math.ceil(len(self._users) / self.config.batch_size)
+        return len(self._batches)
 
     @property
     def finished(self) -> bool:
@@ -111,26 +113,22 @@ class Trainer:
 
     def _epoch(self, on_batch: Callable[[], None]) -> float:
         generator = epoch_generator(self.config.seed, self.progress.epoch, self.model.device)
+        order = np.random.default_rng((self.config.seed, self.progress.epoch))
         total, n_seen = 0.0, 0
-        for rows in self._batches():
-            loss = self._step(rows, generator)
+        for batch in self._batches.epoch(order, self.model.device):
+            loss = self._step(batch, generator)
             if not math.isfinite(loss):
                 raise TrainingDiverged(
                     f"the loss became {loss} in epoch {self.progress.epoch + 1}",
                     hint="Lower training.learning_rate or set training.grad_clip",
                 )
-            total, n_seen = total + loss * len(rows), n_seen + len(rows)
+            total, n_seen = total + loss * len(batch), n_seen + len(batch)
             on_batch()
         return total / n_seen
 
-    def _batches(self) -> Iterator[Rows]:
-        order = np.random.default_rng((self.config.seed, self.progress.epoch)).permutation(self._users)
-        for start in range(0, len(order), self.config.batch_size):
-            yield Rows.from_csr(self._train[order[start : start + self.config.batch_size]], self.model.device)
-
-    def _step(self, rows: Rows, generator: torch.Generator) -> float:
+    def _step(self, batch: Batch, generator: torch.Generator) -> float:
         with self._autocast():
-            loss = self.model.loss(rows, generator)
+            loss = self.model.loss(batch, generator)
         value = float(loss.detach())
         if not math.isfinite(value):
             return value
@@ -177,8 +175,8 @@ class Trainer:
             tensors[f"best.{name}"] = self._best[name]
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
-        for name, value in self.model.sampler.named_buffers():
-            tensors[f"sampler.{name}"] = value
+        for name, value in self.model.training_state().items():
+            tensors[f"state.{name}"] = value
         values = asdict(self.progress) | {"average_updates": self._average.updates}
         return tensors, values
 
@@ -193,8 +191,8 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             keys = ("step", "exp_avg", "exp_avg_sq")
             self._optimizer.state[parameter] = {key: moved[f"adam.{key}.{name}"] for key in keys}
-        for name, buffer in self.model.sampler.named_buffers():
-            buffer.copy_(moved[f"sampler.{name}"])
+        for name, buffer in self.model.training_state().items():
+            buffer.copy_(moved[f"state.{name}"])
         history = [EpochReport(**report) for report in values["history"]]
         plain = {key: values[key] for key in ("epoch", "best_epoch", "best_value", "stale")}
         self.progress = Progress(history=history, **plain)
@@ -204,18 +202,6 @@ def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Genera
     """A generator that depends on seed and epoch alone, so that an epoch can be run again after a kill."""
     state = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint32)
     return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
-
-
-def _adamw(model: LD4MRec, config: TrainingConfig) -> torch.optim.AdamW:
-    embeddings = [model.cnet.encoder, model.cnet.decoder]
-    blocks = [p for p in model.parameters() if p.ndim >= 2 and all(p is not e for e in embeddings)]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": embeddings, "weight_decay": config.embedding_weight_decay},
-        {"params": blocks, "weight_decay": config.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

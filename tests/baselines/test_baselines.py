@@ -1,4 +1,4 @@
-"""Known answers of the baselines."""
+"""Known answers of the baselines that are fitted in one go."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import memory
 from ld4mrec_cli.baselines.closed_form import check_closed_form
-from ld4mrec_cli.baselines.linear import BASELINES, EASE, ItemKNN, Popularity, keep_largest
-from ld4mrec_cli.config import BaselineConfig
+from ld4mrec_cli.baselines.linear import EASE, ItemKNN, Popularity, keep_largest
+from ld4mrec_cli.baselines.registry import FITTED
+from ld4mrec_cli.config import Config
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.evaluation.ranking import rank
 
@@ -34,14 +35,14 @@ def dense_weights(model: ItemKNN | EASE) -> np.ndarray:
 
 
 def test_popularity_ranks_by_the_number_of_interactions():
-    scorer = Popularity.fit(TRAIN, BaselineConfig())
+    scorer = Popularity.fit(TRAIN, Config())
     assert scorer.score(TRAIN).tolist() == [[3.0, 2.0, 3.0, 1.0, 0.0]] * 4
     items, _ = rank(scorer, TRAIN, TRAIN, 3)
     assert items.tolist() == [[2, 3, 4], [3, 4, -1], [1, 3, 4], [0, 1, 4]]
 
 
 def test_itemknn_is_cosine_similarity_by_hand():
-    found = dense_weights(ItemKNN.fit(TRAIN, BaselineConfig()))
+    found = dense_weights(ItemKNN.fit(TRAIN, Config()))
     expected = np.zeros((5, 5))
     for (a, b), cosine in {
         (0, 1): 2 / np.sqrt(3 * 2),
@@ -53,13 +54,21 @@ def test_itemknn_is_cosine_similarity_by_hand():
     assert_allclose(found, expected, atol=1e-6)
 
 
+def test_itemknn_weighs_users_and_degrees_by_hand():
+    settings = {"user_exponent": 1.0, "source_exponent": 0.25, "target_exponent": 1.0}
+    found = dense_weights(ItemKNN.fit(TRAIN, Config(itemknn=settings)))
+    # Items 0 and 1 meet in the users of two and of three interactions; their degrees are 3 and 2.
+    assert found[0, 1] == pytest.approx((1 / 2 + 1 / 3) / (3**0.25 * 2))
+    assert found[1, 0] == pytest.approx((1 / 2 + 1 / 3) / (2**0.25 * 3))
+
+
 def test_itemknn_shrinkage_is_added_to_the_denominator():
-    found = dense_weights(ItemKNN.fit(TRAIN, BaselineConfig(itemknn_shrinkage=4.0)))
+    found = dense_weights(ItemKNN.fit(TRAIN, Config(itemknn={"shrinkage": 4.0})))
     assert found[0, 2] == pytest.approx(2 / (3 + 4))
 
 
 def test_itemknn_keeps_the_nearest_neighbours_of_the_scored_item():
-    found = dense_weights(ItemKNN.fit(TRAIN, BaselineConfig(itemknn_neighbours=1)))
+    found = dense_weights(ItemKNN.fit(TRAIN, Config(itemknn={"neighbours": 1})))
     # Nearest to 0 is 1, to 1 is 0, to 2 is 0 (2/3 against 0.58 and 0.41), to 3 is 2; each column has one entry.
     assert [column.nonzero()[0].tolist() for column in found.T] == [[1], [0], [0], [2], []]
 
@@ -76,10 +85,10 @@ def planted_blocks(n_blocks: int, size: int) -> np.ndarray:
     return dense - np.eye(n)
 
 
-@pytest.mark.parametrize("name", ["ease", "itemknn"])
+@pytest.mark.parametrize("name", ["ease", "itemknn", "ials"])
 def test_the_withheld_item_of_a_block_ranks_first(name):
     train = csr_matrix(planted_blocks(4, 6).astype(np.float32))
-    scorer = BASELINES[name].fit(train, BaselineConfig(ease_ridge=0.5))
+    scorer = FITTED[name].fit(train, Config(ease={"ridge": 0.5}))
     items, _ = rank(scorer, train, train, 1)
     assert items[:, 0].tolist() == list(range(24))
 
@@ -90,59 +99,74 @@ def test_ease_solves_the_checkerboard():
     dense = (np.add.outer(np.arange(n), np.arange(n)) % 2 == 0).astype(np.float32)
     np.fill_diagonal(dense, 0.0)
     train = csr_matrix(dense)
-    items, _ = rank(EASE.fit(train, BaselineConfig(ease_ridge=0.5)), train, train, 1)
+    items, _ = rank(EASE.fit(train, Config(ease={"ridge": 0.5})), train, train, 1)
     assert items[:, 0].tolist() == list(range(n))
 
 
 def test_a_cold_item_is_scored_zero_by_the_linear_models():
     for model in (ItemKNN, EASE):
-        scores = model.fit(TRAIN, BaselineConfig()).score(TRAIN)
+        scores = model.fit(TRAIN, Config()).score(TRAIN)
         assert torch.equal(scores[:, 4], torch.zeros(4))
 
 
-SETTINGS = [("ease", "ease_ridge", 1.0), ("itemknn", "itemknn_neighbours", 1), ("itemknn", "itemknn_shrinkage", 9.0)]
+SETTINGS = [
+    ("ease", "ridge", 1.0),
+    ("itemknn", "neighbours", 1),
+    ("itemknn", "shrinkage", 9.0),
+    ("itemknn", "user_exponent", 1.0),
+    ("itemknn", "source_exponent", 0.0),
+    ("itemknn", "target_exponent", 0.0),
+    ("ials", "factors", 2),
+    ("ials", "unobserved_weight", 1.0),
+    ("ials", "regularisation", 1.0),
+    ("ials", "frequency_exponent", 0.0),
+    ("ials", "iterations", 1),
+]
 
 
 @pytest.mark.parametrize(("name", "field", "value"), SETTINGS)
-def test_every_baseline_setting_acts(name, field, value):
-    usual = BASELINES[name].fit(TRAIN, BaselineConfig()).score(TRAIN)
-    changed = BASELINES[name].fit(TRAIN, BaselineConfig(**{field: value})).score(TRAIN)
+def test_every_setting_of_a_fitted_baseline_acts(name, field, value):
+    usual = FITTED[name].fit(TRAIN, Config()).score(TRAIN)
+    changed = FITTED[name].fit(TRAIN, Config.model_validate({name: {field: value}})).score(TRAIN)
     assert (usual - changed).abs().max() > 1e-3
 
 
-def test_the_table_of_baseline_settings_is_complete():
-    assert {field for _, field, _ in SETTINGS} == set(BaselineConfig.model_fields)
+def test_the_table_of_settings_is_complete():
+    fields = {
+        (name, field) for name in ("ease", "itemknn", "ials") for field in type(getattr(Config(), name)).model_fields
+    }
+    assert {(name, field) for name, field, _ in SETTINGS} == fields
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", FITTED)
 def test_arrays_restore_the_same_recommender(name):
-    fitted = BASELINES[name].fit(TRAIN, BaselineConfig())
-    restored = BASELINES[name].from_arrays(fitted.arrays())
+    fitted = FITTED[name].fit(TRAIN, Config())
+    restored = FITTED[name].from_arrays(fitted.arrays(), Config())
     assert torch.equal(restored.score(TRAIN), fitted.score(TRAIN))
 
 
 def test_ease_is_stored_dense_and_itemknn_sparse():
-    ease = EASE.fit(TRAIN, BaselineConfig()).arrays()
+    ease = EASE.fit(TRAIN, Config()).arrays()
     assert list(ease) == ["weights"]
     assert (ease["weights"].shape, ease["weights"].dtype) == ((5, 5), np.float32)
-    assert set(ItemKNN.fit(TRAIN, BaselineConfig()).arrays()) == {"data", "indices", "indptr"}
+    assert set(ItemKNN.fit(TRAIN, Config()).arrays()) == {"data", "indices", "indptr"}
 
 
 def test_weights_stored_sparse_or_dense_score_the_same():
-    dense = EASE.fit(TRAIN, BaselineConfig())
-    sparse = EASE.from_arrays(EASE(csr_matrix(dense.weights)).arrays())
+    dense = EASE.fit(TRAIN, Config())
+    sparse = EASE.from_arrays(EASE(csr_matrix(dense.weights)).arrays(), Config())
     torch.testing.assert_close(sparse.score(TRAIN), dense.score(TRAIN))
 
 
 def test_ease_refuses_a_catalogue_that_does_not_fit_into_memory(monkeypatch):
     needed = 3 * 5**2 * 8
     monkeypatch.setattr(memory, "physical_memory", lambda: needed)
-    EASE.fit(TRAIN, BaselineConfig())
+    EASE.fit(TRAIN, Config())
     monkeypatch.setattr(memory, "physical_memory", lambda: needed - 1)
     with pytest.raises(UserError, match=r"ease needs about .* GB for 5 items.*itemknn") as caught:
-        EASE.fit(TRAIN, BaselineConfig())
+        EASE.fit(TRAIN, Config())
     assert caught.value.exit_code == 2
-    ItemKNN.fit(TRAIN, BaselineConfig())
+    ItemKNN.fit(TRAIN, Config())
 
 
 def test_the_refusal_names_items_and_gigabytes(monkeypatch):

@@ -128,7 +128,7 @@ class FixedScores:
     def __init__(self, scores: list[float]) -> None:
         self.scores = torch.tensor(scores)
 
-    def score(self, rows: csr_matrix) -> torch.Tensor:
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> torch.Tensor:
         return self.scores.expand(rows.shape[0], -1).clone()
 
 

@@ -17,7 +17,7 @@ class Given:
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = torch.from_numpy(np.asarray(scores, dtype=np.float32))
 
-    def score(self, rows: csr_matrix) -> torch.Tensor:
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> torch.Tensor:
         return self.scores
 
 

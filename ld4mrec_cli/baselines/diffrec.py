@@ -1,0 +1,92 @@
+"""DiffRec: Gaussian diffusion over interaction rows with multi-step inference (Wang et al., SIGIR 2023)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from ld4mrec_cli.baselines.multvae import xavier
+from ld4mrec_cli.config import Config, DiffRecConfig
+from ld4mrec_cli.model.cnet import drop
+from ld4mrec_cli.model.diffusion import StepSampler
+from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.model.schedule import LinearSchedule
+from ld4mrec_cli.model.trainable import TrainableRecommender
+
+
+class DiffRec(TrainableRecommender):
+    """Predicts the clean row from a noisy one; rows are dense, but only a batch of them at a time."""
+
+    frequencies: Tensor
+
+    def __init__(self, n_items: int, settings: DiffRecConfig) -> None:
+        super().__init__()
+        self.settings = settings
+        self.schedule = LinearSchedule(settings.steps, settings.noise_scale, settings.noise_min, settings.noise_max)
+        self.sampler = StepSampler(settings.steps, importance=True)
+        half = settings.time_dim // 2
+        frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float64) / half)
+        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+        self.time = nn.Linear(settings.time_dim, settings.time_dim)
+        widths = [n_items + settings.time_dim, *settings.hidden_dims, n_items]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+
+    @classmethod
+    def build(cls, config: Config, train: csr_matrix, features: Mapping[str, np.ndarray]) -> Self:
+        """Make an untrained model; the weights are drawn from ``training.seed``."""
+        model = cls(train.shape[1], config.diffrec)
+        xavier(model, config.training.seed)
+        return model
+
+    def training_state(self) -> dict[str, Tensor]:
+        """The losses that importance sampling remembers."""
+        return dict(self.sampler.named_buffers())
+
+    def predict(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The clean rows ``(n, n_items)`` predicted from ``x`` at steps ``t`` ``(n,)``; dropout with a generator."""
+        angles = t.unsqueeze(1).float() * self.frequencies
+        time = self.time(torch.cat([angles.cos(), angles.sin()], dim=1))
+        h = torch.cat([drop(x, self.settings.dropout, generator), time], dim=1)
+        for layer in self.layers[:-1]:
+            h = torch.tanh(layer(h))
+        scores: Tensor = self.layers[-1](h)
+        return scores
+
+    def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
+        """Squared error of the predicted rows over steps drawn by importance (eq. 14)."""
+        step, importance = self.sampler.sample(len(batch), generator)
+        t, x_0 = step + 1, batch.dense()
+        noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
+        x_t = self.schedule.signal(t).unsqueeze(1) * x_0 + self.schedule.noise(t).unsqueeze(1) * noise
+        losses = (self.predict(x_t, t, generator).float() - x_0).square().mean(dim=1)
+        if self.settings.reweight:
+            losses = losses * self._weight(t)
+        self.sampler.update(step, losses)
+        return (losses * importance).mean()
+
+    def _weight(self, t: Tensor) -> Tensor:
+        """Difference of the signal-to-noise ratios at t-1 and t; 1 at the first step."""
+        signal = self.schedule.alpha_bar.double()
+        ratio = signal / (1.0 - signal)
+        return torch.where(t == 1, 1.0, ratio[t - 1] - ratio[t]).float()
+
+    @torch.inference_mode()
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """Run the reverse chain of T steps, from the row or from one corrupted ``sampling_steps`` times."""
+        x = Rows.from_csr(rows, self.device).dense()
+        if self.settings.sampling_steps:
+            generator = torch.Generator(self.device).manual_seed(0)
+            noise = torch.randn(1, x.shape[1], generator=generator, device=x.device)  # shared: no row's place matters
+            start = torch.tensor([self.settings.sampling_steps], device=x.device)
+            x = self.schedule.signal(start) * x + self.schedule.noise(start) * noise
+        for step in range(self.settings.steps, 0, -1):
+            t = torch.full((len(x),), step, dtype=torch.int64, device=x.device)
+            x = self.schedule.posterior_mean(x, self.predict(x, t).float(), step)
+        return x

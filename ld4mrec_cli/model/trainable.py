@@ -1,0 +1,52 @@
+"""What the trainer trains: LD4MRec, and the baselines that learn by gradient descent."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from ld4mrec_cli.config import TrainingConfig
+from ld4mrec_cli.model.batches import Batches, RowBatches
+
+
+class TrainableRecommender(nn.Module, ABC):
+    """A recommender with a differentiable training objective."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def batches(self, train: csr_matrix, batch_size: int) -> Batches:
+        """Training examples of ``train`` ``(n_users, n_items)``: rows of users unless overridden."""
+        return RowBatches(train, batch_size)
+
+    @abstractmethod
+    def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """Mean loss of a batch, a scalar; all randomness comes from ``generator``."""
+
+    @abstractmethod
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """Scores ``(n, n_items)`` float32; see :class:`ld4mrec_cli.evaluation.ranking.Scorer`."""
+
+    def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        """Parameters with their weight decay, for the optimiser; biases do not decay."""
+        matrices = [p for p in self.parameters() if p.ndim >= 2]
+        rest = [p for p in self.parameters() if p.ndim < 2]
+        return [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Tensors besides the parameters that training changes; a checkpoint holds them."""
+        return {}
+
+    def served_weights(self) -> dict[str, Tensor]:
+        """What has to be saved to score again: the parameters by name unless overridden."""
+        return {name: parameter.detach() for name, parameter in self.named_parameters()}
