@@ -71,6 +71,12 @@ class TrainingInterrupted(UserError):
     exit_code = 1
 
 
+class SearchFailed(UserError):
+    """No trial of a search gave a result. Exit code 1."""
+
+    exit_code = 1
+
+
 SHOWN = 20
 """Candidates that are listed in full where none is near."""
 

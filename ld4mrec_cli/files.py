@@ -1,4 +1,4 @@
-"""Atomic writes and content hashes: a reader never sees half a file, an interrupted command leaves nothing."""
+"""Atomic writes, locks and content hashes: a reader never sees half a file, an interrupted command leaves nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ld4mrec_cli.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -128,6 +133,38 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path`` during the block; False where another process has it. A kill lets go of it."""
+    with path.open("w") as handle:
+        ours = _lock(handle)
+        try:
+            yield ours
+        finally:
+            if ours:
+                path.unlink(missing_ok=True)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file ``path`` now."""
+    try:
+        with path.open() as handle:
+            return not _lock(handle)
+    except OSError:
+        return False
+
+
+def _lock(handle: IO[str]) -> bool:
+    """Take the lock of an open file, where the system has such locks; False where another process has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -27,6 +27,7 @@ LAYERS = [
     "baselines",
     "serving",
     "workflow",
+    "studies",
     "cli",
 ]
 """Each imports only itself and what stands before it."""
@@ -115,7 +116,7 @@ def test_the_core_keeps_no_global_state(module):
     assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
 
 
-HEAVY = ("torch", "polars", "sklearn", "scipy", "matplotlib", "numpy", "safetensors")
+HEAVY = ("torch", "polars", "sklearn", "scipy", "matplotlib", "numpy", "safetensors", "optuna")
 
 
 @pytest.mark.parametrize("module", ["ld4mrec_cli", "ld4mrec_cli.cli.app"])

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, inspect, prepare, recommend, train
+from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, inspect, prepare, recommend, train, tune
 from ld4mrec_cli.errors import UserError
+from ld4mrec_cli.memory import is_out_of_memory
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command("inspect")(inspect.inspect)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("recommend")(recommend.recommend)
 app.command("inject-noise")(inject_noise.inject_noise)
@@ -91,7 +93,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return error.format_message() or "wrong usage; see --help", 2
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", 1
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate" in str(error)):
+    if is_out_of_memory(error):
         return "out of memory. Lower training.batch_size, or evaluation.batch_size", 1
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1

@@ -20,6 +20,7 @@ from ld4mrec_cli.config.loading import (
     load_config,
     model_text,
     preset_text,
+    read_yaml,
 )
 from ld4mrec_cli.config.root import Config, sections
 from ld4mrec_cli.config.sections import (
@@ -61,5 +62,6 @@ __all__ = [
     "load_config",
     "model_text",
     "preset_text",
+    "read_yaml",
     "sections",
 ]

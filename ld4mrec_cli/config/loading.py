@@ -30,7 +30,7 @@ def load_config(
     Raises:
         ConfigError: the file is missing or no YAML mapping, a key is unknown or a value does not fit.
     """
-    values = _read_yaml(path) if path else base.model_dump(mode="json") if base else {}
+    values = read_yaml(path) if path else base.model_dump(mode="json") if base else {}
     for override in overrides:
         _set(values, *_parse_override(override))
     for key, value in (flags or {}).items():
@@ -61,11 +61,12 @@ def config_to_yaml(config: Config) -> str:
     return yaml.safe_dump(values, sort_keys=False)  # some rare line breaks come back only when escaped
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, what: str = "configuration", of: str = "sections") -> dict[str, Any]:
+    """Read a YAML mapping. Raises ConfigError, which calls the file a ``what``, a mapping ``of`` something."""
     try:
         values = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
-        raise ConfigError("no such configuration file", where=path) from None
+        raise ConfigError(f"no such {what} file", where=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error})", where=path) from None
     except yaml.YAMLError as error:
@@ -75,7 +76,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError("a configuration is a mapping of sections", where=path)
+        raise ConfigError(f"a {what} is a mapping of {of}", where=path)
     return values
 
 

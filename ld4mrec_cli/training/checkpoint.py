@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,13 +33,8 @@ from torch import Tensor
 from ld4mrec_cli.config import Config, ModelName, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, RunError
-from ld4mrec_cli.files import atomic_file, sha256, write_json, write_text
+from ld4mrec_cli.files import atomic_file, is_held, locked_file, sha256, write_json, write_text
 from ld4mrec_cli.model.ld4mrec import ItemSignals
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "ld4mrec-run"
 MANIFEST, CONFIG, METRICS, CURVE = "manifest.json", "config.yaml", "metrics.jsonl", "learning_curve.png"
@@ -147,22 +142,14 @@ class RunDirectory:
         Raises:
             RunError: another process holds it.
         """
-        path = self.path / LOCK
-        with path.open("w") as handle:
-            if not _lock(handle):
+        with locked_file(self.path / LOCK) as ours:
+            if not ours:
                 raise RunError("is being trained by another process", where=self.path)
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+            yield
 
     def is_locked(self) -> bool:
         """Whether a process is training the run now."""
-        try:
-            with (self.path / LOCK).open() as handle:
-                return not _lock(handle)
-        except OSError:
-            return False
+        return is_held(self.path / LOCK)
 
     def change_config(self, config: Config) -> None:
         """Replace the configuration, in the manifest and beside it."""
@@ -278,17 +265,6 @@ class RunDirectory:
     def _record(self, names: Iterable[str]) -> None:
         files = {**self.manifest.files, **{name: sha256(self.path / name) for name in names}}
         self.update(files=dict(sorted(files.items())))
-
-
-def _lock(handle: IO[str]) -> bool:
-    """Take the lock of an open file, where the system has such locks; False where another process has it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
