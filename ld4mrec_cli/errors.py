@@ -71,6 +71,12 @@ class TrainingInterrupted(UserError):
     exit_code = 1
 
 
+class StudyFailed(UserError):
+    """Too few runs of a study worked for a result. Exit code 1."""
+
+    exit_code = 1
+
+
 SHOWN = 20
 """Candidates that are listed in full where none is near."""
 

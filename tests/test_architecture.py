@@ -27,6 +27,7 @@ LAYERS = [
     "baselines",
     "serving",
     "workflow",
+    "studies",
     "cli",
 ]
 """Each imports only itself and what stands before it."""

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, inspect, prepare, recommend, train
+from ld4mrec_cli.cli import compare, config, demo, evaluate, inject_noise, inspect, prepare, recommend, train
 from ld4mrec_cli.errors import UserError
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
@@ -31,6 +31,7 @@ app.command("inspect")(inspect.inspect)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
 app.command("inject-noise")(inject_noise.inject_noise)
 app.command("config")(config.config)

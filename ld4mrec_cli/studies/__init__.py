@@ -1,0 +1,1 @@
+"""Studies: several runs set against each other."""
