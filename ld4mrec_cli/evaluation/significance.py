@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import rankdata, wilcoxon
 
 ALPHA = 0.05
 """A difference is called significant below this p; intervals hold 1 - ALPHA."""
@@ -33,6 +33,8 @@ class PairedTest:
     low: float
     high: float
     """Bootstrap interval of the mean difference."""
+    rank_balance: float
+    """What :func:`wilcoxon_p` looks at: 1 where every difference favours a, -1 where every one favours b."""
     p: float
     """Wilcoxon signed-rank test, two-sided, of this pair alone."""
     p_holm: float
@@ -41,6 +43,15 @@ class PairedTest:
     b_better: int
     equal: int
     """Users by the sign of their difference."""
+
+    @property
+    def is_significant(self) -> bool:
+        """The corrected p is below ALPHA, and interval, ranks and mean lie on one side of zero.
+
+        Where a few users gain much and many lose little, mean and ranks differ in sign; then neither is better.
+        """
+        one_side = self.low > 0 < self.rank_balance if self.difference > 0 else self.high < 0 > self.rank_balance
+        return self.p_holm < ALPHA and one_side
 
 
 def compare_all(values: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES) -> list[PairedTest]:
@@ -67,7 +78,7 @@ def compare_all(values: np.ndarray, generator: np.random.Generator, resamples: i
             "equal": int((moved == 0).sum()),
         }
         mean = float(np.round(values[a].mean() - values[b].mean(), DECIMALS))
-        tests.append(PairedTest(a, b, mean, low, high, float(p), float(p_holm), **signs))
+        tests.append(PairedTest(a, b, mean, low, high, rank_balance(moved), float(p), float(p_holm), **signs))
     return tests
 
 
@@ -83,6 +94,13 @@ def wilcoxon_p(moved: np.ndarray) -> float:
     """
     moved = moved[moved != 0.0]
     return float(wilcoxon(moved).pvalue) if len(moved) else 1.0
+
+
+def rank_balance(moved: np.ndarray) -> float:
+    """Rank-biserial correlation of differences ``(n_users,)``: (W+ - W-) / (W+ + W-), zeros left out, -1 to 1."""
+    moved = moved[moved != 0.0]
+    ranks = rankdata(np.abs(moved))
+    return float((ranks * np.sign(moved)).sum() / ranks.sum()) if len(moved) else 0.0
 
 
 def bootstrap_means(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:

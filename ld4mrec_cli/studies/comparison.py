@@ -20,7 +20,7 @@ from ld4mrec_cli import __version__
 from ld4mrec_cli.config import config_to_yaml
 from ld4mrec_cli.errors import OutputError, TrainingInterrupted, UserError
 from ld4mrec_cli.evaluation.ranking import NonFiniteScores
-from ld4mrec_cli.evaluation.significance import ALPHA, RESAMPLES, PairedTest, compare_all
+from ld4mrec_cli.evaluation.significance import RESAMPLES, PairedTest, compare_all
 from ld4mrec_cli.files import write_json, write_text
 from ld4mrec_cli.studies.contenders import Contender
 from ld4mrec_cli.studies.execution import Say, TrainingFailed, train_apart
@@ -178,17 +178,17 @@ def _test(metric: str, per_user: Mapping[str, Sequence[PerUser]]) -> list[PairRe
 
 
 def _pair_result(test: PairedTest, labels: Sequence[str]) -> PairResult:
-    same_side = test.low > 0 if test.difference > 0 else test.high < 0
     return PairResult(
         a=labels[test.a],
         b=labels[test.b],
         difference=test.difference,
         low=test.low,
         high=test.high,
+        rank_balance=test.rank_balance,
         p=test.p,
         p_holm=test.p_holm,
         a_better=test.a_better,
         b_better=test.b_better,
         equal=test.equal,
-        significant=test.p_holm < ALPHA and same_side,
+        significant=test.is_significant,
     )

@@ -88,7 +88,7 @@ def _pair_row(pair: PairResult) -> list[str]:
 
 
 def verdict(found: Comparison, metric: str) -> str:
-    """Who leads in a metric, and over whom that is more than chance, in one sentence."""
+    """Who leads in a metric, and over whom that is clear, in one sentence."""
     ranked = found.ranked(metric)
     if len(ranked) < 2:
         return f"{metric}: nothing to compare, {len(ranked) or 'no'} contender worked"
@@ -98,7 +98,7 @@ def verdict(found: Comparison, metric: str) -> str:
         return f"{metric}: {leader.label} is better than every other contender"
     beaten = [other.label for other in others if other.label not in level]
     rest = f"; better than {_and(beaten)}" if beaten else ""
-    return f"{metric}: {leader.label} leads, but over {_and(level)} that may be chance{rest}"
+    return f"{metric}: {leader.label} leads, but not clearly over {_and(level)}{rest}"
 
 
 def failures(found: Comparison) -> list[str]:
@@ -134,9 +134,9 @@ def _method(found: Comparison) -> str:
     return (
         f"Differences are paired over users, whose values are averaged over seeds first: bootstrap percentile interval "
         f"of the mean ({found.resamples:,} resamples of the users), p of the Wilcoxon signed-rank test, after Holm's "
-        f"correction over {n_pairs} {'pair' if n_pairs == 1 else 'pairs'}. Better: p below {ALPHA} and an interval "
-        f"without zero. Training seconds and users per second are means over seeds, memory is the highest peak "
-        f"of a training."
+        f"correction over {n_pairs} {'pair' if n_pairs == 1 else 'pairs'}. Better: p below {ALPHA}, an interval "
+        "without zero, and mean and ranks of one sign. Training seconds and users per second are means over seeds, "
+        "memory is the highest peak of a training."
     )
 
 

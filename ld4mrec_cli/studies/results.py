@@ -99,13 +99,14 @@ class PairResult(_Record):
     difference: float
     low: float
     high: float
+    rank_balance: float
     p: float
     p_holm: float
     a_better: int
     b_better: int
     equal: int
     significant: bool
-    """``p_holm`` is below 0.05 and the interval lies on the side of zero that the difference does."""
+    """``p_holm`` is below 0.05, and mean, interval and ranks lie on one side of zero."""
 
     def seen_from(self, label: str) -> PairResult:
         """The same with ``label`` as ``a``."""
@@ -113,6 +114,7 @@ class PairResult(_Record):
             return self
         turned = {"a": self.b, "b": self.a, "a_better": self.b_better, "b_better": self.a_better}
         signs = {"difference": -self.difference, "low": -self.high, "high": -self.low}
+        signs["rank_balance"] = -self.rank_balance
         return self.model_copy(update={**turned, **signs})
 
 

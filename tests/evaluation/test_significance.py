@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import bootstrap, wilcoxon
 
 from ld4mrec_cli.evaluation import significance
-from ld4mrec_cli.evaluation.significance import bootstrap_means, compare_all, differences, holm, wilcoxon_p
+from ld4mrec_cli.evaluation.significance import PairedTest, bootstrap_means, compare_all, differences, holm, wilcoxon_p
 
 
 def generator(seed=0):
@@ -48,6 +48,7 @@ def test_the_other_way_round_is_the_mirror_image():
     a, b = per_user()
     one, other = only([a, b]), only([b, a])
     assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
+    assert one.rank_balance == -other.rank_balance
     assert (one.p, one.a_better, one.b_better, one.equal) == (other.p, other.b_better, other.a_better, other.equal)
 
 
@@ -62,7 +63,7 @@ def test_a_shift_of_every_user_is_known_exactly():
 def test_equal_recommenders_have_p_1_and_an_empty_interval():
     a = per_user()[0]
     found = only([a, a.copy()])
-    assert astuple(found) == (0, 1, 0.0, 0.0, 0.0, 1.0, 1.0, 0, 0, 300)
+    assert astuple(found) == (0, 1, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0, 0, 300)
 
 
 def test_what_rounding_of_a_mean_over_seeds_leaves_is_no_difference():
@@ -147,3 +148,40 @@ def test_the_generator_decides():
     values = per_user()
     assert compare_all(values, generator(1), 200) == compare_all(values, generator(1), 200)
     assert compare_all(values, generator(1), 200) != compare_all(values, generator(2), 200)
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "balance", "p", "p_holm", "expected"),
+    [
+        (0.2, 0.1, 0.3, 0.5, 0.01, 0.04, True),
+        (-0.2, -0.3, -0.1, -0.5, 0.01, 0.04, True),
+        (0.2, 0.1, 0.3, 0.5, 0.01, 0.06, False),
+        (0.2, -0.1, 0.5, 0.5, 0.01, 0.01, False),
+        (-0.2, -0.5, 0.1, -0.5, 0.01, 0.01, False),
+        (0.2, 0.1, 0.3, -0.5, 0.01, 0.01, False),
+        (-0.2, -0.3, -0.1, 0.5, 0.01, 0.01, False),
+        (0.0, 0.0, 0.0, 0.0, 1.0, 1.0, False),
+    ],
+)
+def test_significant_takes_corrected_p_interval_and_ranks(difference, low, high, balance, p, p_holm, expected):
+    assert PairedTest(0, 1, difference, low, high, balance, p, p_holm, 5, 3, 2).is_significant is expected
+
+
+def test_few_that_gain_much_against_many_that_lose_little_make_neither_better():
+    moved = np.concatenate([np.full(150, -0.05), np.full(30, 1.0)])
+    found = only([moved, np.zeros(180)])
+    assert found.low > 0
+    assert found.p_holm < 0.001
+    assert found.rank_balance < 0
+    assert not found.is_significant
+
+
+def test_the_balance_of_ranks_is_the_statistic_of_wilcoxon():
+    a, b = per_user()
+    moved = a - b
+    ranks = moved.size - (moved == 0).sum()
+    total = ranks * (ranks + 1) / 2
+    smaller = wilcoxon(a, b).statistic
+    assert abs(only([a, b]).rank_balance) == pytest.approx((total - 2 * smaller) / total)
+    assert only([a + 1, b]).rank_balance == 1.0
+    assert only([a - 2, b]).rank_balance == -1.0

@@ -25,7 +25,7 @@ def run(seed, value, **changed):
 def pair(a, b, difference, p_holm=0.0004):
     low, high = difference - 0.01, difference + 0.01
     significant = p_holm < 0.05 and low * high > 0
-    counts = {"a_better": 30, "b_better": 20, "equal": 50}
+    counts = {"a_better": 30, "b_better": 20, "equal": 50, "rank_balance": 0.1}
     return PairResult(
         a=a,
         b=b,
@@ -93,8 +93,8 @@ def test_the_leader_is_set_against_every_other(found):
     ("pairs", "sentence"),
     [
         (CLEAR, "b is better than every other contender"),
-        ([pair("a", "b", -0.2, 0.2), *CLEAR[1:]], "b leads, but over a that may be chance; better than c"),
-        ([pair("a", "b", -0.2, 0.2), CLEAR[1], pair("b", "c", 0.005)], "b leads, but over a and c that may be chance"),
+        ([pair("a", "b", -0.2, 0.2), *CLEAR[1:]], "b leads, but not clearly over a; better than c"),
+        ([pair("a", "b", -0.2, 0.2), CLEAR[1], pair("b", "c", 0.005)], "b leads, but not clearly over a and c"),
     ],
 )
 def test_the_verdict_says_what_may_be_chance(pairs, sentence):
