@@ -71,8 +71,8 @@ class TrainingInterrupted(UserError):
     exit_code = 1
 
 
-class SearchFailed(UserError):
-    """No trial of a search gave a result. Exit code 1."""
+class StudyFailed(UserError):
+    """Too few runs of a comparison, or no trial of a search, gave a result. Exit code 1."""
 
     exit_code = 1
 

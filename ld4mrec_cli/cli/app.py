@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.cli import config, demo, evaluate, inject_noise, inspect, prepare, recommend, train, tune
+from ld4mrec_cli.cli import compare, config, demo, evaluate, inject_noise, inspect, prepare, recommend, train, tune
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.memory import is_out_of_memory
 
@@ -33,6 +33,7 @@ app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)
 app.command("inject-noise")(inject_noise.inject_noise)
 app.command("config")(config.config)

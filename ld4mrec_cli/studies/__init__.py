@@ -1,1 +1,1 @@
-"""Studies over many runs: the search for hyperparameters."""
+"""Studies: several runs towards one end, a comparison or a search."""

@@ -17,7 +17,7 @@ from typing import Any
 from ld4mrec_cli import workflow
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.errors import ConfigError, DatasetError, SearchFailed, TrainingInterrupted, UserError
+from ld4mrec_cli.errors import ConfigError, DatasetError, StudyFailed, TrainingInterrupted, UserError
 from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.studies.proposals import propose
 from ld4mrec_cli.studies.records import MAY_DIFFER, Budget, SearchInfo, Trial, changed_settings
@@ -52,7 +52,7 @@ def tune(base: Config, space: Space, out: Path | None, budget: Budget, watcher: 
         ConfigError: ``out`` holds a search that differs in base configuration or space.
         DatasetError: ``out`` holds a search on another dataset, or the dataset is unfit.
         RunError: ``out`` is damaged, or another process is working on it.
-        SearchFailed: no trial gave a result.
+        StudyFailed: no trial gave a result.
         TrainingInterrupted: what was done is kept and can be continued.
         UserError: what `train` would raise for ``base`` as well.
     """
@@ -129,7 +129,7 @@ class _Search:
     watcher: SearchWatcher
 
     def run(self) -> None:
-        """Do trials until the budget is spent, then draw them. Raises SearchFailed where none gave a result."""
+        """Do trials until the budget is spent, then draw them. Raises StudyFailed where none gave a result."""
         directory = self.directory
         while not self._is_spent():
             number, values = len(directory.trials), self._next()
@@ -142,7 +142,7 @@ class _Search:
             self.watcher.on_result(directory, directory.trials[-1])
         if directory.best() is None:
             n, reason = len(directory.trials), directory.trials[-1].reason
-            raise SearchFailed(f"no trial of {n} gave a result; the last: {reason}", where=directory.path)
+            raise StudyFailed(f"no trial of {n} gave a result; the last: {reason}", where=directory.path)
         plot_search(directory, self.space, directory.path / PLOT)
 
     def _next(self) -> dict[str, Any] | None:

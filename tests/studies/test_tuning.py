@@ -18,7 +18,7 @@ from ld4mrec_cli.errors import (
     DeviceError,
     OutputError,
     RunError,
-    SearchFailed,
+    StudyFailed,
     TrainingInterrupted,
 )
 from ld4mrec_cli.serving.recommender import load_scorer
@@ -272,7 +272,7 @@ def test_running_out_of_memory_is_a_result_and_a_fault_of_the_program_is_not(pla
 def test_a_search_without_any_result_has_failed(planted_config, tmp_path):
     base = planted_config(training__learning_rate=1e30)
     space = {"training.learning_rate": {"low": 1e29, "high": 1e30}}
-    with pytest.raises(SearchFailed, match="no trial of 2 gave a result; the last: the loss became") as caught:
+    with pytest.raises(StudyFailed, match="no trial of 2 gave a result; the last: the loss became") as caught:
         search(base, space, tmp_path / "s", trials=2)
     assert caught.value.exit_code == 1
     assert not (tmp_path / "s" / "best.yaml").exists()

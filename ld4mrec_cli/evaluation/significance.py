@@ -1,0 +1,135 @@
+"""Which of several recommenders is better, and what may be chance (how to read it: docs/compare.md).
+
+All tests are paired over users: what each user gained or lost is compared, not two averages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import rankdata, wilcoxon
+
+ALPHA = 0.05
+"""A difference is called significant below this p; intervals hold 1 - ALPHA."""
+RESAMPLES = 10_000
+"""Bootstrap resamples of the users."""
+NUMBERS_AT_ONCE = 2**21
+"""Most numbers that a chunk of resamples holds; one resample is never cut."""
+DECIMALS = 12
+"""Differences are rounded to this: what sums of floats leave beyond it would make ties look like wins."""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Recommender a against b over the same users; differences are a - b."""
+
+    a: int
+    b: int
+    """Rows of the values that were compared."""
+    difference: float
+    """Mean difference."""
+    low: float
+    high: float
+    """Bootstrap interval of the mean difference."""
+    rank_balance: float
+    """What :func:`wilcoxon_p` looks at: 1 where every difference favours a, -1 where every one favours b."""
+    p: float
+    """Wilcoxon signed-rank test, two-sided, of this pair alone."""
+    p_holm: float
+    """The same, corrected for all pairs that were compared."""
+    a_better: int
+    b_better: int
+    equal: int
+    """Users by the sign of their difference."""
+
+    @property
+    def is_significant(self) -> bool:
+        """The corrected p is below ALPHA, and interval, ranks and mean lie on one side of zero.
+
+        Where a few users gain much and many lose little, mean and ranks differ in sign; then neither is better.
+        """
+        one_side = self.low > 0 < self.rank_balance if self.difference > 0 else self.high < 0 > self.rank_balance
+        return self.p_holm < ALPHA and one_side
+
+
+def compare_all(values: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES) -> list[PairedTest]:
+    """Test every pair of recommenders.
+
+    Args:
+        values: metric of each recommender for each user, ``(n_recommenders, n_users)``; over several seeds, the mean.
+        generator: draws the users of the resamples; the same ones serve all pairs.
+
+    Returns:
+        A test for each pair ``a < b``. Holm's correction is over all of them, since the pairs that are looked at
+        (such as the best against the rest) are chosen by the very values that are tested.
+    """
+    pairs = list(combinations(range(len(values)), 2))
+    means = bootstrap_means(values, generator, resamples)
+    alone = np.array([wilcoxon_p(differences(values[a], values[b])) for a, b in pairs])
+    tests = []
+    for (a, b), p, p_holm in zip(pairs, alone, holm(alone), strict=True):
+        moved = differences(values[a], values[b])
+        low, high = percentile_interval(differences(means[:, a], means[:, b]))
+        signs = {
+            "a_better": int((moved > 0).sum()),
+            "b_better": int((moved < 0).sum()),
+            "equal": int((moved == 0).sum()),
+        }
+        mean = float(np.round(values[a].mean() - values[b].mean(), DECIMALS))
+        tests.append(PairedTest(a, b, mean, low, high, rank_balance(moved), float(p), float(p_holm), **signs))
+    return tests
+
+
+def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a - b``, without what the rounding of floats adds to it."""
+    return np.round(np.asarray(a, dtype=np.float64) - b, DECIMALS)
+
+
+def wilcoxon_p(moved: np.ndarray) -> float:
+    """Two-sided p of the Wilcoxon signed-rank test on differences ``(n_users,)``.
+
+    Zeros are left out, as Wilcoxon did; where nothing else is there, p is 1.
+    """
+    moved = moved[moved != 0.0]
+    return float(wilcoxon(moved).pvalue) if len(moved) else 1.0
+
+
+def rank_balance(moved: np.ndarray) -> float:
+    """Rank-biserial correlation of differences ``(n_users,)``: (W+ - W-) / (W+ + W-), zeros left out, -1 to 1."""
+    moved = moved[moved != 0.0]
+    ranks = rankdata(np.abs(moved))
+    return float((ranks * np.sign(moved)).sum() / ranks.sum()) if len(moved) else 0.0
+
+
+def bootstrap_means(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
+    """Means of ``values`` ``(n, n_users)`` over users drawn with replacement, ``(resamples, n)``.
+
+    A resample is the number of times that each user was drawn, so that one product serves all rows of ``values``.
+    """
+    n_users = values.shape[1]
+    size = max(1, NUMBERS_AT_ONCE // n_users)
+    parts = []
+    for start in range(0, resamples, size):
+        n = min(size, resamples - start)
+        drawn = generator.integers(n_users, size=(n, n_users))
+        drawn += np.arange(n)[:, None] * n_users
+        counts = np.bincount(drawn.ravel(), minlength=n * n_users).reshape(n, n_users)
+        parts.append(counts.astype(np.float64) @ values.T / n_users)
+    return np.concatenate(parts)
+
+
+def percentile_interval(means: np.ndarray) -> tuple[float, float]:
+    """The interval that holds the middle 1 - ALPHA of bootstrap ``means`` ``(resamples,)``."""
+    low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
+    return float(low), float(high)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of p-values ``(n,)``: the chance of any false alarm among them stays below ALPHA."""
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
