@@ -121,9 +121,16 @@ class ModelConfig(Section):
     item_side: bool = True
     """Item-side guidance in the decoder: items are also scored by their content and neighbours."""
     item_weights: bool = True
-    """Add the zero-diagonal ridge item weights (EASE^R) applied to the row, with a learned scale, to the scores."""
-    item_weights_ridge: Positive = 500.0
+    """Score also by zero-diagonal ridge item weights B (EASE^R). Multinomial loss: in a mixture with C-Net's softmax at
+    inference. `mse`: with a learned scale, in training too, so that C-Net learns what they leave."""
+    item_weights_scale: Positive = 1.0
+    """Weight of `[xB]₊` beside the softmax; with `mse`, where the learned scale starts."""
+    item_weights_ridge: Positive = 400.0
     """Ridge λ of the item weights."""
+    item_weights_degree_ridge: NonNegative = 1.0
+    """Ridge of an item in proportion to its weighted interactions, beside λ: training as if under dropout (EDLAE)."""
+    item_weights_user_exponent: NonNegative = 0.5
+    """An interaction of a user with d of them weighs d^-this in the regression: few active users do not rule."""
     item_weights_max_items: Count = 10_000
     """Catalogues larger than this go without item weights (the closed form inverts an items × items matrix)."""
     popularity_bias: bool = True

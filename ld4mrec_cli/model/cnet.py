@@ -97,7 +97,7 @@ class CNet(nn.Module):
         )
         self.item_side_scales = nn.ParameterDict({_key(name): nn.Parameter(torch.ones(())) for name in side})
         if item_weights is not None:
-            self.item_weights_scale = nn.Parameter(torch.ones(()))
+            self.item_weights_scale = nn.Parameter(torch.tensor(item_weights.scale))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator, bias: Tensor | None) -> None:

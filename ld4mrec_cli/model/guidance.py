@@ -47,10 +47,12 @@ class ItemWeights(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, weights: np.ndarray) -> None:
+    def __init__(self, weights: np.ndarray, scale: float) -> None:
         """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
         super().__init__()
         self.register_buffer("weights", torch.from_numpy(np.ascontiguousarray(weights, dtype=np.float32)))
+        self.scale = scale
+        """What ``x B`` is multiplied with, or where a learned scale starts."""
 
     def forward(self, rows: Rows) -> Tensor:
         """Return ``x B`` ``(n, n_items)``."""
@@ -99,14 +101,21 @@ def principal_axes(centred: np.ndarray, rank: int) -> np.ndarray:
     return vectors[:, ::-1].astype(np.float32)
 
 
-def ridge_item_weights(train: csr_matrix, ridge: float) -> np.ndarray:
-    """Zero-diagonal ridge regression of the items on each other, ``B = I - P / diag(P)``, ``P = (XᵀX + λI)⁻¹``.
+def ridge_item_weights(
+    train: csr_matrix, ridge: float, degree_ridge: float = 0.0, user_exponent: float = 0.0
+) -> np.ndarray:
+    """Zero-diagonal ridge regression of the items on each other, ``B = I - P / diag(P)``, ``P = (G + Λ)⁻¹``.
 
-    Source: EASE^R (Steck, WWW 2019, eq. 8). Returns float32 ``(n_items, n_items)``; time is cubic and
-    memory quadratic in the items.
+    ``G = Xᵀ W X`` with users weighed by ``W ∝ degree^-user_exponent`` (of mean 1 over the interactions) and
+    ``Λ = ridge + degree_ridge · diag(G)``. Sources: EASE^R (Steck, WWW 2019, eq. 8), where W = I and Λ = λI;
+    EDLAE (Steck, NeurIPS 2020, section 3), whose dropout p is a ``degree_ridge`` of p / (1 - p).
+    Returns float32 ``(n_items, n_items)``; time is cubic and memory quadratic in the items.
     """
-    gram = (train.T @ train).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += ridge
+    degree = np.diff(train.indptr)
+    weight = np.power(np.maximum(degree, 1.0), -user_exponent)
+    weight *= degree.sum() / max(float(weight @ degree), 1e-300)
+    gram = (train.T @ diags(weight) @ train).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] = gram.diagonal() * (1.0 + degree_ridge) + ridge
     factor, info = linalg.lapack.dpotrf(gram.T, lower=False, overwrite_a=True)
     inverse, info_inverse = linalg.lapack.dpotri(factor, lower=False, overwrite_c=True)
     if info or info_inverse:

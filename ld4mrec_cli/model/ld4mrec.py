@@ -50,7 +50,9 @@ class ItemSignals:
             bases[name] = modality_basis(values, config.modality_dim)
         weights = None
         if config.item_weights and train.shape[1] <= config.item_weights_max_items:
-            weights = ridge_item_weights(train, config.item_weights_ridge)
+            weights = ridge_item_weights(
+                train, config.item_weights_ridge, config.item_weights_degree_ridge, config.item_weights_user_exponent
+            )
         return cls(bases, degree, weights)
 
 
@@ -90,8 +92,13 @@ class LD4MRec(TrainableRecommender):
             guidance=tuple(guidance),
             item_side=model.item_side,
         )
-        weights = None if signals.item_weights is None else ItemWeights(signals.item_weights)
-        self.cnet = CNet(shape, GuidanceSignals(signals.bases, signals.degree), weights)
+        weights = None
+        if signals.item_weights is not None:
+            weights = ItemWeights(signals.item_weights, model.item_weights_scale)
+        is_mixture = training.loss == "multinomial"
+        self.mixed_in = weights if is_mixture else None
+        """Item weights that are mixed with C-Net's softmax when scoring."""
+        self.cnet = CNet(shape, GuidanceSignals(signals.bases, signals.degree), None if is_mixture else weights)
         self.clean_guidance = model.guidance_source == "clean"
         schedule = LinearSchedule(diffusion.steps, diffusion.noise_scale, diffusion.noise_min, diffusion.noise_max)
         self.forward_process = ForwardProcess(schedule, diffusion.mask_rate)
@@ -135,9 +142,15 @@ class LD4MRec(TrainableRecommender):
         """Scores of all items ``(n, n_items)`` float32 for observed rows ``(n, n_items)``, on the model's device."""
         observed = Rows.from_csr(rows, self.device)
         if self.diffusion.inference_steps > 1:
-            return self._reverse_chain(observed)
+            return self._mixture(self._reverse_chain(observed), observed)
         t_in = torch.zeros(len(observed), dtype=torch.int64, device=self.device)
-        return self.cnet(observed, t_in).float()
+        return self._mixture(self.cnet(observed, t_in).float(), observed)
+
+    def _mixture(self, scores: Tensor, observed: Rows) -> Tensor:
+        """``softmax(scores) + w [x B]₊``, two estimates of where the next behaviour falls; without B, the scores."""
+        if self.mixed_in is None:
+            return scores
+        return self.mixed_in(observed).clamp_min(0.0).mul(self.mixed_in.scale).add(scores.softmax(dim=1))
 
     def _reverse_chain(self, observed: Rows) -> Tensor:
         """``inference_steps`` reverse steps from a noised row; guidance comes from the observed row.

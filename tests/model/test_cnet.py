@@ -39,7 +39,9 @@ def cnet_by_hand(model: LD4MRec, x: Tensor, t: Tensor, guides: dict[str, Tensor]
     h = F.normalize(x, dim=1) @ net.encoder + net.encoder_bias
     h = block_by_hand(net.bd_blocks[0], h, net.time(t))
     h = block_by_hand(net.bg_blocks[0], h, torch.cat([guides[name] for name in NAMES], dim=1))
-    scores = h @ net.decoder.T + net.decoder_bias + net.item_weights_scale * (x @ net.item_weights.weights)
+    scores = h @ net.decoder.T + net.decoder_bias
+    if net.item_weights is not None:
+        scores = scores + net.item_weights_scale * (x @ net.item_weights.weights)
     for layer, scale, name in zip(net.item_side_maps.values(), net.item_side_scales.values(), NAMES, strict=True):
         scores = scores + (h @ layer.weight.T + scale * guides[name]) @ net.signals.basis(name).T
     return scores
@@ -50,10 +52,12 @@ def degree(world) -> Tensor:
     return dense(world).sum(dim=0)
 
 
+@pytest.mark.parametrize("loss", ["multinomial", "mse"])
 @pytest.mark.parametrize("noisy", [False, True])
 @torch.no_grad()
-def test_cnet_computes_its_formula(world, degree, noisy):
-    model = trained(world)
+def test_cnet_computes_its_formula(world, degree, noisy, loss):
+    model = trained(world, training__loss=loss)
+    assert (model.cnet.item_weights is not None) == (loss == "mse")
     x, t = dense(world), torch.arange(world.train.shape[0]) % 4
     rows = Rows.from_csr(world.train)
     if noisy:
@@ -74,17 +78,41 @@ def test_guidance_can_come_from_other_rows(world, degree):
 
 
 def test_one_step_inference_is_one_pass_at_the_input_time(world):
-    model = trained(world)
+    model = trained(world, model__item_weights=False)
     t_in = torch.zeros(world.train.shape[0], dtype=torch.int64)
     with torch.no_grad():
         expected = model.cnet(Rows.from_csr(world.train), t_in)
     assert torch.equal(model.score(world.train), expected)
 
 
+def mixed(model: LD4MRec, scores: Tensor, x: Tensor) -> Tensor:
+    """The softmax and the item weights' estimate, by hand; with `mse` the scores are final."""
+    if model.loss_kind == "mse":
+        return scores
+    return scores.softmax(dim=1) + 0.7 * (x @ model.mixed_in.weights).clamp_min(0)
+
+
+@pytest.mark.parametrize("loss", ["multinomial", "mse"])
+@torch.no_grad()
+def test_one_step_scores_mix_the_softmax_with_the_item_weights(world, loss):
+    model = trained(world, model__item_weights_scale=0.7, training__loss=loss)
+    t_in = torch.zeros(world.train.shape[0], dtype=torch.int64)
+    expected = mixed(model, model.cnet(Rows.from_csr(world.train), t_in), dense(world))
+    torch.testing.assert_close(model.score(world.train), expected)
+
+
+def test_the_mixture_plays_no_part_in_training(world):
+    """C-Net has to learn the whole by itself: what it learns depends on neither the item weights nor their scale."""
+    with_weights, without = trained(world), trained(world, model__item_weights=False)
+    for (name, first), (_, second) in zip(with_weights.named_parameters(), without.named_parameters(), strict=True):
+        assert torch.equal(first, second), name
+
+
 @pytest.mark.parametrize("loss", ["multinomial", "mse"])
 @torch.no_grad()
 def test_the_reverse_chain_steps_by_bayes_rule_from_a_noised_row(world, degree, loss):
-    model = trained(world, diffusion__noise_scale=20.0, diffusion__inference_steps=2, training__loss=loss)
+    noisy = {"diffusion__noise_scale": 20.0, "diffusion__inference_steps": 2}
+    model = trained(world, training__loss=loss, model__item_weights_scale=0.7, **noisy)
     x = dense(world)
     guides, alpha_bar = guidance_by_hand(model, x, degree), model.forward_process.schedule.alpha_bar
     noise = torch.randn(1, x.shape[1], generator=torch.Generator().manual_seed(0))
@@ -95,7 +123,7 @@ def test_the_reverse_chain_steps_by_bayes_rule_from_a_noised_row(world, degree, 
         before, now = alpha_bar[step - 1], alpha_bar[step]
         alpha = now / before
         state = (alpha.sqrt() * (1 - before) * state + before.sqrt() * (1 - alpha) * x_0) / (1 - now)
-    torch.testing.assert_close(model.score(world.train), scores, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(model.score(world.train), mixed(model, scores, x), atol=1e-3, rtol=1e-3)
 
 
 @torch.no_grad()

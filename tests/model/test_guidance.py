@@ -116,9 +116,38 @@ def test_ridge_item_weights_solve_the_regression_of_each_item_on_the_others(trai
     assert_allclose(ridge_item_weights(train, ridge)[others, item], expected, atol=1e-5)
 
 
+def test_users_and_degrees_weigh_in_the_regression_as_documented(train):
+    dense = train.toarray().astype(np.float64)
+    degree = dense.sum(axis=1)
+    weight = np.maximum(degree, 1) ** -0.5
+    weight *= degree.sum() / (weight @ degree)
+    assert (weight @ degree) / degree.sum() == pytest.approx(1.0)
+    gram = dense.T @ np.diag(weight) @ dense
+    precision = np.linalg.inv(gram + np.diag(3.0 + 2.0 * np.diag(gram)))
+    found = ridge_item_weights(train, 3.0, degree_ridge=2.0, user_exponent=0.5)
+    assert_allclose(found, np.eye(14) - precision / np.diag(precision), atol=1e-5)
+
+
+def test_a_degree_ridge_is_dropout_on_the_rows():
+    """EDLAE: with rate p, the expected normal equations have a diagonal 1/(1-p) times as large off the target."""
+    rng = np.random.default_rng(0)
+    dense = (rng.random((40, 6)) < 0.4).astype(np.float64)
+    rate, item = 0.25, 2
+    others = [i for i in range(6) if i != item]
+    masks = rng.random((4000, *dense.shape)) >= rate
+    gram, target = np.zeros((5, 5)), np.zeros(5)
+    for mask in masks:
+        x = (dense * mask)[:, others]
+        gram += x.T @ x / len(masks)
+        target += x.T @ dense[:, item] / len(masks)
+    by_dropout = np.linalg.solve(gram / (1 - rate) ** 2 + 1e-9 * np.eye(5), target / (1 - rate))
+    found = ridge_item_weights(csr_matrix(dense.astype(np.float32)), 1e-9, degree_ridge=rate / (1 - rate))
+    assert_allclose(found[others, item], by_dropout, atol=0.01)
+
+
 def test_item_weights_multiply_the_rows(train):
     weights = ridge_item_weights(train, 2.0)
-    found = ItemWeights(weights)(Rows.from_csr(train)).numpy()
+    found = ItemWeights(weights, 1.0)(Rows.from_csr(train)).numpy()
     assert_allclose(found, train.toarray() @ weights, atol=1e-5)
 
 

@@ -71,7 +71,7 @@ def test_an_unknown_guidance_signal_is_refused(world):
 
 def test_an_empty_row_gets_a_popularity_like_answer(world):
     """Biases alone: an untrained decoder ranks an empty row nearly by the popularity of the items."""
-    model = world.model(world.config(model__item_side=False))
+    model = world.model(world.config(model__item_side=False, model__item_weights=False))
     with torch.no_grad():
         model.cnet.decoder.zero_()
     empty = csr_matrix((1, world.train.shape[1]), dtype=np.float32)

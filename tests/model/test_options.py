@@ -33,7 +33,12 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("model.modality_dim", 3, {}),
     ("model.item_side", False, {}),
     ("model.item_weights", False, {}),
+    ("model.item_weights", False, {"training.loss": "mse"}),
+    ("model.item_weights_scale", 3.0, {}),
+    ("model.item_weights_scale", 3.0, {"training.loss": "mse"}),
     ("model.item_weights_ridge", 1000.0, {}),
+    ("model.item_weights_degree_ridge", 4.0, {}),
+    ("model.item_weights_user_exponent", 0.0, {}),
     ("model.item_weights_max_items", 10, {}),
     ("model.popularity_bias", False, {}),
     ("diffusion.steps", 2, NOISY),
@@ -149,8 +154,9 @@ def test_a_part_that_is_switched_off_has_no_weights(world, field, value):
         "model.item_side": "cnet.item_side_",
         "model.item_weights": "cnet.item_weights_scale",
     }[field]
-    on = [name for name, _ in world.model(world.config()).named_parameters() if name.startswith(prefix)]
-    off = [name for name, _ in world.model(world.config_of({field: value})).named_parameters()]
+    mse = {"training.loss": "mse"}  # with it the item weights have a learned scale
+    on = [name for name, _ in world.model(world.config_of(mse)).named_parameters() if name.startswith(prefix)]
+    off = [name for name, _ in world.model(world.config_of({**mse, field: value})).named_parameters()]
     assert on
     assert not [name for name in off if name.startswith(prefix)]
 

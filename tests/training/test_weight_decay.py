@@ -53,6 +53,6 @@ def test_weight_decay_is_of_the_other_matrices_alone(world, monkeypatch):
 def test_biases_scales_and_other_vectors_never_decay(world, monkeypatch, decay):
     found = after_one_step(world, monkeypatch, training__weight_decay=decay, training__embedding_weight_decay=decay)
     vectors = {name for name, parameter in found.items() if parameter.ndim < 2}
-    assert {"cnet.decoder_bias", "cnet.item_weights_scale"} <= vectors
+    assert {"cnet.decoder_bias", "cnet.item_side_scales.of_collaborative"} <= vectors
     assert not decayed(found) & vectors
     assert decayed(found) == (set(found) - vectors if decay else set())
