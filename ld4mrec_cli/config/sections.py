@@ -156,6 +156,9 @@ class DiffusionConfig(Section):
     """Probability p that an entry of the row is smoothed."""
     smoothing_intensity: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0005
     """γ: a smoothed label is x + γ(1 - 2x)."""
+    soft_labels: Literal["expected", "drawn"] = "expected"
+    """Smooth the labels of a subset `drawn` anew for each row, as published, or all by what is `expected` of it: the
+    expected gradient is the same, without its variance and without dense labels."""
     importance_sampling: bool = True
     """Draw t in proportion to the root mean square of its recent losses, else uniformly; acts with Gaussian noise."""
     inference_steps: Count = 1

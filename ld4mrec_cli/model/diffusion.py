@@ -57,16 +57,23 @@ class SoftReconstruction:
     """Probability p that an entry is in S."""
     intensity: float
     """γ."""
+    drawn: bool = False
+    """Whether S is drawn; else the labels are their expectation over S, ``y = x + pγ(1 - 2x)`` everywhere."""
 
-    def subset(self, n: int, n_items: int, generator: torch.Generator) -> Tensor | None:
-        """Draw S as a boolean ``(n, n_items)``; None where nothing would be smoothed."""
-        if self.probability == 0.0 or self.intensity == 0.0:
-            return None
-        return torch.rand(n, n_items, generator=generator, device=generator.device) < self.probability
+    @property
+    def expected(self) -> float:
+        """The smoothing pγ of every label in expectation."""
+        return self.probability * self.intensity
 
-    def labels(self, x: Tensor, subset: Tensor | None) -> Tensor:
-        """Soft labels y ``(n, n_items)`` of the dense rows x ``(n, n_items)``."""
-        return x if subset is None else torch.where(subset, x + self.intensity * (1.0 - 2.0 * x), x)
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a subset to be drawn."""
+        return self.drawn and self.expected > 0.0
+
+    def labels(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Soft labels y ``(n, n_items)`` of the dense rows x ``(n, n_items)``, on a drawn subset."""
+        chosen = torch.rand(x.shape, generator=generator, device=x.device) < self.probability
+        return torch.where(chosen, x + self.intensity * (1.0 - 2.0 * x), x)
 
 
 class StepSampler(nn.Module):

@@ -103,7 +103,9 @@ class LD4MRec(TrainableRecommender):
         schedule = LinearSchedule(diffusion.steps, diffusion.noise_scale, diffusion.noise_min, diffusion.noise_max)
         self.forward_process = ForwardProcess(schedule, diffusion.mask_rate)
         self.soft = SoftReconstruction(
-            diffusion.soft_probability if diffusion.soft_reconstruction else 0.0, diffusion.smoothing_intensity
+            diffusion.soft_probability if diffusion.soft_reconstruction else 0.0,
+            diffusion.smoothing_intensity,
+            diffusion.soft_labels == "drawn",
         )
         n_steps = diffusion.steps + 1 if schedule.is_noisy else 1
         self.sampler = StepSampler(n_steps, diffusion.importance_sampling)

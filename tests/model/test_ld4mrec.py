@@ -144,12 +144,13 @@ def test_drop_scales_what_it_keeps():
 @pytest.mark.parametrize("item_side", [True, False])
 def test_content_ranks_items_that_nobody_has_seen_in_training(world, item_side):
     """Two items without interactions: one like what users of taste 0 choose, one like what users of taste 1 choose."""
-    config = world.config(model__item_side=item_side, training__max_epochs=15)
-    scores = world.trained(config)[0].score(world.train).numpy()
-    taste = np.arange(len(scores)) % 3
-    margin = scores[:, world.cold_like] - scores[:, world.cold_unlike]
-    right = np.concatenate([margin[taste == 0] > 0, margin[taste == 1] < 0]).mean()
+    taste, right = np.arange(world.train.shape[0]) % 3, []
+    for seed in range(3):
+        config = world.config(model__item_side=item_side, training__max_epochs=15, training__seed=seed)
+        scores = world.trained(config)[0].score(world.train).numpy()
+        margin = scores[:, world.cold_like] - scores[:, world.cold_unlike]
+        right.append(np.concatenate([margin[taste == 0] > 0, margin[taste == 1] < 0]).mean())
     if item_side:
-        assert right > 0.9
+        assert min(right) > 0.9
     else:
-        assert right < 0.9  # nothing is known of them
+        assert np.mean(right) < 0.9  # nothing is known of them

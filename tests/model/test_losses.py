@@ -114,3 +114,34 @@ def test_a_row_that_sees_every_item_costs_nothing_and_is_finite():
     (losses * counts).sum().backward()
     assert torch.isfinite(losses).all()
     assert torch.equal(scores.grad[0], torch.zeros(3))
+
+
+CASES = [(kind, target) for kind in ("multinomial", "mse") for target in ("all", "destroyed")]
+
+
+@pytest.mark.parametrize(("kind", "target"), CASES)
+@pytest.mark.parametrize("intensity", [0.0, 0.2])
+def test_labels_in_expectation_are_those_drawn_where_every_entry_is_drawn(
+    scores, clean, corrupted, kind, target, intensity
+):
+    """With p = 1 there is one subset: the sparse loss and its gradient must be the dense ones."""
+    drawn, counts = loss_of(scores, clean, corrupted, kind, target, SoftReconstruction(1.0, intensity, drawn=True))
+    (expected_gradient,) = torch.autograd.grad(drawn[counts].sum(), scores)
+    found, found_counts = loss_of(scores, clean, corrupted, kind, target, SoftReconstruction(1.0, intensity))
+    (gradient,) = torch.autograd.grad(found[found_counts].sum(), scores)
+    assert torch.equal(counts, found_counts)
+    torch.testing.assert_close(found[counts], drawn[counts])
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("target", ["all", "destroyed"])
+def test_the_gradient_in_expectation_is_the_mean_of_those_of_drawn_labels(scores, clean, corrupted, target):
+    """Exactly so for the squared error, which is linear in the labels but for a constant."""
+    generator, total = torch.Generator().manual_seed(0), torch.zeros_like(scores)
+    soft = SoftReconstruction(0.3, 0.4, drawn=True)
+    for _ in range(3000):
+        losses, counts = reconstruction_loss(scores, clean, corrupted, soft, "mse", target, generator)
+        total += torch.autograd.grad(losses[counts].sum(), scores)[0] / 3000
+    losses, counts = loss_of(scores, clean, corrupted, "mse", target, SoftReconstruction(0.3, 0.4))
+    (expected,) = torch.autograd.grad(losses[counts].sum(), scores)
+    torch.testing.assert_close(total, expected, atol=0.005, rtol=0.02)

@@ -50,6 +50,7 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("diffusion.soft_reconstruction", False, {}),
     ("diffusion.soft_probability", 0.9, {}),
     ("diffusion.smoothing_intensity", 0.2, {}),
+    ("diffusion.soft_labels", "drawn", {"diffusion.smoothing_intensity": 0.1}),
     ("diffusion.importance_sampling", False, {**NOISY, "diffusion.steps": 1, "training.max_epochs": 8}),
     ("diffusion.inference_steps", 3, NOISY),
     ("diffusion.inference_steps", 3, {**NOISY, "training.loss": "mse"}),
