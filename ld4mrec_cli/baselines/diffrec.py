@@ -35,7 +35,7 @@ class DiffRec(TrainableRecommender):
         frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float64) / half)
         self.register_buffer("frequencies", frequencies.float(), persistent=False)
         self.time = nn.Linear(settings.time_dim, settings.time_dim)
-        widths = [n_items + settings.time_dim, *settings.hidden_dims, n_items]
+        widths = [n_items + settings.time_dim, *reversed(settings.hidden_dims), *settings.hidden_dims[1:], n_items]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     @classmethod
@@ -67,15 +67,9 @@ class DiffRec(TrainableRecommender):
         x_t = self.schedule.signal(t).unsqueeze(1) * x_0 + self.schedule.noise(t).unsqueeze(1) * noise
         losses = (self.predict(x_t, t, generator).float() - x_0).square().mean(dim=1)
         if self.settings.reweight:
-            losses = losses * self._weight(t)
+            losses = losses * self.schedule.snr_drop[t]
         self.sampler.update(step, losses)
         return (losses * importance).mean()
-
-    def _weight(self, t: Tensor) -> Tensor:
-        """Difference of the signal-to-noise ratios at t-1 and t; 1 at the first step."""
-        signal = self.schedule.alpha_bar.double()
-        ratio = signal / (1.0 - signal)
-        return torch.where(t == 1, 1.0, ratio[t - 1] - ratio[t]).float()
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:

@@ -63,7 +63,7 @@ class PairwiseRecommender(TrainableRecommender):
         raise NotImplementedError
 
     def penalty(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
-        """Half the squared length of the parameters in a batch, a scalar."""
+        """Half the squared length of the parameters of each interaction in a batch, summed over them, a scalar."""
         raise NotImplementedError
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
@@ -162,7 +162,7 @@ class VBPR(PairwiseRecommender):
     def penalty(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
         """See :class:`PairwiseRecommender`."""
         vectors = (self.users[users], self.feature_users[users], self.items[items], self.items[others])
-        return half_square(*vectors) + half_square(self.projection, self.feature_bias)
+        return half_square(*vectors) + len(users) * half_square(self.projection, self.feature_bias)
 
 
 def half_square(*tensors: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.config import Config, IALSConfig
+from ld4mrec_cli.errors import UserError
 
-ENTRIES_AT_A_TIME = 2**18
-"""Interactions, padding among them, whose vectors are gathered at a time."""
+NUMBERS_AT_A_TIME = 2**24
+"""Numbers that the gathered vectors, and the systems of a group of rows, may each hold."""
 
 
 class IALS:
@@ -58,31 +59,41 @@ def solve(rows: csr_matrix, other: Tensor, settings: IALSConfig) -> Tensor:
 
     A row with the set S of interactions solves
     ``(α₀ Σ v vᵀ + Σ_S v vᵀ + λ (|S| + α₀ n_other)^ν I) w = Σ_S v``; one without interactions is zero.
+
+    Raises:
+        UserError: the ridge is too small for the precision of the numbers.
     """
     alpha = settings.unobserved_weight
     shared = alpha * (other.T @ other)
     degree = np.diff(rows.indptr)
     ridge = settings.regularisation * (degree + alpha * rows.shape[1]) ** settings.frequency_exponent
     out = other.new_zeros(rows.shape[0], other.shape[1])
-    for chosen in _groups(degree):
+    for chosen in _groups(degree, other.shape[1]):
         index, valid = _padded(rows, chosen, degree)
         vectors = other[index] * valid.unsqueeze(2)
-        system = shared + vectors.transpose(1, 2) @ vectors
+        system = torch.baddbmm(shared.expand(len(chosen), -1, -1), vectors.transpose(1, 2), vectors)
         system.diagonal(dim1=1, dim2=2).add_(torch.from_numpy(ridge[chosen]).float().unsqueeze(1))
-        factor = torch.linalg.cholesky(system)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if bool(failed.any()):
+            raise UserError("the equations of ials have no unique solution", hint="Raise ials.regularisation")
         out[torch.from_numpy(chosen)] = torch.cholesky_solve(vectors.sum(dim=1).unsqueeze(2), factor).squeeze(2)
     return out
 
 
-def _groups(degree: np.ndarray) -> Iterator[np.ndarray]:
+def _groups(degree: np.ndarray, factors: int) -> Iterator[np.ndarray]:
     """Rows with interactions in groups of like degree, so that padding and memory stay bounded."""
     order = np.argsort(degree, kind="stable")[np.count_nonzero(degree == 0) :]
     while len(order):
         size = 1
-        while size < len(order) and 2 * size * degree[order[min(2 * size, len(order)) - 1]] <= ENTRIES_AT_A_TIME:
+        while size < len(order) and _numbers(2 * size, degree[order[: 2 * size]][-1], factors) <= NUMBERS_AT_A_TIME:
             size *= 2
         yield order[:size]
         order = order[size:]
+
+
+def _numbers(n_rows: int, longest: int, factors: int) -> int:
+    """Size of the larger of the gathered vectors and the systems of ``n_rows`` rows."""
+    return n_rows * factors * max(int(longest), factors)
 
 
 def _padded(rows: csr_matrix, chosen: np.ndarray, degree: np.ndarray) -> tuple[Tensor, Tensor]:

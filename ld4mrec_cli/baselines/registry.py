@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -85,11 +86,16 @@ def check_baseline(name: str, n_items: int, modalities: Sequence[str]) -> None:
         raise ConfigError("vbpr needs item features and there are none", hint=hint)
 
 
-def restore(name: str, tensors: Mapping[str, Tensor], config: Config) -> FittedBaseline | FactorModel:
-    """A baseline that scores from saved arrays or factors, by name. Raises KeyError for a missing array."""
+def restore(
+    name: str, tensors: Mapping[str, Tensor], config: Config, device: torch.device
+) -> FittedBaseline | FactorModel:
+    """A baseline that scores from saved arrays or factors, by name. Raises KeyError for a missing array.
+
+    Those that are fitted in one go compute on the CPU whatever the device; factors are moved to it.
+    """
     if name in FITTED:
-        return FITTED[name].from_arrays({key: tensor.numpy() for key, tensor in tensors.items()}, config)
-    return FactorModel(tensors)
+        return FITTED[name].from_arrays({key: tensor.cpu().numpy() for key, tensor in tensors.items()}, config)
+    return FactorModel({key: tensor.to(device) for key, tensor in tensors.items()})
 
 
 def is_pairwise(name: str) -> bool:

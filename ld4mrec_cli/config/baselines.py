@@ -78,7 +78,7 @@ class VBPRConfig(Section):
     feature_factors: Count = 64
     """Length of the user and item vectors that the item features are projected to."""
     regularisation: NonNegative = 1e-4
-    """L2 penalty of the vectors in a batch, per interaction; of the projection, per batch."""
+    """L2 penalty of the vectors in a batch and of the projection, per interaction."""
 
 
 class MultVAEConfig(Section):
@@ -100,7 +100,7 @@ class DiffRecConfig(Section):
     """DiffRec: a diffusion model over interaction rows, multi-step inference (Wang et al., SIGIR 2023)."""
 
     hidden_dims: Annotated[tuple[Count, ...], Field(min_length=1)] = (1000,)
-    """Widths of the hidden layers."""
+    """Widths of the hidden layers from the narrowest on; the encoder has them in reverse."""
     time_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 10
     """Width of the time embedding."""
     dropout: Fraction = 0.5

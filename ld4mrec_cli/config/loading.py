@@ -69,7 +69,7 @@ def read_yaml(path: Path, what: str = "configuration", of: str = "sections") -> 
         raise ConfigError(f"no such {what} file", where=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error})", where=path) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "malformed"
         raise ConfigError(f"not valid YAML: {problem}", where=path, line=mark.line + 1 if mark else None) from None
@@ -99,7 +99,7 @@ def _parse_override(override: str) -> tuple[str, Any]:
         raise ConfigError(f"--set '{override}' is not of the form section.key=value")
     try:
         return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         raise ConfigError(f"--set '{override}': the value is not valid YAML") from None
 
 

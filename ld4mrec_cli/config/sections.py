@@ -189,11 +189,11 @@ class TrainingConfig(Section):
     target: Literal["all", "destroyed"] = "destroyed"
     """Reconstruct `all` behaviours, or only those that masking `destroyed` (visible items are left out of the loss)."""
     batch_size: Count = 256
-    """Users per step."""
+    """Users per step; interactions for `bpr`, `lightgcn` and `vbpr`."""
     learning_rate: Positive = 0.002
     """Step size of AdamW."""
     weight_decay: NonNegative = 0.0
-    """Decoupled weight decay of the blocks."""
+    """Decoupled weight decay of the blocks; of a trained baseline, of all its matrices."""
     embedding_weight_decay: NonNegative = 0.0
     """Decoupled weight decay of the encoder's and decoder's item embeddings W_e and W_d."""
     grad_clip: NonNegative = 0.0

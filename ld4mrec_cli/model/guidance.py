@@ -15,6 +15,7 @@ from scipy import linalg
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor, nn
 
+from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.model.rows import Rows, unit
 
 COLLABORATIVE = "collaborative"
@@ -110,6 +111,9 @@ def ridge_item_weights(
     ``Λ = ridge + degree_ridge · diag(G)``. Sources: EASE^R (Steck, WWW 2019, eq. 8), where W = I and Λ = λI;
     EDLAE (Steck, NeurIPS 2020, section 3), whose dropout p is a ``degree_ridge`` of p / (1 - p).
     Returns float32 ``(n_items, n_items)``; time is cubic and memory quadratic in the items.
+
+    Raises:
+        UserError: the ridge is too small for the precision of the numbers.
     """
     degree = np.diff(train.indptr)
     weight = np.power(np.maximum(degree, 1.0), -user_exponent)
@@ -119,7 +123,7 @@ def ridge_item_weights(
     factor, info = linalg.lapack.dpotrf(gram.T, lower=False, overwrite_a=True)
     inverse, info_inverse = linalg.lapack.dpotri(factor, lower=False, overwrite_c=True)
     if info or info_inverse:
-        raise FloatingPointError("the item Gram matrix is not positive definite")
+        raise UserError("the item Gram matrix has no inverse in float64", hint="Raise the ridge of the item weights")
     precision = np.triu(inverse).astype(np.float32)
     del gram, factor, inverse
     precision += np.triu(precision, 1).T

@@ -14,6 +14,8 @@ class LinearSchedule(nn.Module):
 
     alpha_bar: Tensor
     alpha: Tensor
+    snr_drop: Tensor
+    """``SNR(t-1) - SNR(t)``, ``SNR = ᾱ / (1-ᾱ)``, which weighs step t in the variational bound; 1 after no noise."""
     signal_scale: Tensor
     noise_scale: Tensor
     of_x_t: Tensor
@@ -31,6 +33,7 @@ class LinearSchedule(nn.Module):
         alpha[1:] = alpha_bar[1:] / alpha_bar[:-1]
         of_x_t, of_x_0 = _posterior(destroyed, alpha_bar, alpha)
         self._keep("alpha_bar", alpha_bar)
+        self._keep("snr_drop", _snr_drop(destroyed))
         self._keep("alpha", alpha)
         self._keep("signal_scale", alpha_bar.sqrt())
         self._keep("noise_scale", destroyed.sqrt())
@@ -51,6 +54,13 @@ class LinearSchedule(nn.Module):
     def posterior_mean(self, x_t: Tensor, x_0: Tensor, t: int) -> Tensor:
         """Mean of ``q(x_{t-1} | x_t, x_0)`` by Bayes' rule, ``(n, n_items)``, for t ≥ 1."""
         return self.of_x_t[t] * x_t + self.of_x_0[t] * x_0
+
+
+def _snr_drop(destroyed: Tensor) -> Tensor:
+    """Drop of the signal-to-noise ratio at each step ``(T + 1,)``; 1 where the step before has no noise."""
+    ratio = (1.0 - destroyed) / destroyed
+    before = destroyed.roll(1)
+    return torch.where(before > 0, ratio.roll(1) - ratio, 1.0).index_fill(0, torch.tensor([0]), 1.0)
 
 
 def _posterior(destroyed: Tensor, alpha_bar: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:

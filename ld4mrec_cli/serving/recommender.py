@@ -50,7 +50,7 @@ def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
             nothing = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
             model = TRAINED[name].build(config, nothing, {})
         else:
-            return restore(name, {key: tensor.to(device) for key, tensor in weights.items()}, config)
+            return restore(name, weights, config, device)
         load_parameters(model, weights)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
