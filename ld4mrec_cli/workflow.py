@@ -80,7 +80,7 @@ def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirecto
     Raises:
         UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory behind.
     """
-    device = resolve_device(config.training.device)
+    device = _device(config)
     dataset = open_dataset(config)
     modalities = dataset.modality_names(config.data.modalities)
     _check_guidance(config, modalities)
@@ -124,7 +124,7 @@ def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
         raise RunError(f"this run is {run.manifest.status}, there is nothing to resume", where=path)
     config = config or run.config
     _check_resumable(run, config)
-    device = resolve_device(config.training.device)
+    device = _device(config)
     moved = config.data.path if config.data.path != run.config.data.path else None
     dataset = PreparedDataset.open(moved or Path(run.manifest.dataset.path))
     check_same_dataset(run, dataset)
@@ -134,6 +134,12 @@ def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
         found = run.manifest.dataset.model_copy(update={"path": str(dataset.directory.resolve())})
         run.update(status="running", device=device_name(device), dataset=found)
         return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher))
+
+
+def _device(config: Config) -> torch.device:
+    """Where the training runs; what is fitted in one go runs on the CPU whatever is asked for."""
+    device = resolve_device(config.training.device)
+    return torch.device("cpu") if config.model_name in FITTED else device
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,10 @@ class _Job:
 def _work(job: _Job) -> RunDirectory:
     """Do what of a training is not done yet."""
     job.run.add_serving_tables(job.dataset)
+    started = time.monotonic() - job.run.manifest.seconds
     if job.config.model_name in FITTED:
-        return _fit_at_once(job)
-    return _fit(job, _build(job).to(job.device))
+        return _fit_at_once(job, started)
+    return _fit(job, _build(job).to(job.device), started)
 
 
 def _build(job: _Job) -> TrainableRecommender:
@@ -211,20 +218,20 @@ def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:
             raise ConfigError(f"model.guidance names '{name}', but the signals are {', '.join(known)}")
 
 
-def _fit(job: _Job, model: TrainableRecommender) -> RunDirectory:
+def _fit(job: _Job, model: TrainableRecommender, started: float) -> RunDirectory:
+    """Train in epochs; ``started`` is when the clock would have stood at zero, sessions before this one counted."""
     run, config, watcher = job.run, job.config, job.watcher
     if job.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     validate = validator(config, job.dataset, job.train_rows)
     trainer = Trainer(model, job.train_rows, config.training, validate)
     _restore(trainer, run)
-    before, started = run.manifest.seconds, time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
         if report.valid is not None:
             run.save_checkpoint(*trainer.state())
             run.write_metrics(line.as_dict() for line in trainer.progress.history)
-            run.update(epochs=report.epoch, seconds=before + time.monotonic() - started)
+            run.update(epochs=report.epoch, seconds=time.monotonic() - started)
         watcher.on_epoch(report)
 
     watcher.on_start(trainer)
@@ -239,7 +246,7 @@ def _fit(job: _Job, model: TrainableRecommender) -> RunDirectory:
         run.update(status="interrupted")
         hint = f"Continue with `ld4mrec train --resume --run {run.path}`"
         raise TrainingInterrupted(f"interrupted after epoch {run.manifest.epochs}", hint=hint) from None
-    run.update(seconds=before + time.monotonic() - started)
+    run.update(seconds=time.monotonic() - started)
     _finish(run, trainer, config, status="complete")
     return run
 
@@ -289,13 +296,18 @@ def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) 
     return validate
 
 
-def _fit_at_once(job: _Job) -> RunDirectory:
+def _fit_at_once(job: _Job, started: float) -> RunDirectory:
     run, config = job.run, job.config
+    validate = validator(config, job.dataset, job.train_rows)
     job.watcher.on_stage(f"fitting {config.model_name}")
-    started = time.monotonic()
     baseline = FITTED[config.model_name].fit(job.train_rows, config)
+    try:
+        valid = validate(baseline)
+    except TrainingDiverged:
+        run.update(status="diverged")
+        what = f"{config.model_name} gave scores that are not finite"
+        raise TrainingDiverged(what, hint=f"Change the settings of the section {config.model_name}") from None
     seconds = time.monotonic() - started
-    valid = validator(config, job.dataset, job.train_rows)(baseline)
     run.save_arrays(WEIGHTS, baseline.arrays())
     run.write_metrics([EpochReport(1, 0.0, seconds, valid, is_best=True).as_dict()])
     metric = config.training.metric

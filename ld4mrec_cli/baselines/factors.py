@@ -51,6 +51,7 @@ class PairwiseRecommender(TrainableRecommender):
         super().__init__()
         self.n_users, self.n_items = train.shape
         self.regularisation = regularisation
+        self._served: tuple[list[tuple[int, int]], FactorModel] | None = None
         row_of = np.repeat(np.arange(self.n_users, dtype=np.int64), np.diff(train.indptr))
         self.register_buffer("keys", torch.from_numpy(row_of * self.n_items + train.indices), persistent=False)
 
@@ -96,8 +97,11 @@ class PairwiseRecommender(TrainableRecommender):
 
     @torch.no_grad()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """See :meth:`FactorModel.score`."""
-        return FactorModel(self.served_weights()).score(rows, users)
+        """See :meth:`FactorModel.score`; the factors are computed once for as long as the parameters stay."""
+        state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
+        if self._served is None or self._served[0] != state:
+            self._served = (state, FactorModel(self.served_weights()))
+        return self._served[1].score(rows, users)
 
 
 class BPR(PairwiseRecommender):

@@ -60,7 +60,7 @@ def finish_run(job: Job, config_file: Path, dataset: PreparedDataset, train: Tra
     """
     run = find_run(job, dataset)
     if run and run.manifest.status == "diverged":
-        raise TrainingFailed(f"diverged in epoch {run.manifest.epochs}")
+        raise TrainingFailed("diverged")
     if run and not run.is_unfinished:
         say(f"{job.title}: trained already")
         return run

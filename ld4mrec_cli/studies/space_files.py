@@ -19,9 +19,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ld4mrec_cli.baselines.registry import FITTED
 from ld4mrec_cli.config import Config, ModelName, read_yaml, sections
 from ld4mrec_cli.errors import ConfigError, nearest
-from ld4mrec_cli.studies.spaces import Choices, Interval, Space, get_value, searchable, with_values
+from ld4mrec_cli.studies.spaces import OF_LD4MREC, Choices, Interval, Space, get_value, searchable, with_values
 
 NOTHING_TO_TUNE = frozenset({"popularity"})
 """Models without a setting."""
@@ -144,8 +145,11 @@ def _annotation(key: str, model: str) -> Any:
         raise ConfigError(f"unknown key '{key}'", hint=nearest(key, known))
     if key not in known:
         raise ConfigError(f"{key}: is not searched, it does not make a better model or makes trials incomparable")
-    if section in get_args(ModelName) and section != model:
-        raise ConfigError(f"{key}: belongs to {section}, and {model} is searched")
+    owner = section if section in get_args(ModelName) else "ld4mrec" if {section, key} & OF_LD4MREC else model
+    if owner != model:
+        raise ConfigError(f"{key}: belongs to {owner}, and {model} is searched")
+    if section == "training" and model in FITTED:
+        raise ConfigError(f"{key}: {model} is fitted in one go and does not read it")
     return known[key]
 
 

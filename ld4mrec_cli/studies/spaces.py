@@ -10,8 +10,20 @@ from typing import Any
 
 from ld4mrec_cli.config import Config, config_from_mapping, sections
 
-NOT_SEARCHED = {"prepare", "evaluation", "data.path", "training.seed", "training.device", "training.metric"}
-"""Sections and settings that a search keeps: they do not make a better model, or trials could not be compared."""
+NOT_SEARCHED = {
+    "prepare",
+    "evaluation",
+    "data.path",
+    "training.seed",
+    "training.device",
+    "training.metric",
+    "training.max_epochs",
+}
+"""Sections and settings that a search keeps: they do not make a better model (early stopping finds the epoch), or
+trials could not be compared."""
+
+OF_LD4MREC = {"model", "diffusion", "training.loss", "training.target", "training.embedding_weight_decay"}
+"""Sections and settings that no other model reads."""
 
 
 @dataclass(frozen=True)

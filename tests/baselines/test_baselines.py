@@ -10,8 +10,9 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import memory
 from ld4mrec_cli.baselines.closed_form import check_closed_form
+from ld4mrec_cli.baselines.ials import IALS, NUMBERS_AT_A_TIME, _groups, _numbers
 from ld4mrec_cli.baselines.linear import EASE, ItemKNN, Popularity, keep_largest
-from ld4mrec_cli.baselines.registry import FITTED
+from ld4mrec_cli.baselines.registry import FITTED, restore
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.evaluation.ranking import rank
@@ -186,3 +187,29 @@ def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(monkeypatch):
     check_closed_form(10**9)
     monkeypatch.delattr(memory.os, "sysconf")
     assert memory.physical_memory() is None
+
+
+def test_arrays_of_a_fitted_baseline_stay_on_the_cpu(monkeypatch):
+    """There is no NumPy on a GPU: whatever the device, `restore` must not move them."""
+    arrays = {"degree": torch.tensor([1.0, 2.0])}
+    assert restore("popularity", arrays, Config(), torch.device("meta")).score(TRAIN[:1, :2]).tolist() == [[1.0, 2.0]]
+    factors = {name: torch.ones(2, 2) for name in ("user_factors", "item_factors")} | {"item_bias": torch.ones(2)}
+    assert restore("bpr", factors, Config(), torch.device("meta")).users.device.type == "meta"
+
+
+@pytest.mark.parametrize("factors", [8, 512])
+def test_ials_bounds_the_memory_of_a_group(factors):
+    degree = np.random.default_rng(0).integers(0, 300, size=5000)
+    groups = list(_groups(degree, factors))
+    assert sorted(np.concatenate(groups)) == np.flatnonzero(degree).tolist()
+    assert max(_numbers(len(group), degree[group].max(), factors) for group in groups) <= NUMBERS_AT_A_TIME
+    assert len(groups) < 5000
+
+
+def test_equations_without_a_solution_name_the_setting():
+    settings = {"regularisation": 1e-30, "frequency_exponent": 0.0, "factors": 64, "unobserved_weight": 1e-30}
+    with pytest.raises(UserError, match=r"Raise ials\.regularisation"):
+        IALS.fit(TRAIN, Config(ials=settings))
+    duplicates = csr_matrix(np.ones((3, 2), dtype=np.float32))
+    with pytest.raises(UserError, match="Raise the ridge"):
+        EASE.fit(duplicates, Config(ease={"ridge": 1e-30}))

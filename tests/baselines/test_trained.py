@@ -20,7 +20,9 @@ from ld4mrec_cli.evaluation.metrics import evaluate
 from ld4mrec_cli.evaluation.ranking import rank
 from ld4mrec_cli.model.batches import PairBatches, Pairs
 from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.model.schedule import LinearSchedule
 from ld4mrec_cli.model.trainable import TrainableRecommender
+from ld4mrec_cli.training.averaging import load_parameters
 from ld4mrec_cli.training.trainer import Trainer
 
 N_BLOCKS, SIZE = 4, 6
@@ -241,3 +243,47 @@ def test_lightgcn_beats_matrix_factorisation_where_users_are_sparse():
         trainer.run(lambda report: None)
         recall[name] = evaluate(trainer.model, train, test, train, [8], 64).metrics["recall@8"]
     assert recall["lightgcn"] > recall["bpr"] + 0.1
+
+
+def test_scores_follow_the_parameters_however_these_are_changed():
+    """Factors are kept between batches of an evaluation, and must not outlive a step or a loaded state."""
+    config, users = config_of("lightgcn", {"max_epochs": 1}), np.arange(BLOCKS.shape[0])
+    model = build("lightgcn", config)
+    trainer = Trainer(
+        model, BLOCKS, config.training, lambda model: {"ndcg@20": float(model.score(BLOCKS, users)[0, 0])}
+    )
+    before = model.score(BLOCKS, users)
+    start = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    trainer.run(lambda report: None)
+    after = model.score(BLOCKS, users)
+    assert (after - before).abs().max() > 1e-4
+    torch.testing.assert_close(after, FactorModel(model.served_weights()).score(BLOCKS, users))
+    load_parameters(model, {name: tensor.detach() for name, tensor in start.items()})
+    assert torch.equal(model.score(BLOCKS, users), before)
+
+
+def test_the_widths_of_diffrec_are_mirrored_around_the_narrowest():
+    model = DiffRec.build(config_of("diffrec", hidden_dims=[8, 16]), BLOCKS, {})
+    assert [(layer.in_features, layer.out_features) for layer in model.layers] == [(34, 16), (16, 8), (8, 16), (16, 24)]
+
+
+@pytest.mark.parametrize(("scale", "low"), [(1e-5, 5e-4), (1e-4, 5e-4), (0.1, 0.0)])
+def test_the_weights_of_the_steps_are_those_of_float64(scale, low):
+    schedule = LinearSchedule(5, scale, low, 0.005)
+    destroyed = scale * np.linspace(low, 0.005, 5)
+    with np.errstate(divide="ignore"):
+        ratio = (1 - destroyed) / destroyed
+    expected = np.concatenate([[1.0, 1.0], ratio[:-1] - ratio[1:]])
+    expected[~np.isfinite(expected)] = 1.0
+    np.testing.assert_allclose(schedule.snr_drop.numpy(), expected, rtol=1e-5)
+
+
+def test_the_penalty_of_vbprs_projection_is_per_interaction():
+    """As its vectors', it must not fade with the size of the batch."""
+    model = VBPR.build(config_of("vbpr"), BLOCKS, KIND)
+    with torch.no_grad():
+        for parameter in (model.users, model.feature_users, model.items):
+            parameter.zero_()
+    users = torch.arange(10)
+    penalty = model.penalty(users, users, users + 1) / 10
+    torch.testing.assert_close(penalty, model.projection.square().sum() / 2)

@@ -97,7 +97,7 @@ def test_a_diverging_contender_is_a_row_and_stays_one(bench):
     found = bench.compare([file], ["ease", "popularity"])
     assert "became" in result_of(found, "ld4mrec").runs[0].error
     again = bench.compare([file], ["ease", "popularity"])
-    assert "diverged in epoch" in result_of(again, "ld4mrec").runs[0].error
+    assert "diverged" in result_of(again, "ld4mrec").runs[0].error
     assert len(bench.train.calls) == 3
 
 
