@@ -63,43 +63,47 @@ def solve(rows: csr_matrix, other: Tensor, settings: IALSConfig) -> Tensor:
     Raises:
         UserError: the ridge is too small for the precision of the numbers.
     """
-    alpha = settings.unobserved_weight
-    shared = alpha * (other.T @ other)
+    alpha, factors = settings.unobserved_weight, other.shape[1]
+    shared = (alpha * (other.T @ other)).double()
     degree = np.diff(rows.indptr)
-    ridge = settings.regularisation * (degree + alpha * rows.shape[1]) ** settings.frequency_exponent
-    out = other.new_zeros(rows.shape[0], other.shape[1])
-    for chosen in _groups(degree, other.shape[1]):
-        index, valid = _padded(rows, chosen, degree)
-        vectors = other[index] * valid.unsqueeze(2)
-        system = torch.baddbmm(shared.expand(len(chosen), -1, -1), vectors.transpose(1, 2), vectors)
-        system.diagonal(dim1=1, dim2=2).add_(torch.from_numpy(ridge[chosen]).float().unsqueeze(1))
-        factor, failed = torch.linalg.cholesky_ex(system)
-        if bool(failed.any()):
-            raise UserError("the equations of ials have no unique solution", hint="Raise ials.regularisation")
-        out[torch.from_numpy(chosen)] = torch.cholesky_solve(vectors.sum(dim=1).unsqueeze(2), factor).squeeze(2)
+    out = other.new_zeros(rows.shape[0], factors)
+    for size, chosen in _groups(degree, factors):
+        ridge = settings.regularisation * (size + alpha * rows.shape[1]) ** settings.frequency_exponent
+        vectors = other[torch.from_numpy(rows[chosen].indices.reshape(len(chosen), size).astype(np.int64))]
+        base = shared + ridge * torch.eye(factors, dtype=torch.float64)
+        step = _solve_short if size < factors else _solve_long
+        out[torch.from_numpy(chosen)] = step(base, vectors)
     return out
 
 
-def _groups(degree: np.ndarray, factors: int) -> Iterator[np.ndarray]:
-    """Rows with interactions in groups of like degree, so that padding and memory stay bounded."""
-    order = np.argsort(degree, kind="stable")[np.count_nonzero(degree == 0) :]
-    while len(order):
-        size = 1
-        while size < len(order) and _numbers(2 * size, degree[order[: 2 * size]][-1], factors) <= NUMBERS_AT_A_TIME:
-            size *= 2
-        yield order[:size]
-        order = order[size:]
+def _solve_long(base: Tensor, vectors: Tensor) -> Tensor:
+    """Solve ``(base + VᵀV) w = Vᵀ1`` for V ``(n, size, factors)`` directly."""
+    shared = base.to(vectors.dtype).expand(len(vectors), -1, -1)
+    factor = _cholesky(torch.baddbmm(shared, vectors.transpose(1, 2), vectors))
+    return torch.cholesky_solve(vectors.sum(dim=1).unsqueeze(2), factor).squeeze(2)
 
 
-def _numbers(n_rows: int, longest: int, factors: int) -> int:
-    """Size of the larger of the gathered vectors and the systems of ``n_rows`` rows."""
-    return n_rows * factors * max(int(longest), factors)
+def _solve_short(base: Tensor, vectors: Tensor) -> Tensor:
+    """The same for V of few rows, by Woodbury's identity: ``w = M Vᵀ (I + V M Vᵀ)⁻¹ 1`` with ``M = base⁻¹``."""
+    inverse = torch.cholesky_inverse(_cholesky(base)).to(vectors.dtype)
+    spread = vectors @ inverse
+    small = torch.baddbmm(torch.eye(vectors.shape[1]).expand(len(vectors), -1, -1), spread, vectors.transpose(1, 2))
+    weights = torch.cholesky_solve(torch.ones(*vectors.shape[:2], 1), _cholesky(small))
+    return (spread.transpose(1, 2) @ weights).squeeze(2)
 
 
-def _padded(rows: csr_matrix, chosen: np.ndarray, degree: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Column indices of the ``chosen`` rows ``(n, longest)``, and which of them are no padding."""
-    longest = int(degree[chosen].max())
-    valid = np.arange(longest) < degree[chosen, None]
-    index = np.zeros(valid.shape, dtype=np.int64)
-    index[valid] = rows[chosen].indices
-    return torch.from_numpy(index), torch.from_numpy(valid.astype(np.float32))
+def _cholesky(system: Tensor) -> Tensor:
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if bool(failed.any()):
+        raise UserError("the equations of ials have no unique solution", hint="Raise ials.regularisation")
+    return factor
+
+
+def _groups(degree: np.ndarray, factors: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of one degree at a time, as many as memory is bounded for; rows without interactions are left out."""
+    order = np.argsort(degree, kind="stable")
+    sizes, starts = np.unique(degree[order], return_index=True)
+    for size, same in zip(sizes.tolist(), np.split(order, starts[1:]), strict=True):
+        at_a_time = max(1, NUMBERS_AT_A_TIME // (factors * max(size, factors)))
+        for start in range(0, len(same) if size else 0, at_a_time):
+            yield size, same[start : start + at_a_time]

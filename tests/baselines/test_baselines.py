@@ -10,10 +10,10 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import memory
 from ld4mrec_cli.baselines.closed_form import check_closed_form
-from ld4mrec_cli.baselines.ials import IALS, NUMBERS_AT_A_TIME, _groups, _numbers
+from ld4mrec_cli.baselines.ials import IALS, NUMBERS_AT_A_TIME, _groups, solve
 from ld4mrec_cli.baselines.linear import EASE, ItemKNN, Popularity, keep_largest
 from ld4mrec_cli.baselines.registry import FITTED, restore
-from ld4mrec_cli.config import Config
+from ld4mrec_cli.config import Config, IALSConfig
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.evaluation.ranking import rank
 
@@ -199,15 +199,34 @@ def test_arrays_of_a_fitted_baseline_stay_on_the_cpu(monkeypatch):
 
 @pytest.mark.parametrize("factors", [8, 512])
 def test_ials_bounds_the_memory_of_a_group(factors):
-    degree = np.random.default_rng(0).integers(0, 300, size=5000)
+    degree = np.random.default_rng(0).integers(0, 300, size=50_000)
     groups = list(_groups(degree, factors))
-    assert sorted(np.concatenate(groups)) == np.flatnonzero(degree).tolist()
-    assert max(_numbers(len(group), degree[group].max(), factors) for group in groups) <= NUMBERS_AT_A_TIME
-    assert len(groups) < 5000
+    assert sorted(np.concatenate([chosen for _, chosen in groups])) == np.flatnonzero(degree).tolist()
+    for size, chosen in groups:
+        assert (degree[chosen] == size).all()
+        assert len(chosen) * factors * max(size, factors) <= NUMBERS_AT_A_TIME
+    assert len(groups) < 1000
+
+
+def test_ials_solves_its_normal_equations():
+    """Rows of fewer and of more interactions than factors, and an empty one."""
+    rng = np.random.default_rng(0)
+    rows = csr_matrix((rng.random((30, 40)) < np.linspace(0, 0.9, 30)[:, None]).astype(np.float32))
+    other = torch.from_numpy(rng.normal(size=(40, 12)).astype(np.float32))
+    settings = IALSConfig(unobserved_weight=0.2, regularisation=0.05, frequency_exponent=0.5)
+    degree, v = np.diff(rows.indptr), other.numpy().astype(np.float64)
+    assert degree.min() == 0
+    assert 0 < degree[degree > 0].min() < 12 < degree.max()
+    found = solve(rows, other, settings).numpy()
+    for user in range(30):
+        mine = v[rows[user].indices]
+        ridge = 0.05 * (degree[user] + 0.2 * 40) ** 0.5
+        system = 0.2 * v.T @ v + mine.T @ mine + ridge * np.eye(12)
+        assert_allclose(found[user], np.linalg.solve(system, mine.sum(axis=0)), atol=1e-5)
 
 
 def test_equations_without_a_solution_name_the_setting():
-    settings = {"regularisation": 1e-30, "frequency_exponent": 0.0, "factors": 64, "unobserved_weight": 1e-30}
+    settings = {"regularisation": 1e-30, "frequency_exponent": 0.0, "factors": 64}
     with pytest.raises(UserError, match=r"Raise ials\.regularisation"):
         IALS.fit(TRAIN, Config(ials=settings))
     duplicates = csr_matrix(np.ones((3, 2), dtype=np.float32))
