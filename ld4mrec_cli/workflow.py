@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.baselines.registry import FITTED, TRAINED, USE_FEATURES, check_baseline
-from ld4mrec_cli.config import Config, EvaluationConfig
+from ld4mrec_cli.config import Config, EvaluationConfig, differences
 from ld4mrec_cli.data.columns import TRAIN, VALID
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, RunError, TrainingDiverged, TrainingInterrupted
@@ -48,8 +47,8 @@ from ld4mrec_cli.training.curve import plot_learning_curve
 from ld4mrec_cli.training.places import new_run_path, point_latest
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
-RESUMABLE_CHANGES = {("training", "max_epochs"), ("training", "patience"), ("training", "device"), ("data", "path")}
-"""Settings that may differ when a run is resumed; data.path must lead to the same data."""
+MAY_CHANGE = ("prepare", "evaluation", "training.max_epochs", "training.patience", "training.device", "data.path")
+"""Sections and settings that may differ when a run is resumed; data.path must lead to the same data."""
 
 
 @dataclass
@@ -112,7 +111,7 @@ def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
     """Continue an unfinished run.
 
     With the run's own settings and device the result is that of a run that was never interrupted.
-    ``config`` (None: the run's own) may differ from the run's in RESUMABLE_CHANGES alone.
+    ``config`` (None: the run's own) may differ from the run's in MAY_CHANGE alone.
 
     Raises:
         RunError: the run is finished, damaged, or being trained by another process.
@@ -192,23 +191,9 @@ def _compute_signals(job: _Job) -> None:
 
 
 def _check_resumable(run: RunDirectory, config: Config) -> None:
-    old, new = _leaves(run.manifest.config), _leaves(config.model_dump(mode="json"))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and key not in RESUMABLE_CHANGES and key[0] not in ("prepare", "evaluation"):
-            name = ".".join(key)
-            hint = "Resume with the run's own settings, or start a new run without --resume"
-            what = f"{name} was {old.get(key)!r} in this run and is {new.get(key)!r} now"
-            raise ConfigError(what, where=run.path, hint=hint)
-
-
-def _leaves(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    flat: dict[tuple[str, ...], Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _leaves(value, (*prefix, key))
-        else:
-            flat[(*prefix, key)] = value
-    return flat
+    for key, was, now in sorted(differences(run.manifest.config, config.model_dump(mode="json"), MAY_CHANGE)):
+        hint = "Resume with the run's own settings, or start a new run without --resume"
+        raise ConfigError(f"{key} was {was!r} in this run and is {now!r} now", where=run.path, hint=hint)
 
 
 def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:

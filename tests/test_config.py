@@ -18,6 +18,7 @@ from ld4mrec_cli.config import (
     TrainingConfig,
     config_from_mapping,
     config_to_yaml,
+    differences,
     load_config,
 )
 from ld4mrec_cli.errors import ConfigError
@@ -262,3 +263,20 @@ def test_flags_reach_into_an_empty_section(tmp_path):
 def test_a_signal_named_twice_is_refused(key):
     with pytest.raises(ConfigError, match=rf"{key}: names 'text' twice"):
         load_config(None, [f"{key}=[text, text]"])
+
+
+def test_differences_name_settings_by_key_and_leave_out_what_may_differ():
+    before = Config().model_dump(mode="json")
+    after = load_config(None, ["training.seed=3", "model.dropout=0.1", "name=x", "evaluation.mask=train+valid"])
+    after = after.model_dump(mode="json")
+    found = {difference.key: (difference.was, difference.now) for difference in differences(before, after)}
+    assert found == {
+        "training.seed": (0, 3),
+        "model.dropout": (0.5, 0.1),
+        "name": (None, "x"),
+        "evaluation.mask": ("train", "train+valid"),
+    }
+    assert [d.key for d in differences(before, after, ("evaluation", "model.dropout", "name"))] == ["training.seed"]
+    del before["training"]["seed"]
+    assert ("training.seed", None, 3) in list(differences(before, after))
+    assert list(differences(after, after)) == []

@@ -14,6 +14,7 @@ from ld4mrec_cli.config.baselines import (
     MultVAEConfig,
     VBPRConfig,
 )
+from ld4mrec_cli.config.differences import Difference, differences
 from ld4mrec_cli.config.loading import (
     config_from_mapping,
     config_to_yaml,
@@ -40,6 +41,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DiffRecConfig",
+    "Difference",
     "DiffusionConfig",
     "EASEConfig",
     "EvaluationConfig",
@@ -59,6 +61,7 @@ __all__ = [
     "VBPRConfig",
     "config_from_mapping",
     "config_to_yaml",
+    "differences",
     "load_config",
     "model_text",
     "preset_text",

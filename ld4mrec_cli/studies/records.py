@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,15 +67,3 @@ class SearchInfo(BaseModel):
 def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What differs between two sets of values, as ``key: before -> after``."""
     return [f"{key}: {before[key]} -> {value}" for key, value in after.items() if value != before[key]]
-
-
-def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], kept: Sequence[str]) -> Iterator[str]:
-    """What differs between two configurations, in words; ``kept`` keys may differ."""
-    for section, values in after.items():
-        old = before.get(section)
-        pairs = values.items() if isinstance(values, Mapping) else [("", values)]
-        for name, value in pairs:
-            key = f"{section}.{name}" if name else section
-            was = old.get(name) if isinstance(old, Mapping) else old
-            if key not in kept and was != value:
-                yield f"{key} was {json.dumps(was)} and is {json.dumps(value)} now"

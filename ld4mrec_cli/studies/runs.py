@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from ld4mrec_cli.config import Config
+from ld4mrec_cli.config import differences
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import RunError
 from ld4mrec_cli.files import remove_temporaries
@@ -33,23 +32,12 @@ def find_run(job: Job, dataset: PreparedDataset) -> RunDirectory | None:
     hint = "Choose another --out"
     if run.manifest.dataset.hash != dataset.hash:
         raise RunError("was trained on other data", where=job.path, hint=hint)
-    for key, was, now in _differences(run.config, job.config):
+    was_config, now_config = (config.model_dump(mode="json") for config in (run.config, job.config))
+    for key, was, now in sorted(differences(was_config, now_config, WITHOUT_EFFECT)):
         raise RunError(f"{key} was {was!r} in this run and is {now!r} now", where=job.path, hint=hint)
     if run.is_locked():
         raise RunError("is being trained by another process", where=job.path, hint=hint)
     return run
-
-
-def _differences(was: Config, now: Config) -> Iterator[tuple[str, Any, Any]]:
-    """Name, old and new value of the settings that differ and have an effect."""
-    old, new = was.model_dump(mode="json"), now.model_dump(mode="json")
-    for section in sorted(old.keys() - WITHOUT_EFFECT):
-        if not isinstance(old[section], dict):
-            old[section], new[section] = {"": old[section]}, {"": new[section]}
-        for key, value in old[section].items():
-            name = f"{section}.{key}".rstrip(".")
-            if value != new[section][key] and name not in WITHOUT_EFFECT:
-                yield name, value, new[section][key]
 
 
 def finish_run(job: Job, config_file: Path, dataset: PreparedDataset, train: Train, say: Say) -> RunDirectory:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ld4mrec_cli import workflow
-from ld4mrec_cli.config import Config
+from ld4mrec_cli.config import Config, differences
 from ld4mrec_cli.errors import (
     DatasetError,
     DeviceError,
@@ -21,7 +21,7 @@ from ld4mrec_cli.errors import (
     UserError,
 )
 from ld4mrec_cli.memory import is_out_of_memory
-from ld4mrec_cli.studies.records import MAY_DIFFER, Trial, changed_settings
+from ld4mrec_cli.studies.records import MAY_DIFFER, Trial
 from ld4mrec_cli.studies.spaces import with_values
 from ld4mrec_cli.training.checkpoint import RunDirectory
 from ld4mrec_cli.training.trainer import EpochReport
@@ -103,7 +103,7 @@ def _leftover(path: Path, config: Config) -> RunDirectory | None:
     try:
         run = RunDirectory.open(path)
         kept = (*MAY_DIFFER, "training.max_epochs")
-        same = not any(changed_settings(run.manifest.config, config.model_dump(mode="json"), kept))
+        same = not any(differences(run.manifest.config, config.model_dump(mode="json"), kept))
         if same and run.manifest.status != "diverged":
             return run
     except RunError:  # killed before there was a manifest

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ld4mrec_cli import workflow
-from ld4mrec_cli.config import Config
+from ld4mrec_cli.config import Config, differences
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, StudyFailed, TrainingInterrupted, UserError
 from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.studies.proposals import propose
-from ld4mrec_cli.studies.records import MAY_DIFFER, Budget, SearchInfo, Trial, changed_settings
+from ld4mrec_cli.studies.records import MAY_DIFFER, Budget, SearchInfo, Trial
 from ld4mrec_cli.studies.search import PLOT, SearchDirectory
 from ld4mrec_cli.studies.search_plot import plot_search
 from ld4mrec_cli.studies.spaces import Space
@@ -106,8 +106,9 @@ def _open_or_create(
 def _check_same(search: SearchDirectory, now: SearchInfo) -> None:
     """Raise unless a search can be continued with what is asked for now."""
     hint = "Continue it with its own settings, or choose another --out"
-    for difference in changed_settings(search.info.base, now.base, MAY_DIFFER):
-        raise ConfigError(f"this search had other settings: {difference}", where=search.path, hint=hint)
+    for key, was, is_now in differences(search.info.base, now.base, MAY_DIFFER):
+        what = f"this search had other settings: {key} was {json.dumps(was)} and is {json.dumps(is_now)} now"
+        raise ConfigError(what, where=search.path, hint=hint)
     for key in dict.fromkeys((*search.info.space, *now.space)):
         was, is_now = search.info.space.get(key), now.space.get(key)
         if was != is_now:
