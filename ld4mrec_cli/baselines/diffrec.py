@@ -16,6 +16,7 @@ from ld4mrec_cli.baselines.multvae import xavier
 from ld4mrec_cli.config import Config, DiffRecConfig
 from ld4mrec_cli.model.cnet import drop
 from ld4mrec_cli.model.diffusion import StepSampler
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
 from ld4mrec_cli.model.trainable import TrainableRecommender
@@ -49,11 +50,11 @@ class DiffRec(TrainableRecommender):
         """The losses that importance sampling remembers."""
         return dict(self.sampler.named_buffers())
 
-    def predict(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The clean rows ``(n, n_items)`` predicted from ``x`` at steps ``t`` ``(n,)``; dropout with a generator."""
+    def predict(self, x: Tensor, t: Tensor, draws: Draws | None = None) -> Tensor:
+        """The clean rows ``(n, n_items)`` predicted from ``x`` at steps ``t`` ``(n,)``; dropout with draws."""
         angles = t.unsqueeze(1).float() * self.frequencies
         time = self.time(torch.cat([angles.cos(), angles.sin()], dim=1))
-        h = torch.cat([drop(x, self.settings.dropout, generator), time], dim=1)
+        h = torch.cat([drop(x, self.settings.dropout, draws), time], dim=1)
         for layer in self.layers[:-1]:
             h = torch.tanh(layer(h))
         scores: Tensor = self.layers[-1](h)
@@ -65,7 +66,7 @@ class DiffRec(TrainableRecommender):
         t, x_0 = step + 1, batch.dense()
         noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
         x_t = self.schedule.signal(t).unsqueeze(1) * x_0 + self.schedule.noise(t).unsqueeze(1) * noise
-        losses = (self.predict(x_t, t, generator).float() - x_0).square().mean(dim=1)
+        losses = (self.predict(x_t, t, Draws(generator, len(batch))).float() - x_0).square().mean(dim=1)
         if self.settings.reweight:
             losses = losses * self.schedule.snr_drop[t]
         self.sampler.update(step, losses)

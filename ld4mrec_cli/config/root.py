@@ -58,6 +58,11 @@ class Config(Section):
             raise ValueError(
                 "training.target=destroyed needs masking: set diffusion.mask_rate above 0, or training.target=all"
             )
+        smoothed = self.diffusion.soft_reconstruction and self.diffusion.soft_labels == "drawn"
+        if self.training.sampled_items and (self.training.loss == "mse" or smoothed):
+            raise ValueError(
+                "training.sampled_items is for training.loss=multinomial with diffusion.soft_labels=expected"
+            )
         return self
 
 

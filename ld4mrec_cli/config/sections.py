@@ -190,6 +190,10 @@ class TrainingConfig(Section):
     """Reconstruct `all` behaviours, or only those that masking `destroyed` (visible items are left out of the loss)."""
     batch_size: Count = 256
     """Users per step; interactions for `bpr`, `lightgcn` and `vbpr`."""
+    sampled_items: Annotated[int, Field(ge=0)] | None = None
+    """Items drawn for each step that, with the batch's own, stand for the catalogue in the multinomial loss; 0 takes
+    the whole catalogue. Unset: 0 for up to 20,000 items, 8,192 above. `mse` is above that size computed over the whole
+    catalogue in closed form."""
     learning_rate: Positive = 0.002
     """Step size of AdamW."""
     weight_decay: NonNegative = 0.0

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.guidance import GuidanceSignals, ItemWeights
+from ld4mrec_cli.model.inner_products import InnerProducts
 from ld4mrec_cli.model.rows import Rows
 
 INPUT_TIME = 0
@@ -31,6 +33,24 @@ class CNetShape:
     guidance: tuple[str, ...]
     """Signals that guide the BG-Blocks."""
     item_side: bool
+
+
+@dataclass(frozen=True)
+class ItemTables:
+    """What C-Net holds of m items: of all, or of those that a loss is computed over."""
+
+    encoder: Tensor
+    """W_e ``(m, d)``."""
+    decoder: Tensor
+    """W_d ``(m, d)``."""
+    bias: Tensor
+    """b_d ``(m,)``."""
+    basis: Tensor
+    """Bases of the signals side by side, ``(m, Σ r_k)``."""
+    side: Tensor
+    """The same in the type that the scores are computed in."""
+    item_scale: Tensor
+    """``1/√d_i`` ``(m,)``."""
 
 
 class TimeEmbedding(nn.Module):
@@ -64,10 +84,10 @@ class ResidualBlock(nn.Module):
         self.narrow = nn.Linear(width, dim)
         self.dropout = dropout
 
-    def forward(self, h: Tensor, condition: Tensor, generator: torch.Generator | None) -> Tensor:
-        """``h`` ``(n, dim)``, ``condition`` ``(n, condition_dim)``; dropout only with a generator."""
+    def forward(self, h: Tensor, condition: Tensor, draws: Draws | None) -> Tensor:
+        """``h`` ``(n, dim)``, ``condition`` ``(n, condition_dim)``; dropout only with draws."""
         inner = F.silu(self.widen(torch.cat([self.norm(h), condition], dim=1)))
-        return h + self.narrow(drop(inner, self.dropout, generator))
+        return h + self.narrow(drop(inner, self.dropout, draws))
 
 
 class CNet(nn.Module):
@@ -115,52 +135,77 @@ class CNet(nn.Module):
         if bias is not None:
             self.decoder_bias.copy_(bias)
 
+    def tables(self, items: Tensor | None = None) -> ItemTables:
+        """What is held of ``items`` ``(m,)`` int64, distinct, or of all.
+
+        For some items the gradient of the embeddings is sparse: it names these items and no others.
+        """
+        basis, scale = self.signals.joined, self.signals.inverse_sqrt_degree
+        if items is None:
+            side = self.signals.joined_as(_product_dtype(basis))
+            return ItemTables(self.encoder, self.decoder, self.decoder_bias, basis, side, scale)
+        encoder, decoder = (F.embedding(items, matrix, sparse=True) for matrix in (self.encoder, self.decoder))
+        chosen = basis.index_select(0, items)
+        return ItemTables(encoder, decoder, self.decoder_bias[items], chosen, chosen, scale[items])
+
     def forward(
         self,
         rows: Rows,
         t: Tensor,
         guidance_rows: Rows | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Score all items.
+        draws: Draws | None = None,
+        tables: ItemTables | None = None,
+    ) -> InnerProducts:
+        """Scores but for the item weights, not yet multiplied out.
 
         Args:
             rows: the (corrupted) rows, n of them.
             t: step of each row ``(n,)``; 0 means no Gaussian noise.
             guidance_rows: rows to take guidance from; ``rows`` themselves where None.
-            generator: draws the dropout masks; None means no dropout.
-
-        Returns:
-            Scores ``(n, n_items)``.
+            draws: of the dropout masks; None means no dropout.
+            tables: the items that ``rows`` are over and that are scored; all where None.
         """
-        guides = self.signals(rows if guidance_rows is None else guidance_rows)
-        h = rows.project(self.encoder) / rows.norm().clamp_min(1e-12) + self.encoder_bias
-        h = drop(h, self.shape.dropout, generator)
+        tables = tables or self.tables()
+        guides = self.signals(rows if guidance_rows is None else guidance_rows, tables.basis, tables.item_scale)
+        h = rows.project(tables.encoder) / rows.norm().clamp_min(1e-12) + self.encoder_bias
+        h = drop(h, self.shape.dropout, draws)
         if self.time is not None:
             time = self.time(t)
             for block in self.bd_blocks:
-                h = block(h, time, generator)
+                h = block(h, time, draws)
         condition = _concatenate([guides[name] for name in self.shape.guidance], h)
         for block in self.bg_blocks:
-            h = block(h, condition, generator)
-        return self._decode(drop(h, self.shape.dropout, generator), guides, rows)
+            h = block(h, condition, draws)
+        return self._decode(drop(h, self.shape.dropout, draws), guides, tables)
 
-    def _decode(self, h: Tensor, guides: dict[str, Tensor], rows: Rows) -> Tensor:
-        scores = torch.addmm(self.decoder_bias, h, self.decoder.T)
-        for name in self.side:
-            query = self.item_side_maps[_key(name)](h) + self.item_side_scales[_key(name)] * guides[name]
-            scores = scores + query @ self.signals.basis(name).T
+    def _decode(self, h: Tensor, guides: dict[str, Tensor], tables: ItemTables) -> InnerProducts:
+        if not self.side:
+            return InnerProducts((h,), (tables.decoder,), tables.bias)
+        queries = [
+            self.item_side_maps[_key(name)](h) + self.item_side_scales[_key(name)] * guides[name] for name in self.side
+        ]
+        return InnerProducts((h, torch.cat(queries, dim=1)), (tables.decoder, tables.side), tables.bias)
+
+    def scores(self, rows: Rows, t: Tensor, guidance_rows: Rows | None = None, draws: Draws | None = None) -> Tensor:
+        """Scores of all items ``(n, n_items)``, item weights included; arguments as of :meth:`forward`."""
+        scores = self(rows, t, guidance_rows, draws).scores()
         if self.item_weights is not None:
             scores = scores + self.item_weights_scale * self.item_weights(rows)
         return scores
 
 
-def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Inverted dropout whose mask comes from ``generator``; None or a rate of 0 returns ``x``."""
-    if generator is None or rate == 0.0:
+def drop(x: Tensor, rate: float, draws: Draws | None) -> Tensor:
+    """Inverted dropout of ``x`` ``(n, width)`` whose mask comes from ``draws``; None or a rate of 0 returns ``x``."""
+    if draws is None or rate == 0.0:
         return x
-    keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
+    keep = draws.uniform(*x.shape) >= rate
     return x * keep / (1.0 - rate)
+
+
+def _product_dtype(like: Tensor) -> torch.dtype:
+    """Type that matrix products with ``like`` are computed in here."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
 
 def _key(signal: str) -> str:

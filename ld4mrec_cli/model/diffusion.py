@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
 
@@ -25,6 +27,14 @@ class Corrupted:
     destroyed: Rows
     """The behaviours that masking dropped."""
 
+    def part(self, first: int, last: int) -> Corrupted:
+        """The rows from ``first`` to before ``last``."""
+        return Corrupted(*(rows.part(first, last) for rows in (self.rows, self.visible, self.destroyed)))
+
+    def sought(self, clean: Rows, target: Literal["all", "destroyed"]) -> tuple[Rows, Rows | None]:
+        """The behaviours to be found, and those whose entries are left out of the loss, if any."""
+        return (clean, None) if target == "all" else (self.destroyed, self.visible)
+
 
 class ForwardProcess(nn.Module):
     """Masking of behaviours, then ``q(x_t | x_0) = N(√ᾱ_t x_0, (1-ᾱ_t) I)``."""
@@ -34,11 +44,21 @@ class ForwardProcess(nn.Module):
         self.schedule = schedule
         self.mask_rate = mask_rate
 
-    def forward(self, clean: Rows, t: Tensor, generator: torch.Generator) -> Corrupted:
-        """Corrupt ``clean`` rows by ``t`` ``(n,)`` steps; t = 0 adds no Gaussian noise."""
+    def forward(
+        self, clean: Rows, t: Tensor, generator: torch.Generator, log_inclusion: Tensor | None = None
+    ) -> Corrupted:
+        """Corrupt ``clean`` rows by ``t`` ``(n,)`` steps; t = 0 adds no Gaussian noise.
+
+        Where the rows are over candidates, their noise stands for that of the whole catalogue: it is larger by the
+        inverse root of the inclusion probability, so that linear maps of it have the same mean and, in expectation
+        over the candidates, the same covariance.
+        """
         kept = torch.rand(clean.items.shape, generator=generator, device=clean.items.device) >= self.mask_rate
         visible = clean.select(kept)
-        return Corrupted(self.add_noise(visible, t, generator), visible, clean.select(~kept))
+        noisy = self.add_noise(visible, t, generator)
+        if noisy.noise is not None and log_inclusion is not None:
+            noisy = replace(noisy, noise=noisy.noise * (-0.5 * log_inclusion).exp())
+        return Corrupted(noisy, visible, clean.select(~kept))
 
     def add_noise(self, rows: Rows, t: Tensor, generator: torch.Generator, *, shared: bool = False) -> Rows:
         """The Gaussian step alone; ``shared`` draws one noise for all rows."""
@@ -70,9 +90,9 @@ class SoftReconstruction:
         """Whether there is a subset to be drawn."""
         return self.drawn and self.expected > 0.0
 
-    def labels(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def labels(self, x: Tensor, draws: Draws) -> Tensor:
         """Soft labels y ``(n, n_items)`` of the dense rows x ``(n, n_items)``, on a drawn subset."""
-        chosen = torch.rand(x.shape, generator=generator, device=x.device) < self.probability
+        chosen = draws.uniform(*x.shape) < self.probability
         return torch.where(chosen, x + self.intensity * (1.0 - 2.0 * x), x)
 
 

@@ -22,25 +22,48 @@ COLLABORATIVE = "collaborative"
 
 
 class GuidanceSignals(nn.Module):
-    """Item bases by signal name and the scaling by item degree, as buffers."""
+    """Item bases, side by side in one matrix, and the scaling by item degree, as buffers."""
 
+    joined: Tensor
+    """``[G_1 G_2 …]`` ``(n_items, Σ r_k)``: one pass over a row serves all signals."""
     inverse_sqrt_degree: Tensor
 
     def __init__(self, bases: Mapping[str, np.ndarray], item_degree: np.ndarray) -> None:
         """``bases``: name → ``(n_items, r_k)``; ``item_degree``: ``(n_items,)``, zero allowed."""
         super().__init__()
-        self.names = tuple(bases)
-        for name, basis in bases.items():
-            self.register_buffer(f"basis_{name}", torch.from_numpy(np.ascontiguousarray(basis, dtype=np.float32)))
-        self.register_buffer("inverse_sqrt_degree", torch.from_numpy(inverse_sqrt(item_degree).astype(np.float32)))
+        self.widths = {name: basis.shape[1] for name, basis in bases.items()}
+        joined = np.concatenate([np.asarray(basis, dtype=np.float32) for basis in bases.values()], axis=1)
+        self.register_buffer("joined", torch.from_numpy(joined), persistent=False)
+        self._cast: Tensor | None = None
+        scale = torch.from_numpy(inverse_sqrt(item_degree).astype(np.float32))
+        self.register_buffer("inverse_sqrt_degree", scale, persistent=False)
+
+    def joined_as(self, dtype: torch.dtype) -> Tensor:
+        """``joined`` in the type that products are computed in; the copy is kept for the next step."""
+        if dtype == self.joined.dtype:
+            return self.joined
+        if self._cast is None or self._cast.dtype != dtype or self._cast.device != self.joined.device:
+            self._cast = self.joined.to(dtype)
+        return self._cast
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The signals, in the order of their columns in ``joined``."""
+        return tuple(self.widths)
 
     def basis(self, name: str) -> Tensor:
         """Return ``G_k`` ``(n_items, r_k)``."""
-        return self.get_buffer(f"basis_{name}")
+        return self.joined.split(list(self.widths.values()), dim=1)[self.names.index(name)]
 
-    def forward(self, rows: Rows) -> dict[str, Tensor]:
-        """Return ``g_k(x)`` ``(n, r_k)`` by signal name; an empty row gives zeros."""
-        return {name: unit(rows.project(self.basis(name), self.inverse_sqrt_degree)) for name in self.names}
+    def forward(self, rows: Rows, joined: Tensor | None = None, item_scale: Tensor | None = None) -> dict[str, Tensor]:
+        """Return ``g_k(x)`` ``(n, r_k)`` by signal name; an empty row gives zeros.
+
+        ``joined`` and ``item_scale`` stand in for the buffers where the rows are over some of the items alone.
+        """
+        if joined is None:
+            joined, item_scale = self.joined, self.inverse_sqrt_degree
+        parts = rows.project(joined, item_scale).split(list(self.widths.values()), dim=1)
+        return {name: unit(part) for name, part in zip(self.names, parts, strict=True)}
 
 
 class ItemWeights(nn.Module):

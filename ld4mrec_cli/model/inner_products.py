@@ -41,3 +41,21 @@ class InnerProducts:
     def of_items(self, chosen: Tensor) -> InnerProducts:
         """The same for the items ``chosen`` ``(m,)`` int64, in their order."""
         return replace(self, items=tuple(items[chosen] for items in self.items), bias=self.bias[chosen])
+
+    def shifted(self, by: float) -> InnerProducts:
+        """The same with ``by`` added to every score."""
+        return replace(self, bias=self.bias + by) if by else self
+
+    def at(self, rows: Tensor, items: Tensor) -> Tensor:
+        """The scores at (row, item), ``(m,)`` for ``rows`` ``(m,)`` and ``items`` ``(m,)`` int64."""
+        total = self.bias[items]
+        for queries, vectors in zip(self.queries, self.items, strict=True):
+            total = total + (queries[rows] * vectors[items]).sum(dim=1)
+        return total
+
+    def sum_of_squares(self) -> Tensor:
+        """The sum of each row's squared scores ``(n,)``, through the items' Gram matrix: ``Σ_i (q·v_i + b_i)²``."""
+        queries = torch.cat(self.queries, dim=1).float()
+        gram = torch.cat([torch.cat([a.T @ b for b in self.items], dim=1) for a in self.items]).float()
+        of_bias = torch.cat([vectors.T @ self.bias for vectors in self.items]).float()
+        return ((queries @ gram) * queries).sum(dim=1) + 2.0 * (queries @ of_bias) + self.bias.square().sum()

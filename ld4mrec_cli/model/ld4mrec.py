@@ -12,8 +12,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.config import DiffusionConfig, ModelConfig, TrainingConfig
+from ld4mrec_cli.model.batches import RowBatches
+from ld4mrec_cli.model.candidates import CandidateSampler
 from ld4mrec_cli.model.cnet import CNet, CNetShape
 from ld4mrec_cli.model.diffusion import ForwardProcess, SoftReconstruction, StepSampler
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.guidance import (
     COLLABORATIVE,
     GuidanceSignals,
@@ -22,10 +25,16 @@ from ld4mrec_cli.model.guidance import (
     modality_basis,
     ridge_item_weights,
 )
-from ld4mrec_cli.model.losses import reconstruction_loss
+from ld4mrec_cli.model.inner_products import InnerProducts
+from ld4mrec_cli.model.losses import multinomial, reconstruction_loss, squared_in_closed_form
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
 from ld4mrec_cli.model.trainable import TrainableRecommender
+
+LARGE_CATALOGUE = 20_000
+"""Above this many items the loss does not compute the scores of all of them, unless it is asked to."""
+CANDIDATES_DRAWN = 8_192
+"""Items drawn per batch, beside the batch's own, for the multinomial loss over a large catalogue."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,38 @@ class LD4MRec(TrainableRecommender):
         )
         n_steps = diffusion.steps + 1 if schedule.is_noisy else 1
         self.sampler = StepSampler(n_steps, diffusion.importance_sampling)
+        self.n_drawn = self._candidates_drawn(training)
+        """Items drawn per batch as candidates; 0: the loss is over the whole catalogue."""
+        self.in_closed_form = (
+            training.loss == "mse"
+            and self.n_items > LARGE_CATALOGUE
+            and self.cnet.item_weights is None
+            and not self.soft.is_drawn
+        )
+        self._candidates: CandidateSampler | None = None
         generator = torch.Generator().manual_seed(training.seed)
         bias = log_popularity(signals.degree) if model.popularity_bias and training.loss == "multinomial" else None
         self.cnet.reset(generator, bias)
+
+    def _candidates_drawn(self, training: TrainingConfig) -> int:
+        if training.loss == "mse" or self.soft.is_drawn:
+            return 0
+        wanted = training.sampled_items
+        if wanted is None:
+            wanted = CANDIDATES_DRAWN if self.n_items > LARGE_CATALOGUE else 0
+        return wanted if wanted < self.n_items else 0
+
+    def batches(self, train: csr_matrix, batch_size: int) -> RowBatches:
+        """Rows of users; candidates are from now on drawn as befits ``train`` ``(n_users, n_items)``."""
+        if self.n_drawn:
+            n_rows = int((np.diff(train.indptr) > 0).sum())
+            self._candidates = CandidateSampler(self.n_drawn, train.getnnz(axis=0), n_rows)
+        return RowBatches(train, batch_size)
+
+    @property
+    def sparse_parameters(self) -> tuple[Tensor, ...]:
+        """The item embeddings, where a batch reaches the candidates' alone."""
+        return (self.cnet.encoder, self.cnet.decoder) if self.n_drawn else ()
 
     def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
         """The item embeddings W_e and W_d decay on their own, the blocks together, the rest not at all."""
@@ -131,13 +169,36 @@ class LD4MRec(TrainableRecommender):
     def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
         """Training objective of a batch of clean rows: the importance-weighted mean loss, a scalar."""
         t, weight = self.sampler.sample(len(batch), generator)
-        corrupted = self.forward_process(batch, t, generator)
-        scores = self.cnet(corrupted.rows, t, batch if self.clean_guidance else None, generator)
-        losses, counts = reconstruction_loss(
-            scores, batch, corrupted, self.soft, self.loss_kind, self.target, generator
-        )
+        losses, counts = self._row_losses(batch, t, generator)
         self.sampler.update(t[counts], losses[counts])
         return (losses * weight * counts).sum() / counts.sum().clamp_min(1)
+
+    def _row_losses(self, batch: Rows, t: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Losses ``(n,)`` and which rows count ``(n,)``."""
+        if self._candidates is not None:
+            return self._sampled_losses(batch, t, generator, self._candidates)
+        corrupted = self.forward_process(batch, t, generator)
+        guidance, draws = batch if self.clean_guidance else None, Draws(generator, len(batch))
+        if self.in_closed_form:
+            sought, left_out = corrupted.sought(batch, self.target)
+            products = self.cnet(corrupted.rows, t, guidance, draws)
+            return squared_in_closed_form(products, sought, left_out, self.soft.expected), sought.counts > 0
+        scores = self.cnet.scores(corrupted.rows, t, guidance, draws)
+        return reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
+
+    def _sampled_losses(
+        self, batch: Rows, t: Tensor, generator: torch.Generator, sampler: CandidateSampler
+    ) -> tuple[Tensor, Tensor]:
+        """The same with candidates in the place of the catalogue: nothing here is as long as the catalogue."""
+        candidates = sampler.draw(batch, generator)
+        clean = candidates.renumber(batch)
+        corrupted = self.forward_process(clean, t, generator, candidates.log_inclusion)
+        guidance, draws = clean if self.clean_guidance else None, Draws(generator, len(batch))
+        scores = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(candidates.items)).scores()
+        sought, left_out = corrupted.sought(clean, self.target)
+        smoothing = self.soft.expected
+        losses = multinomial(scores, sought, left_out, smoothing, candidates.log_inclusion, self.n_items)
+        return losses, sought.counts > 0
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
@@ -145,8 +206,19 @@ class LD4MRec(TrainableRecommender):
         observed = Rows.from_csr(rows, self.device)
         if self.diffusion.inference_steps > 1:
             return self._mixture(self._reverse_chain(observed), observed)
-        t_in = torch.zeros(len(observed), dtype=torch.int64, device=self.device)
-        return self._mixture(self.cnet(observed, t_in).float(), observed)
+        return self._mixture(self.cnet.scores(observed, self._t_in(observed)), observed)
+
+    @torch.inference_mode()
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts | None:
+        """One-step scores not yet multiplied out; None with item weights or a reverse chain."""
+        if self.mixed_in is not None or self.cnet.item_weights is not None or self.diffusion.inference_steps > 1:
+            return None
+        observed = Rows.from_csr(rows, self.device)
+        products: InnerProducts = self.cnet(observed, self._t_in(observed))
+        return products
+
+    def _t_in(self, observed: Rows) -> Tensor:
+        return torch.zeros(len(observed), dtype=torch.int64, device=self.device)
 
     def _mixture(self, scores: Tensor, observed: Rows) -> Tensor:
         """``softmax(scores) + w [x B]₊``, two estimates of where the next behaviour falls; without B, the scores."""
@@ -165,7 +237,7 @@ class LD4MRec(TrainableRecommender):
         state = self.forward_process.add_noise(observed, t, generator, shared=True)
         length = observed.counts.unsqueeze(1)
         for step in range(steps, 0, -1):
-            scores = self.cnet(state, t.fill_(step), observed).float()
+            scores = self.cnet.scores(state, t.fill_(step), observed)
             x_0 = scores.softmax(dim=1) * length if self.loss_kind == "multinomial" else scores
             x_t = self.forward_process.schedule.posterior_mean(state.dense(), x_0, step)
             state = _dense_rows(x_t)

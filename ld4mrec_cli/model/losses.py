@@ -6,13 +6,17 @@ label, so a loss is a reduction of the scores and a correction at the behaviours
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ld4mrec_cli.model.diffusion import Corrupted, SoftReconstruction
+from ld4mrec_cli.model.draws import Draws
+from ld4mrec_cli.model.inner_products import InnerProducts
 from ld4mrec_cli.model.rows import Rows
+
+Target = Literal["all", "destroyed"]
 
 
 def reconstruction_loss(
@@ -21,8 +25,8 @@ def reconstruction_loss(
     corrupted: Corrupted,
     soft: SoftReconstruction,
     kind: Literal["multinomial", "mse"],
-    target: Literal["all", "destroyed"],
-    generator: torch.Generator,
+    target: Target,
+    draws: Draws,
 ) -> tuple[Tensor, Tensor]:
     """Loss of predicting the clean rows from the corrupted ones, with soft labels.
 
@@ -30,54 +34,150 @@ def reconstruction_loss(
         scores: C-Net's output ``(n, n_items)``.
         target: ``all`` reconstructs the whole row; ``destroyed`` leaves the entries of visible
             behaviours out, so that only what masking dropped is reconstructed.
+        draws: of the subset of soft labels, where it is drawn.
 
     Returns:
         Losses ``(n,)``, and which rows count ``(n,)`` bool: a row without any label mass does not.
     """
-    scores = scores.float()
-    sought = clean if target == "all" else corrupted.destroyed
-    left_out = None if target == "all" else _some_left(corrupted.visible)
+    sought, left_out = corrupted.sought(clean, target)
     if soft.is_drawn:
-        return _dense_loss(scores, sought, left_out, soft, kind, generator), sought.counts > 0
-    loss = _multinomial if kind == "multinomial" else _squared
-    return loss(scores, sought, left_out, soft.expected), sought.counts > 0
+        losses = _dense_loss(scores.float(), sought, left_out, soft, kind, draws)
+    elif kind == "multinomial":
+        losses = multinomial(scores, sought, left_out, soft.expected)
+    else:
+        losses = squared(scores.float(), sought, left_out, soft.expected)
+    return losses, sought.counts > 0
 
 
-def _some_left(visible: Rows) -> Rows:
-    """``visible`` without the rows that see every item: nothing would be left for their softmax."""
-    return visible.select((visible.counts < visible.n_items)[visible.row_of])
-
-
-def _multinomial(scores: Tensor, sought: Rows, left_out: Rows | None, smoothing: float) -> Tensor:
+def multinomial(
+    scores: Tensor,
+    sought: Rows,
+    left_out: Rows | None,
+    smoothing: float,
+    log_inclusion: Tensor | None = None,
+    n_items: int | None = None,
+) -> Tensor:
     """Softmax cross-entropy over the counted entries, labels ``x + g(1 - 2x)`` normalised to sum to one.
 
-    ``smoothing`` is g, the same for all entries.
+    Args:
+        scores: ``(n, m)`` of m items, of all or of candidates.
+        sought: behaviours to be found.
+        left_out: entries that do not count, or None.
+        smoothing: g, the same for all entries.
+        log_inclusion: of candidates, the log of the probability of being one ``(m,)``; sums over the
+            catalogue of ``n_items`` are then estimated from them.
     """
-    logits, of_all = scores, scores.sum(dim=1) if smoothing else scores.new_zeros(len(scores))
-    n_counted = torch.full_like(sought.counts, scores.shape[1])
-    if left_out is not None:
-        at = (left_out.row_of, left_out.items)
-        logits = scores.index_put(at, scores.new_tensor(-torch.inf))
-        n_counted = n_counted - left_out.counts
-        if smoothing:
-            of_all = of_all - _sum_by_row(scores[at], left_out)
-    of_sought = _sum_by_row(scores[sought.row_of, sought.items] * sought.values, sought)
+    n_items = scores.shape[1] if n_items is None else n_items
+    if left_out is not None:  # of a row that sees every item nothing would be left for the softmax
+        left_out = left_out.select((left_out.counts < left_out.n_items)[left_out.row_of])
+    n_counted = n_items if left_out is None else n_items - left_out.counts
     weight = 1.0 - 2.0 * smoothing
-    mass = weight * _sum_by_row(sought.values, sought) + smoothing * n_counted
-    return logits.logsumexp(dim=1) - (weight * of_sought + smoothing * of_all) / mass.clamp_min(1e-12)
+    mass = (weight * _sum_by_row(sought.values, sought) + smoothing * n_counted).clamp_min(1e-12)
+    with torch.autocast(scores.device.type, enabled=False):  # sums over the catalogue stay in float32
+        return _SoftCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            scores,
+            (sought.row_of, sought.items),
+            weight * sought.values / mass[sought.row_of],
+            None if left_out is None else (left_out.row_of, left_out.items),
+            smoothing / mass if smoothing else None,
+            log_inclusion,
+        )
 
 
-def _squared(scores: Tensor, sought: Rows, left_out: Rows | None, smoothing: float) -> Tensor:
-    """Mean squared error over the counted entries, labels ``x + g(1 - 2x)``."""
+class _SoftCrossEntropy(torch.autograd.Function):
+    """``log Σ_j exp(s_j)/π_j - Σ_sought w_j s_j - u Σ_j s_j/π_j`` of each row, over the entries not left out.
+
+    π is 1 without candidates, and for what is sought. Written out, since a step spends most of its time on passes
+    over the scores: one array holds the logits, then the softmax, then the gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scores: Tensor,
+        sought: tuple[Tensor, Tensor],
+        weights: Tensor,
+        left_out: tuple[Tensor, Tensor] | None,
+        uniform: Tensor | None,
+        log_inclusion: Tensor | None,
+    ) -> Tensor:
+        work = scores.float() if scores.dtype != torch.float32 else scores.clone()
+        at_sought = work[sought]
+        linear = work.new_zeros(len(work)).index_add_(0, sought[0], weights * at_sought)
+        inverse = None if log_inclusion is None else log_inclusion.neg().exp()
+        if uniform is not None:
+            total = work.sum(dim=1) if inverse is None else work @ inverse
+            if inverse is not None:
+                total.index_add_(0, sought[0], at_sought * (1.0 - inverse[sought[1]]))
+            if left_out is not None:
+                lost = work[left_out] if inverse is None else work[left_out] * inverse[left_out[1]]
+                total.index_add_(0, left_out[0], -lost)
+            linear += uniform * total
+        if log_inclusion is not None:
+            work -= log_inclusion
+            work[sought] = at_sought
+        if left_out is not None:
+            work[left_out] = -torch.inf
+        top = work.amax(dim=1, keepdim=True)
+        torch.softmax(work, dim=1, out=work)
+        log_total = top - work.amax(dim=1, keepdim=True).log()
+        ctx.work, ctx.dtype = work, scores.dtype
+        ctx.sought, ctx.weights, ctx.left_out = sought, weights, left_out
+        ctx.uniform, ctx.inverse = uniform, inverse
+        return log_total.squeeze(1) - linear
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        work, ctx.work = ctx.work, None  # the softmax becomes the gradient
+        at_sought = -ctx.weights
+        if ctx.uniform is not None:
+            uniform = ctx.uniform.unsqueeze(1)
+            if ctx.inverse is None:
+                work.sub_(uniform)
+            else:
+                work.sub_(uniform * ctx.inverse)
+                at_sought = at_sought + ctx.uniform[ctx.sought[0]] * (ctx.inverse[ctx.sought[1]] - 1.0)
+        work.index_put_(ctx.sought, at_sought, accumulate=True)
+        if ctx.left_out is not None:
+            work[ctx.left_out] = 0.0
+        work.mul_(gradients[0].unsqueeze(1))
+        return work.to(ctx.dtype), None, None, None, None, None
+
+
+def squared(scores: Tensor, sought: Rows, left_out: Rows | None, smoothing: float) -> Tensor:
+    """Mean squared error over the counted entries, labels ``x + g(1 - 2x)``; scores are ``(n, n_items)``."""
     off = scores - smoothing if smoothing else scores
-    total, n_counted = off.square().sum(dim=1), scores.shape[1]
+    at_left_out = None if left_out is None else off[left_out.row_of, left_out.items]
     at_sought = off[sought.row_of, sought.items]
+    return _mean_square(off.square().sum(dim=1), at_sought, at_left_out, sought, left_out, smoothing)
+
+
+def squared_in_closed_form(products: InnerProducts, sought: Rows, left_out: Rows | None, smoothing: float) -> Tensor:
+    """:func:`squared` without the scores: their squares are summed through the items' Gram matrix.
+
+    Time and memory follow the behaviours and, once per batch, the items; rows × items there is none.
+    """
+    products = products.shifted(-smoothing)
+    at_left_out = None if left_out is None else products.at(left_out.row_of, left_out.items)
+    at_sought = products.at(sought.row_of, sought.items)
+    return _mean_square(products.sum_of_squares(), at_sought, at_left_out, sought, left_out, smoothing)
+
+
+def _mean_square(
+    total: Tensor,
+    at_sought: Tensor,
+    at_left_out: Tensor | None,
+    sought: Rows,
+    left_out: Rows | None,
+    smoothing: float,
+) -> Tensor:
+    """From the sum ``total`` ``(n,)`` of ``(s - g)²`` over the catalogue, and ``s - g`` at the behaviours."""
     step = (1.0 - 2.0 * smoothing) * sought.values
     total = total + _sum_by_row(step * (step - 2.0 * at_sought), sought)
-    if left_out is None:
-        return total / n_counted
-    total = total - _sum_by_row(off[left_out.row_of, left_out.items].square(), left_out)
-    return total / (n_counted - left_out.counts).clamp_min(1)
+    if left_out is None or at_left_out is None:
+        return total / sought.n_items
+    total = total - _sum_by_row(at_left_out.square(), left_out)
+    return total / (left_out.n_items - left_out.counts).clamp_min(1)
 
 
 def _sum_by_row(values: Tensor, rows: Rows) -> Tensor:
@@ -91,13 +191,14 @@ def _dense_loss(
     left_out: Rows | None,
     soft: SoftReconstruction,
     kind: Literal["multinomial", "mse"],
-    generator: torch.Generator,
+    draws: Draws,
 ) -> Tensor:
     """The same with labels that are smoothed on a drawn subset of the entries."""
     counted = torch.ones_like(scores, dtype=torch.bool)
     if left_out is not None:
         counted[left_out.row_of, left_out.items] = False
-    y = soft.labels(sought.dense(), generator) * counted
+        counted |= ~counted.any(dim=1, keepdim=True)  # of a row that sees every item nothing would be left
+    y = soft.labels(sought.dense(), draws) * counted
     if kind == "mse":
         return ((scores - y).square() * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
     log_total = scores.masked_fill(~counted, -torch.inf).logsumexp(dim=1)

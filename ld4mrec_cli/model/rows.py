@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,15 +43,25 @@ class Rows:
     def __len__(self) -> int:
         return len(self.counts)
 
-    @property
+    @cached_property
     def row_of(self) -> Tensor:
         """Row of each behaviour, ``(nnz,)`` int64."""
-        return torch.repeat_interleave(torch.arange(len(self), device=self.counts.device), self.counts)
+        rows = torch.arange(len(self), device=self.counts.device)
+        return torch.repeat_interleave(rows, self.counts, output_size=len(self.items))
 
     def select(self, chosen: Tensor) -> Rows:
         """Keep the behaviours where the boolean mask ``chosen`` ``(nnz,)`` holds."""
         counts = torch.zeros_like(self.counts).index_add_(0, self.row_of, chosen.long())
         return replace(self, items=self.items[chosen], values=self.values[chosen], counts=counts)
+
+    def part(self, first: int, last: int) -> Rows:
+        """The rows from ``first`` to before ``last``."""
+        if (first, last) == (0, len(self)):
+            return self
+        start, stop = int(self.counts[:first].sum()), int(self.counts[:last].sum())
+        noise = None if self.noise is None else self.noise[first:last]
+        counts = self.counts[first:last]
+        return replace(self, items=self.items[start:stop], values=self.values[start:stop], counts=counts, noise=noise)
 
     def norm(self) -> Tensor:
         """Euclidean length of each row, ``(n, 1)``."""

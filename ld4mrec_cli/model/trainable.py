@@ -23,7 +23,10 @@ class TrainableRecommender(nn.Module, ABC):
         return next(self.parameters()).device
 
     def batches(self, train: csr_matrix, batch_size: int) -> Batches:
-        """Training examples of ``train`` ``(n_users, n_items)``: rows of users unless overridden."""
+        """Training examples of ``train`` ``(n_users, n_items)``, asked for once before training.
+
+        Rows of users unless overridden.
+        """
         return RowBatches(train, batch_size)
 
     @abstractmethod
@@ -33,6 +36,11 @@ class TrainableRecommender(nn.Module, ABC):
     @abstractmethod
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """Scores ``(n, n_items)`` float32; see :class:`ld4mrec_cli.evaluation.ranking.Scorer`."""
+
+    @property
+    def sparse_parameters(self) -> tuple[Tensor, ...]:
+        """Parameters whose gradient names the rows that a batch reached, and no others; none unless overridden."""
+        return ()
 
     def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
         """Parameters with their weight decay, for the optimiser; biases do not decay."""

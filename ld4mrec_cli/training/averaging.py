@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,32 +15,84 @@ class WeightAverage:
 
     Early on the decay is lower, ``(1 + n) / (10 + n)`` after n updates, so that the random start is
     forgotten. A decay of 0 follows the weights themselves.
+
+    Of a sparse parameter a step changes some rows. The average of the others moves towards weights that stay as
+    they are, which can be caught up with in one go: a row's average is brought up to date before the row changes,
+    and all are when the average is looked at.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, sparse: Sequence[Tensor] = ()) -> None:
+        """``sparse``: parameters of the model of which a step changes some rows alone, ``(n_rows, width)`` each."""
         self.decay = decay
         self.updates = 0
         self._model = model
-        self.tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self._tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
+        chosen = {id(parameter) for parameter in sparse}
+        self._sparse = [name for name, p in model.named_parameters() if id(p) in chosen]
+        self._log_decay = 0.0
+        """Log of the product of all decays so far."""
+        self._log_decay_of_row = {
+            name: torch.zeros(len(tensor), dtype=torch.float64, device=tensor.device)
+            for name, tensor in self._tensors.items()
+            if name in self._sparse
+        }
+        """What it was when a row was last brought up to date."""
+
+    @torch.no_grad()
+    def before_step(self, rows: Tensor) -> None:
+        """Say which ``rows`` ``(m,)`` int64 of the sparse parameters the next step changes."""
+        for name in self._sparse if self.decay else ():
+            parameter, average = self._model.get_parameter(name), self._tensors[name]
+            weight = self._catch_up(name, rows).to(average.dtype)
+            present = parameter.detach().index_select(0, rows)
+            average.index_copy_(0, rows, average.index_select(0, rows).lerp_(present, weight))
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the model's present weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
-        named = list(self._model.named_parameters())
-        averages = [self.tensors[name] for name, _ in named]
+        self._log_decay += math.log(decay) if decay else 0.0
+        named = [(name, p) for name, p in self._model.named_parameters() if name not in self._sparse]
+        averages = [self._tensors[name] for name, _ in named]
         torch._foreach_lerp_(averages, [p.detach() for _, p in named], 1.0 - decay)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The average by parameter name, up to date."""
+        with torch.no_grad():
+            for name in self._sparse:
+                parameter, average = self._model.get_parameter(name).detach(), self._tensors[name]
+                average.lerp_(parameter, self._catch_up(name, slice(None)).to(average.dtype) if self.decay else 1.0)
+        return self._tensors
+
+    def _catch_up(self, name: str, rows: Tensor | slice) -> Tensor:
+        """Weight ``(m, 1)`` of the present parameter in the average of ``rows``, which count as up to date from now."""
+        since = self._log_decay_of_row[name]
+        weight = -torch.expm1(self._log_decay - since[rows])
+        since[rows] = self._log_decay
+        return weight.unsqueeze(1)
+
+    def restore(self, tensors: dict[str, Tensor], updates: int) -> None:
+        """Take up :attr:`tensors` after ``updates`` updates."""
+        self._tensors, self.updates = tensors, updates
+        self._log_decay = 0.0
+        for since in self._log_decay_of_row.values():
+            since.zero_()
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average into the model for the time of the block."""
-        held = {name: p.detach().clone() for name, p in self._model.named_parameters()}
-        load_parameters(self._model, self.tensors)
+        """Put the average into the model for the time of the block, by exchange: nothing is copied."""
+        averages = self.tensors
+        self._exchange(averages)
         try:
             yield
         finally:
-            load_parameters(self._model, held)
+            self._exchange(averages)
+
+    def _exchange(self, averages: dict[str, Tensor]) -> None:
+        for name, parameter in self._model.named_parameters():
+            parameter.data, averages[name] = averages[name], parameter.data
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from ld4mrec_cli.errors import TrainingDiverged
 from ld4mrec_cli.model.batches import Batch
 from ld4mrec_cli.model.trainable import TrainableRecommender
 from ld4mrec_cli.training.averaging import WeightAverage, load_parameters
+from ld4mrec_cli.training.optimizers import Optimizers
 
 Validate = Callable[[TrainableRecommender], Mapping[str, float]]
 
@@ -69,9 +70,8 @@ class Trainer:
         self.progress = Progress()
         self._validate = validate
         self._batches = model.batches(train, config.batch_size)
-        groups = [group for group in model.parameter_groups(config) if group["params"]]
-        self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-        self._average = WeightAverage(model, config.ema_decay)
+        self._optimizers = Optimizers(model, config)
+        self._average = WeightAverage(model, config.ema_decay, model.sparse_parameters)
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
 
     @property
@@ -132,11 +132,12 @@ class Trainer:
         value = float(loss.detach())
         if not math.isfinite(value):
             return value
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizers.zero_grad()
         loss.backward()
-        if self.config.grad_clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        self._optimizer.step()
+        reached = self._optimizers.reached()
+        if reached is not None:
+            self._average.before_step(reached)
+        self._optimizers.step()
         self._average.update()
         return value
 
@@ -169,12 +170,13 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to continue exactly: tensors by name, and plain values."""
         tensors: dict[str, Tensor] = {}
+        averages = self._average.tensors
         for name, parameter in self.model.named_parameters():
             tensors[f"weights.{name}"] = parameter.detach()
-            tensors[f"average.{name}"] = self._average.tensors[name]
+            tensors[f"average.{name}"] = averages[name]
             tensors[f"best.{name}"] = self._best[name]
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
+        for name, value in self._optimizers.state().items():
+            tensors[f"adam.{name}"] = value
         for name, value in self.model.training_state().items():
             tensors[f"state.{name}"] = value
         values = asdict(self.progress) | {"average_updates": self._average.updates}
@@ -185,12 +187,9 @@ class Trainer:
         device = self.model.device
         moved = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
         load_parameters(self.model, _part(moved, "weights."))
-        self._average.tensors = _part(moved, "average.")
-        self._average.updates = values["average_updates"]
+        self._average.restore(_part(moved, "average."), values["average_updates"])
         self._best = _part(moved, "best.")
-        for name, parameter in self.model.named_parameters():
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self._optimizer.state[parameter] = {key: moved[f"adam.{key}.{name}"] for key in keys}
+        self._optimizers.restore(_part(moved, "adam."))
         for name, buffer in self.model.training_state().items():
             buffer.copy_(moved[f"state.{name}"])
         history = [EpochReport(**report) for report in values["history"]]

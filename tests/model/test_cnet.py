@@ -64,7 +64,7 @@ def test_cnet_computes_its_formula(world, degree, noisy, loss):
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         rows, x = Rows(rows.items, rows.values, rows.counts, rows.n_items, noise), x + noise
     expected = cnet_by_hand(model, x, t, guidance_by_hand(model, x, degree))
-    torch.testing.assert_close(model.cnet(rows, t), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.cnet.scores(rows, t), expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def test_guidance_can_come_from_other_rows(world, degree):
     x, t = dense(world), torch.zeros(world.train.shape[0], dtype=torch.int64)
     others = world.train[::-1].tocsr()
     guides = guidance_by_hand(model, x.flip(0), degree)
-    found = model.cnet(Rows.from_csr(world.train), t, Rows.from_csr(others))
+    found = model.cnet.scores(Rows.from_csr(world.train), t, Rows.from_csr(others))
     torch.testing.assert_close(found, cnet_by_hand(model, x, t, guides), atol=1e-4, rtol=1e-4)
 
 
@@ -81,7 +81,7 @@ def test_one_step_inference_is_one_pass_at_the_input_time(world):
     model = trained(world, model__item_weights=False)
     t_in = torch.zeros(world.train.shape[0], dtype=torch.int64)
     with torch.no_grad():
-        expected = model.cnet(Rows.from_csr(world.train), t_in)
+        expected = model.cnet.scores(Rows.from_csr(world.train), t_in)
     assert torch.equal(model.score(world.train), expected)
 
 
@@ -97,7 +97,7 @@ def mixed(model: LD4MRec, scores: Tensor, x: Tensor) -> Tensor:
 def test_one_step_scores_mix_the_softmax_with_the_item_weights(world, loss):
     model = trained(world, model__item_weights_scale=0.7, training__loss=loss)
     t_in = torch.zeros(world.train.shape[0], dtype=torch.int64)
-    expected = mixed(model, model.cnet(Rows.from_csr(world.train), t_in), dense(world))
+    expected = mixed(model, model.cnet.scores(Rows.from_csr(world.train), t_in), dense(world))
     torch.testing.assert_close(model.score(world.train), expected)
 
 

@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.model.diffusion import HISTORY, ForwardProcess, SoftReconstruction, StepSampler
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
 
@@ -70,14 +71,14 @@ def test_a_process_without_noise_keeps_rows_sparse(rows, generator):
 
 def test_soft_labels_are_x_plus_gamma_one_minus_two_x_on_the_subset(generator):
     x = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).repeat(2000, 1)
-    found = SoftReconstruction(0.5, 0.1, drawn=True).labels(x, generator)
+    found = SoftReconstruction(0.5, 0.1, drawn=True).labels(x, Draws(generator, 2000))
     assert found[:, 0].unique().tolist() == pytest.approx([0.9, 1.0])
     assert found[:, 1].unique().tolist() == pytest.approx([0.0, 0.1])
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 def test_the_soft_subset_has_the_given_share(generator, probability):
-    found = SoftReconstruction(probability, 0.1, drawn=True).labels(torch.zeros(500, 40), generator)
+    found = SoftReconstruction(probability, 0.1, drawn=True).labels(torch.zeros(500, 40), Draws(generator, 500))
     share = (found > 0).double().mean().item()
     assert abs(share - probability) <= 5 * np.sqrt(probability * (1 - probability) / found.numel())
 

@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.model.cnet import drop
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec, log_popularity
 from ld4mrec_cli.model.rows import Rows
 
@@ -134,11 +135,11 @@ def test_every_parameter_is_trained_when_all_parts_are_on(world):
 
 def test_drop_scales_what_it_keeps():
     x = torch.ones(200, 100)
-    dropped = drop(x, 0.25, generator())
+    dropped = drop(x, 0.25, Draws(generator(), 200))
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.02)
     assert drop(x, 0.25, None) is x
-    assert drop(x, 0.0, generator()) is x
+    assert drop(x, 0.0, Draws(generator(), 200)) is x
 
 
 @pytest.mark.parametrize("item_side", [True, False])

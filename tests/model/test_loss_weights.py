@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from ld4mrec_cli.model.diffusion import HISTORY
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.ld4mrec import LD4MRec
 from ld4mrec_cli.model.losses import reconstruction_loss
 from ld4mrec_cli.model.rows import Rows
@@ -47,9 +48,9 @@ def by_hand(model: LD4MRec, clean: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor
     """Step, weight, loss and whether it counts, of each row, drawn in the order that the model draws."""
     source, p = generator(), probabilities(model.sampler.losses)
     t = torch.multinomial(p, len(clean), replacement=True, generator=source)
-    corrupted = model.forward_process(clean, t, source)
-    scores = model.cnet(corrupted.rows, t, clean if model.clean_guidance else None, source)
-    losses, counts = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, source)
+    corrupted, draws = model.forward_process(clean, t, source), Draws(source, len(clean))
+    scores = model.cnet.scores(corrupted.rows, t, clean if model.clean_guidance else None, draws)
+    losses, counts = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, draws)
     return t, 1.0 / (len(p) * p[t]), losses.detach(), counts
 
 

@@ -9,10 +9,15 @@ from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
 from ld4mrec_cli.model.diffusion import Corrupted, SoftReconstruction
+from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.losses import reconstruction_loss
 from ld4mrec_cli.model.rows import Rows
 
 NOT_SOFT = SoftReconstruction(0.0, 0.0)
+
+
+def draws(n: int, seed: int) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed), n)
 
 
 def rows_of(dense: list[list[float]]) -> Rows:
@@ -38,7 +43,7 @@ def scores() -> torch.Tensor:
 
 
 def loss_of(scores, clean, corrupted, kind, target, soft=NOT_SOFT):
-    return reconstruction_loss(scores, clean, corrupted, soft, kind, target, torch.Generator().manual_seed(1))
+    return reconstruction_loss(scores, clean, corrupted, soft, kind, target, draws(len(clean), 1))
 
 
 def test_multinomial_of_all_behaviours_is_cross_entropy_with_soft_labels(scores, clean, corrupted):
@@ -107,9 +112,7 @@ def test_a_row_that_sees_every_item_costs_nothing_and_is_finite():
     corrupted = Corrupted(clean.select(kept), clean.select(kept), clean.select(~kept))
     scores = torch.zeros(2, 3, requires_grad=True)
     soft = SoftReconstruction(0.0, 0.0)
-    losses, counts = reconstruction_loss(
-        scores, clean, corrupted, soft, "multinomial", "destroyed", torch.Generator().manual_seed(0)
-    )
+    losses, counts = reconstruction_loss(scores, clean, corrupted, soft, "multinomial", "destroyed", draws(2, 0))
     assert counts.tolist() == [False, True]
     (losses * counts).sum().backward()
     assert torch.isfinite(losses).all()
@@ -137,10 +140,10 @@ def test_labels_in_expectation_are_those_drawn_where_every_entry_is_drawn(
 @pytest.mark.parametrize("target", ["all", "destroyed"])
 def test_the_gradient_in_expectation_is_the_mean_of_those_of_drawn_labels(scores, clean, corrupted, target):
     """Exactly so for the squared error, which is linear in the labels but for a constant."""
-    generator, total = torch.Generator().manual_seed(0), torch.zeros_like(scores)
+    source, total = draws(3, 0), torch.zeros_like(scores)
     soft = SoftReconstruction(0.3, 0.4, drawn=True)
     for _ in range(3000):
-        losses, counts = reconstruction_loss(scores, clean, corrupted, soft, "mse", target, generator)
+        losses, counts = reconstruction_loss(scores, clean, corrupted, soft, "mse", target, source)
         total += torch.autograd.grad(losses[counts].sum(), scores)[0] / 3000
     losses, counts = loss_of(scores, clean, corrupted, "mse", target, SoftReconstruction(0.3, 0.4))
     (expected,) = torch.autograd.grad(losses[counts].sum(), scores)

@@ -59,6 +59,8 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("training.loss", "mse", ALL),
     ("training.target", "all", {}),
     ("training.batch_size", 8, {}),
+    ("training.sampled_items", 10, {}),
+    ("training.sampled_items", 10, {**NOISY, "diffusion.steps": 1}),
     ("training.learning_rate", 0.001, {}),
     ("training.weight_decay", 10.0, {}),
     ("training.embedding_weight_decay", 10.0, {}),

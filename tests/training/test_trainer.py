@@ -142,7 +142,9 @@ def test_weights_are_not_touched_by_a_step_whose_loss_is_not_finite(world):
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-@pytest.mark.parametrize("changed", [{}, {"diffusion.noise_scale": 20.0, "diffusion.steps": 1}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"diffusion.noise_scale": 20.0, "diffusion.steps": 1}, {"training.sampled_items": 8}]
+)
 def test_a_restored_trainer_ends_where_the_uninterrupted_one_does(world, stop_after, changed):
     config = world.config_of({"training.max_epochs": 5, **changed})
     whole = world.trainer(config)

@@ -1,0 +1,55 @@
+"""The items that stand for the catalogue in a batch's loss, where the catalogue is large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ld4mrec_cli.model.rows import Rows
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Distinct items, each with the probability of being among them."""
+
+    items: Tensor
+    """``(m,)`` int64, ascending."""
+    log_inclusion: Tensor
+    """Log of the probability that the item is a candidate, ``(m,)``."""
+
+    def renumber(self, rows: Rows) -> Rows:
+        """``rows`` over the candidates, which hold all items of the rows."""
+        return replace(rows, items=torch.searchsorted(self.items, rows.items), n_items=len(self.items))
+
+
+class CandidateSampler:
+    """Draws candidates: all items of the batch's rows, and a number of items drawn evenly.
+
+    Sums over the catalogue are estimated from the candidates without bias, each weighed by the inverse of its
+    probability of inclusion (Horvitz and Thompson 1952). The batch's own items make popular ones likely, as is best
+    for a softmax; they cost nothing, since their scores are needed anyway.
+    """
+
+    def __init__(self, n_drawn: int, degree: np.ndarray, n_rows: int) -> None:
+        """``degree``: rows that have each item, of the ``n_rows`` rows of an epoch, ``(n_items,)``."""
+        self.n_drawn = n_drawn
+        self._degree = torch.from_numpy(degree.astype(np.float64))
+        self._n_rows = n_rows
+
+    def draw(self, batch: Rows, generator: torch.Generator) -> Candidates:
+        """The candidates of a batch."""
+        device = batch.items.device
+        drawn = torch.randint(batch.n_items, (self.n_drawn,), generator=generator, device=device)
+        items = torch.unique(torch.cat([batch.items, drawn]))
+        self._degree = self._degree.to(device)
+        # Log of the probability that neither the draw nor another row of the batch brings the item.
+        absent = self.n_drawn * np.log1p(-1.0 / batch.n_items)
+        others = (len(batch) - 1) / max(self._n_rows - 1, 1)
+        if others < 1.0:
+            log_absent = absent + self._degree[items] * np.log1p(-others)
+        else:
+            log_absent = torch.where(self._degree[items] > 0, -torch.inf, absent)
+        return Candidates(items, torch.log(-torch.expm1(log_absent)).float())

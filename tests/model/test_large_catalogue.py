@@ -1,0 +1,171 @@
+"""Losses that do not compute the scores of the whole catalogue, against those that do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.model import ld4mrec
+from ld4mrec_cli.model.candidates import Candidates, CandidateSampler
+from ld4mrec_cli.model.inner_products import InnerProducts
+from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.model.losses import multinomial, squared, squared_in_closed_form
+from ld4mrec_cli.model.rows import Rows
+
+N_ITEMS = 40
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def train() -> csr_matrix:
+    """30 rows; low items are popular, the last is in no row, the first in nearly all."""
+    share = np.linspace(0.8, 0.0, N_ITEMS)
+    return csr_matrix((np.random.default_rng(0).random((30, N_ITEMS)) < share).astype(np.float32))
+
+
+@pytest.fixture
+def products() -> InnerProducts:
+    shapes = [(30, 5), (30, 3), (N_ITEMS, 5), (N_ITEMS, 3), (N_ITEMS,)]
+    drawn = [torch.randn(shape, generator=generator(n), dtype=torch.float64) for n, shape in enumerate(shapes)]
+    return InnerProducts((drawn[0], drawn[1]), (drawn[2], drawn[3]), drawn[4])
+
+
+def split(rows: Rows) -> tuple[Rows, Rows]:
+    """Sought and visible behaviours."""
+    chosen = torch.rand(rows.items.shape, generator=generator(7)) < 0.5
+    return rows.select(chosen), rows.select(~chosen)
+
+
+def test_inner_products_agree_with_the_scores_they_stand_for(products):
+    scores = sum(q @ v.T for q, v in zip(products.queries, products.items, strict=True)) + products.bias
+    torch.testing.assert_close(products.scores(), scores)
+    torch.testing.assert_close(products.block(7, 19).scores(), scores[:, 7:19])
+    chosen = torch.tensor([31, 2, 2, 8])
+    torch.testing.assert_close(products.of_items(chosen).scores(), scores[:, chosen])
+    rows = torch.tensor([4, 0, 29, 4])
+    torch.testing.assert_close(products.at(rows, chosen), scores[rows, chosen])
+    torch.testing.assert_close(products.shifted(0.5).scores(), scores + 0.5)
+    torch.testing.assert_close(products.sum_of_squares().double(), scores.square().sum(dim=1), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("target", ["all", "destroyed"])
+def test_the_closed_form_is_the_squared_error_over_the_catalogue(train, products, target, smoothing):
+    rows = Rows.from_csr(train)
+    sought, visible = split(rows)
+    sought, left_out = (rows, None) if target == "all" else (sought, visible)
+    vectors = [tensor.float().requires_grad_() for tensor in (*products.queries, *products.items, products.bias)]
+    single = InnerProducts(tuple(vectors[:2]), tuple(vectors[2:4]), vectors[4])
+    expected = squared(single.scores(), sought, left_out, smoothing)
+    found = squared_in_closed_form(single, sought, left_out, smoothing)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    gradients = zip(
+        torch.autograd.grad(found.sum(), vectors), torch.autograd.grad(expected.sum(), vectors), strict=True
+    )
+    for of_found, of_expected in gradients:
+        torch.testing.assert_close(of_found, of_expected, rtol=1e-3, atol=1e-4)
+
+
+def test_candidates_hold_the_batch_and_name_their_probabilities(train):
+    """The share of draws that hold an item, over batches of 6 of the 30 rows, is its stated probability."""
+    sampler, rng, source = CandidateSampler(8, train.getnnz(axis=0), 30), np.random.default_rng(0), generator()
+    times, stated, n_draws = np.zeros(N_ITEMS), np.zeros(N_ITEMS), 4000
+    for _ in range(n_draws):
+        batch = Rows.from_csr(train[rng.permutation(30)[:6]])
+        candidates = sampler.draw(batch, source)
+        items = candidates.items.numpy()
+        assert (np.diff(items) > 0).all()
+        renumbered = candidates.renumber(batch)
+        assert torch.equal(candidates.items[renumbered.items], batch.items)
+        times[items] += 1
+        stated[items] = candidates.log_inclusion.exp().numpy()
+    # An item is stated its probability as a negative: one that another row of the batch may bring.
+    degree = train.getnnz(axis=0)
+    expected = 1 - (1 - 1 / N_ITEMS) ** 8 * (1 - 5 / 29) ** degree
+    np.testing.assert_allclose(stated, expected, rtol=1e-5)
+    assert (times / n_draws >= expected - 0.03).all()
+    rare = degree <= 2
+    np.testing.assert_allclose((times / n_draws)[rare], expected[rare], atol=0.06)
+
+
+@pytest.mark.parametrize("target", ["all", "destroyed"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.05])
+def test_the_sampled_loss_is_that_of_the_catalogue_in_the_mean(train, products, target, smoothing):
+    """Loss and gradient over many draws. The logarithm of an estimate is a little biased, so scores are kept small."""
+    scores = (0.1 * products.scores()).float().requires_grad_()
+    rows = Rows.from_csr(train)
+    sought, visible = split(rows)
+    sought, left_out = (rows, None) if target == "all" else (sought, visible)
+    expected = multinomial(scores, sought, left_out, smoothing).mean()
+    (expected_gradient,) = torch.autograd.grad(expected, scores)
+    # Every item is in some row, or has its chance in the draw: what the draw brings is weighed by that chance.
+    chance, source, n_draws = 1 - (1 - 1 / N_ITEMS) ** 25, generator(1), 1500
+    loss, gradient = torch.zeros(()), torch.zeros_like(scores)
+    for _ in range(n_draws):
+        drawn = torch.unique(torch.randint(N_ITEMS, (25,), generator=source))
+        items = torch.unique(torch.cat([drawn, rows.items]))
+        # Infinite where the item is there for another row's sake alone: it then stands for nothing.
+        candidates = Candidates(items, torch.where(torch.isin(items, drawn), np.log(chance), torch.inf).float())
+        of_sought, of_left_out = (None if part is None else candidates.renumber(part) for part in (sought, left_out))
+        columns = scores[:, items]
+        found = multinomial(columns, of_sought, of_left_out, smoothing, candidates.log_inclusion, N_ITEMS).mean()
+        loss += found.detach() / n_draws
+        gradient += torch.autograd.grad(found, scores)[0] / n_draws
+    torch.testing.assert_close(loss, expected.detach(), rtol=0.01, atol=0.0)
+    assert (gradient - expected_gradient).abs().mean() < 0.04 * expected_gradient.abs().mean()
+
+
+def test_with_all_items_as_candidates_nothing_is_estimated(train, products):
+    rows = Rows.from_csr(train)
+    sought, visible = split(rows)
+    scores = products.scores().float().requires_grad_()
+    expected = multinomial(scores, sought, visible, 0.02)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), scores)
+    found = multinomial(scores, sought, visible, 0.02, torch.zeros(N_ITEMS), N_ITEMS)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), scores)[0], expected_gradient)
+
+
+def test_the_gradient_of_the_embeddings_names_the_candidates_alone(world):
+    model = world.model(world.config(training__sampled_items=4))
+    model.batches(world.train, 8)
+    batch = Rows.from_csr(world.train[:2])
+    model.loss(batch, generator()).backward()
+    for parameter in model.sparse_parameters:
+        assert parameter.grad.is_sparse
+        reached = parameter.grad._indices()[0]
+        assert set(batch.items.tolist()) <= set(reached.tolist())
+        assert len(reached) < len(parameter)
+
+
+def test_a_large_catalogue_is_sampled_by_itself(world, monkeypatch):
+    monkeypatch.setattr(ld4mrec, "LARGE_CATALOGUE", 30)
+    monkeypatch.setattr(ld4mrec, "CANDIDATES_DRAWN", 9)
+    assert world.model(world.config()).n_drawn == 9
+    assert world.model(world.config(training__sampled_items=0)).n_drawn == 0
+    mse = {"training__loss": "mse", "training__target": "all"}
+    assert not world.model(world.config(**mse)).in_closed_form  # item weights are trained through
+    squares: LD4MRec = world.model(world.config(**mse, model__item_weights=False))
+    assert (squares.n_drawn, squares.in_closed_form) == (0, True)
+    assert world.model(world.config(preset="paper")).n_drawn == 0
+
+
+def test_mse_gives_the_same_training_in_closed_form(world, monkeypatch):
+    config = world.config(training__loss="mse", model__item_weights=False, training__max_epochs=3)
+    expected = world.trained(config)[0].score(world.train)
+    monkeypatch.setattr(ld4mrec, "LARGE_CATALOGUE", 30)
+    torch.testing.assert_close(world.trained(config)[0].score(world.train), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_training_on_samples_finds_planted_structure(world):
+    config = world.config(training__sampled_items=6, training__max_epochs=15, model__item_weights=False)
+    untrained = world.validate(world.model(config))
+    trainer = world.trainer(config)
+    trainer.run(lambda report: None)
+    best = max(report.valid["ndcg@20"] for report in trainer.progress.history)
+    assert best > untrained["ndcg@20"] + 0.05
