@@ -15,6 +15,7 @@ from ld4mrec_cli.config import Config
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.model.batches import PairBatches, Pairs
 from ld4mrec_cli.model.guidance import modality_basis
+from ld4mrec_cli.model.inner_products import InnerProducts
 from ld4mrec_cli.model.trainable import TrainableRecommender
 
 USER_FACTORS, ITEM_FACTORS, ITEM_BIAS = "user_factors", "item_factors", "item_bias"
@@ -35,10 +36,15 @@ class FactorModel:
         Raises:
             UserError: no users are given: this kind of model has nothing for a new history.
         """
+        return self.inner_products(rows, users).scores()
+
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts:
+        """The same, not yet multiplied out."""
         if users is None:
             hint = "Serve histories with ease, itemknn, ials, multvae, diffrec or ld4mrec"
             raise UserError("this model knows its training users alone, not new histories", hint=hint)
-        return torch.addmm(self.bias, self.users[torch.from_numpy(users).to(self.users.device)], self.items.T)
+        vectors = self.users[torch.from_numpy(users).to(self.users.device)]
+        return InnerProducts((vectors,), (self.items,), self.bias)
 
 
 class PairwiseRecommender(TrainableRecommender):
@@ -97,11 +103,20 @@ class PairwiseRecommender(TrainableRecommender):
 
     @torch.no_grad()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """See :meth:`FactorModel.score`; the factors are computed once for as long as the parameters stay."""
+        """See :meth:`FactorModel.score`."""
+        return self._factors().score(rows, users)
+
+    @torch.no_grad()
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts:
+        """See :meth:`FactorModel.inner_products`."""
+        return self._factors().inner_products(rows, users)
+
+    def _factors(self) -> FactorModel:
+        """Computed once for as long as the parameters stay."""
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
         if self._served is None or self._served[0] != state:
             self._served = (state, FactorModel(self.served_weights()))
-        return self._served[1].score(rows, users)
+        return self._served[1]
 
 
 class BPR(PairwiseRecommender):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ld4mrec_cli.config import Config, IALSConfig
 from ld4mrec_cli.errors import UserError
+from ld4mrec_cli.model.inner_products import InnerProducts
 
 NUMBERS_AT_A_TIME = 2**24
 """Numbers that the gathered vectors, and the systems of a group of rows, may each hold."""
@@ -51,7 +52,12 @@ class IALS:
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """Solve the rows' vectors and multiply them with the items' ``(n, n_items)``."""
-        return solve(rows, self.items, self.settings) @ self.items.T
+        return self.inner_products(rows, users).scores()
+
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts:
+        """The same, not yet multiplied out."""
+        vectors = solve(rows, self.items, self.settings)
+        return InnerProducts((vectors,), (self.items,), self.items.new_zeros(len(self.items)))
 
 
 def solve(rows: csr_matrix, other: Tensor, settings: IALSConfig) -> Tensor:

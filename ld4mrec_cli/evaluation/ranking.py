@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Scorer(Protocol):
@@ -23,10 +25,60 @@ class Scorer(Protocol):
         ...
 
 
+class ScoresInBlocks(Protocol):
+    """The scores of some rows, computed for the items that are asked for."""
+
+    @property
+    def n_items(self) -> int:
+        """Items that there are scores for."""
+        ...
+
+    def block(self, start: int, stop: int) -> ScoresInBlocks:
+        """The same for the items from ``start`` to before ``stop``."""
+        ...
+
+    def scores(self) -> Tensor:
+        """The scores ``(n, n_items)``, in memory of their own."""
+        ...
+
+
+@runtime_checkable
+class BlockScorer(Protocol):
+    """A scorer whose scores need not be computed all at once."""
+
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> ScoresInBlocks | None:
+        """What :meth:`Scorer.score` would give, not yet multiplied out; None where it must be."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Scores that were computed all at once; a block is a copy, since ranking writes into it."""
+
+    given: Tensor
+
+    @property
+    def n_items(self) -> int:
+        return self.given.shape[1]
+
+    def block(self, start: int, stop: int) -> _Given:
+        return _Given(self.given[:, start:stop])
+
+    def scores(self) -> Tensor:
+        return self.given.clone()
+
+
 class NonFiniteScores(ValueError):
     """A recommender returned NaN or infinite scores."""
 
 
+ITEMS_AT_A_TIME = 4096
+"""Items whose scores are held at a time, where they are computed in blocks."""
+GROUP = 64
+"""Scores whose maximum decides whether they are looked at one by one."""
+
+
+@torch.inference_mode()
 def rank(
     scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int, users: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -40,39 +92,120 @@ def rank(
 
     Returns:
         Item indices ``(n, depth)`` int64, -1 past the end of a list where masking left fewer, and their scores
-        ``(n, depth)`` float32; ``depth = min(k, n_items)``.
+        ``(n, depth)`` float32; ``depth = min(k, n_items)``. Of a scorer that can, scores are held for n rows and a
+        block of items.
 
     Raises:
         NonFiniteScores: a score is NaN or infinite.
     """
-    scores = scorer.score(rows, users)
-    if not bool(torch.isfinite(scores).all()):
-        raise NonFiniteScores("the recommender returned scores that are not finite")
-    if masked is not None:
-        row_of = np.repeat(np.arange(masked.shape[0]), np.diff(masked.indptr))
-        index = (torch.from_numpy(row_of), torch.from_numpy(masked.indices.astype(np.int64)))
-        scores = scores.clone()
-        scores[tuple(i.to(scores.device) for i in index)] = -torch.inf
-    items, values = top_k(scores, min(k, scores.shape[1]))
-    items = items.masked_fill(values == -torch.inf, -1)
+    blocks = scorer.inner_products(rows, users) if isinstance(scorer, BlockScorer) else None
+    if blocks is None:
+        blocks = _Given(scorer.score(rows, users))
+    k = min(k, blocks.n_items)
+    best = _Best(k)
+    hidden = _Hidden(masked)
+    width = max(ITEMS_AT_A_TIME, k)  # the first block fills the lists
+    for start in range(0, blocks.n_items, width):
+        stop = min(start + width, blocks.n_items)
+        scores = blocks.block(start, stop).scores()
+        if not bool(torch.isfinite(torch.stack([scores.amax(), scores.amin()])).all()):
+            raise NonFiniteScores("the recommender returned scores that are not finite")
+        hidden.hide(scores, start, stop)
+        best.take_in(scores, start)
+    values, order = best.values.sort(dim=1, descending=True, stable=True)
+    items = best.items.gather(1, order).masked_fill(values == -torch.inf, -1)
     return items.cpu().numpy(), values.float().cpu().numpy()
 
 
+class _Hidden:
+    """The masked entries, in order of their items."""
+
+    def __init__(self, masked: csr_matrix | None) -> None:
+        rows, items = (np.empty(0, np.int64),) * 2
+        if masked is not None:
+            rows = np.repeat(np.arange(masked.shape[0]), np.diff(masked.indptr))
+            items = masked.indices.astype(np.int64)
+        order = np.argsort(items, kind="stable")
+        self._rows, self._items = rows[order], items[order]
+
+    def hide(self, scores: Tensor, start: int, stop: int) -> None:
+        """Put ``-inf`` where an entry of ``scores``, those of the items from ``start`` on, is masked."""
+        first, last = np.searchsorted(self._items, [start, stop])
+        at = (self._rows[first:last], self._items[first:last] - start)
+        scores[tuple(torch.from_numpy(i).to(scores.device) for i in at)] = -torch.inf
+
+
+class _Best:
+    """The k best entries of each row among those seen so far, in order of their items."""
+
+    values: Tensor
+    """``(n, k)``."""
+    items: Tensor
+    """``(n, k)`` int64."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._started = False
+
+    def take_in(self, scores: Tensor, start: int) -> None:
+        """Take in the ``scores`` ``(n, width)`` of the items from ``start`` on, which come after all those before."""
+        if not self._started:
+            self._started = True
+            places = _k_best(scores, self._k)
+            self.values, self.items = scores.gather(1, places), places + start
+            return
+        rows, places, values = _above(scores, self.values.amin(dim=1))
+        if not len(rows):
+            return
+        counts = torch.bincount(rows, minlength=len(scores))
+        column = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        shape = (len(scores), int(counts.max()))
+        fresh = values.new_full(shape, -torch.inf).index_put_((rows, column), values)
+        named = places.new_zeros(shape).index_put_((rows, column), places + start)
+        all_values, all_items = torch.cat([self.values, fresh], dim=1), torch.cat([self.items, named], dim=1)
+        chosen = _k_best(all_values, self._k)
+        self.values, self.items = all_values.gather(1, chosen), all_items.gather(1, chosen)
+
+
+def _above(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, column and value of the scores above their row's ``bound`` ``(n,)``, row after row in order of column.
+
+    Groups of scores are passed over by their maximum, so that few scores are looked at one by one.
+    """
+    n, width = scores.shape
+    padded = F.pad(scores, (0, -width % GROUP), value=-torch.inf) if width % GROUP else scores
+    groups = padded.view(n, -1, GROUP)
+    row, group = (groups.amax(dim=2) > bound.unsqueeze(1)).nonzero(as_tuple=True)
+    inside = groups[row, group]
+    which, place = (inside > bound[row].unsqueeze(1)).nonzero(as_tuple=True)
+    return row[which], group[which] * GROUP + place, inside[which, place]
+
+
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row, best first; ties are broken by the lower index.
+    """The k best of each row of ``scores`` ``(n, n_items)``, best first; ties are broken by the lower index.
+
+    Returns:
+        Columns ``(n, k)`` int64, and scores ``(n, k)``.
+    """
+    items = _k_best(scores, k)
+    values, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
+    return items.gather(1, order), values
+
+
+def _k_best(scores: Tensor, k: int) -> Tensor:
+    """Columns of the k best of each row ``(n, k)``, ascending.
 
     ``torch.topk`` leaves open which of several equal scores it takes, so rows whose k-th score is
     tied with one left out are cut again, in order of index.
     """
-    values, items = scores.topk(k, dim=1)
-    last = values[:, -1:]
-    tied = ((scores == last).sum(dim=1) > (values == last).sum(dim=1)).nonzero().squeeze(1)
+    if k == scores.shape[1]:
+        return torch.arange(k, device=scores.device).expand(len(scores), -1)
+    values, items = scores.topk(k + 1, dim=1)  # one more tells whether the k-th is tied with one left out
+    last, items = values[:, k - 1 : k], items[:, :k].contiguous()
+    tied = (last == values[:, k:]).squeeze(1).nonzero().squeeze(1)
     if len(tied):
         items[tied] = _cut_by_index(scores[tied], last[tied], k)
-    items = items.sort(dim=1).values
-    values = scores.gather(1, items)
-    order = values.argsort(dim=1, descending=True, stable=True)
-    return items.gather(1, order), values.gather(1, order)
+    return items.sort(dim=1).values
 
 
 def _cut_by_index(scores: Tensor, last: Tensor, k: int) -> Tensor:

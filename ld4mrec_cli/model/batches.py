@@ -35,6 +35,28 @@ class Batches(Protocol):
         ...
 
 
+class RowStore:
+    """A binary CSR matrix on a device, of which batches of rows are gathered there."""
+
+    def __init__(self, matrix: csr_matrix, device: torch.device) -> None:
+        """``matrix``: ``(n_rows, n_items)``, all values 1."""
+        self._degree = np.diff(matrix.indptr)
+        self._starts = torch.from_numpy(matrix.indptr[:-1].astype(np.int64)).to(device)
+        self._counts = torch.from_numpy(self._degree.astype(np.int64)).to(device)
+        self._items = torch.from_numpy(matrix.indices.astype(np.int32, copy=False)).to(device)
+        self._n_items = matrix.shape[1]
+
+    def rows(self, chosen: np.ndarray) -> Rows:
+        """The rows ``chosen`` ``(n,)``, in their order."""
+        total = int(self._degree[chosen].sum())  # known here, so that a device need not be asked
+        index = torch.from_numpy(chosen).to(self._starts.device)
+        counts = self._counts[index]
+        ends = counts.cumsum(0)
+        shift = torch.repeat_interleave(self._starts[index] - ends + counts, counts, output_size=total)
+        items = self._items[shift + torch.arange(total, device=shift.device)].long()
+        return Rows(items, torch.ones(total, device=items.device), counts, self._n_items)
+
+
 class RowBatches:
     """Batches of the rows of users who have interactions."""
 
@@ -43,15 +65,18 @@ class RowBatches:
         self._train = train
         self._users = np.flatnonzero(np.diff(train.indptr))
         self._size = batch_size
+        self._stores: dict[torch.device, RowStore] = {}
 
     def __len__(self) -> int:
         return math.ceil(len(self._users) / self._size)
 
     def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[Rows]:
-        """See :class:`Batches`."""
+        """See :class:`Batches`; the interactions go to the device once."""
+        if device not in self._stores:
+            self._stores[device] = RowStore(self._train, device)
         users = order.permutation(self._users)
         for start in range(0, len(users), self._size):
-            yield Rows.from_csr(self._train[users[start : start + self._size]], device)
+            yield self._stores[device].rows(users[start : start + self._size])
 
 
 @dataclass(frozen=True)
@@ -81,7 +106,8 @@ class PairBatches:
 
     def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[Pairs]:
         """See :class:`Batches`."""
-        chosen = order.permutation(len(self._items))
+        users, items = (torch.from_numpy(ids).to(device) for ids in (self._users, self._items))
+        chosen = torch.from_numpy(order.permutation(len(self._items))).to(device)
         for start in range(0, len(chosen), self._size):
             part = chosen[start : start + self._size]
-            yield Pairs(*(torch.from_numpy(ids[part]).to(device) for ids in (self._users, self._items)))
+            yield Pairs(users[part], items[part])

@@ -20,9 +20,18 @@ class Candidates:
     log_inclusion: Tensor
     """Log of the probability that the item is a candidate, ``(m,)``."""
 
-    def renumber(self, rows: Rows) -> Rows:
-        """``rows`` over the candidates, which hold all items of the rows."""
-        return replace(rows, items=torch.searchsorted(self.items, rows.items), n_items=len(self.items))
+    def renumber(self, rows: Rows, items: Tensor | None = None) -> Rows:
+        """``rows`` over the candidates, which hold all items of the rows.
+
+        ``items``: what the rows are over now, as ascending ids ``(n,)``; the catalogue where None.
+        """
+        ids = rows.items if items is None else items[rows.items]
+        return renumbered(replace(rows, items=ids), self.items)
+
+
+def renumbered(rows: Rows, items: Tensor) -> Rows:
+    """``rows`` over ``items`` ``(m,)`` int64, ascending, which hold all items of the rows."""
+    return replace(rows, items=torch.searchsorted(items, rows.items), n_items=len(items))
 
 
 class CandidateSampler:

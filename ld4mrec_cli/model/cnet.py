@@ -37,20 +37,20 @@ class CNetShape:
 
 @dataclass(frozen=True)
 class ItemTables:
-    """What C-Net holds of m items: of all, or of those that a loss is computed over."""
+    """What C-Net holds of items: of all, or of the l that the rows are over and the m that are scored."""
 
     encoder: Tensor
-    """W_e ``(m, d)``."""
+    """W_e ``(l, d)``."""
+    basis: Tensor
+    """Bases of the signals side by side, ``(l, Σ r_k)``."""
+    item_scale: Tensor
+    """``1/√d_i`` ``(l,)``."""
     decoder: Tensor
     """W_d ``(m, d)``."""
     bias: Tensor
     """b_d ``(m,)``."""
-    basis: Tensor
-    """Bases of the signals side by side, ``(m, Σ r_k)``."""
     side: Tensor
-    """The same in the type that the scores are computed in."""
-    item_scale: Tensor
-    """``1/√d_i`` ``(m,)``."""
+    """Bases of the signals side by side, in the type that the scores are computed in, ``(m, Σ r_k)``."""
 
 
 class TimeEmbedding(nn.Module):
@@ -135,18 +135,24 @@ class CNet(nn.Module):
         if bias is not None:
             self.decoder_bias.copy_(bias)
 
-    def tables(self, items: Tensor | None = None) -> ItemTables:
-        """What is held of ``items`` ``(m,)`` int64, distinct, or of all.
+    def tables(self, of_rows: Tensor | None = None, scored: Tensor | None = None) -> ItemTables:
+        """What is held of all items, or of those that the rows are over and those that are scored, each distinct.
 
-        For some items the gradient of the embeddings is sparse: it names these items and no others.
+        For some items, ``of_rows`` ``(l,)`` and ``scored`` ``(m,)`` int64, the gradients of the embeddings are sparse:
+        they name these items and no others.
         """
         basis, scale = self.signals.joined, self.signals.inverse_sqrt_degree
-        if items is None:
-            side = self.signals.joined_as(_product_dtype(basis))
-            return ItemTables(self.encoder, self.decoder, self.decoder_bias, basis, side, scale)
-        encoder, decoder = (F.embedding(items, matrix, sparse=True) for matrix in (self.encoder, self.decoder))
-        chosen = basis.index_select(0, items)
-        return ItemTables(encoder, decoder, self.decoder_bias[items], chosen, chosen, scale[items])
+        side = self.signals.joined_as(_product_dtype(basis))
+        if of_rows is None or scored is None:
+            return ItemTables(self.encoder, basis, scale, self.decoder, self.decoder_bias, side)
+        return ItemTables(
+            encoder=F.embedding(of_rows, self.encoder, sparse=True),
+            basis=basis.index_select(0, of_rows),
+            item_scale=scale[of_rows],
+            decoder=F.embedding(scored, self.decoder, sparse=True),
+            bias=self.decoder_bias[scored],
+            side=side.index_select(0, scored),
+        )
 
     def forward(
         self,
@@ -163,7 +169,7 @@ class CNet(nn.Module):
             t: step of each row ``(n,)``; 0 means no Gaussian noise.
             guidance_rows: rows to take guidance from; ``rows`` themselves where None.
             draws: of the dropout masks; None means no dropout.
-            tables: the items that ``rows`` are over and that are scored; all where None.
+            tables: the items that the rows are over and those that are scored; all where None.
         """
         tables = tables or self.tables()
         guides = self.signals(rows if guidance_rows is None else guidance_rows, tables.basis, tables.item_scale)

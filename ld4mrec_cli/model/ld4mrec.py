@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ld4mrec_cli.config import DiffusionConfig, ModelConfig, TrainingConfig
 from ld4mrec_cli.model.batches import RowBatches
-from ld4mrec_cli.model.candidates import CandidateSampler
+from ld4mrec_cli.model.candidates import CandidateSampler, renumbered
 from ld4mrec_cli.model.cnet import CNet, CNetShape
 from ld4mrec_cli.model.diffusion import ForwardProcess, SoftReconstruction, StepSampler
 from ld4mrec_cli.model.draws import Draws
@@ -191,11 +191,15 @@ class LD4MRec(TrainableRecommender):
     ) -> tuple[Tensor, Tensor]:
         """The same with candidates in the place of the catalogue: nothing here is as long as the catalogue."""
         candidates = sampler.draw(batch, generator)
-        clean = candidates.renumber(batch)
+        # Noise reaches every candidate; without it the rows are over their own items alone.
+        own = candidates.items if self.forward_process.schedule.is_noisy else torch.unique(batch.items)
+        clean = renumbered(batch, own)
         corrupted = self.forward_process(clean, t, generator, candidates.log_inclusion)
         guidance, draws = clean if self.clean_guidance else None, Draws(generator, len(batch))
-        scores = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(candidates.items)).scores()
+        scores = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(own, candidates.items)).scores()
         sought, left_out = corrupted.sought(clean, self.target)
+        sought = candidates.renumber(sought, own)
+        left_out = None if left_out is None else candidates.renumber(left_out, own)
         smoothing = self.soft.expected
         losses = multinomial(scores, sought, left_out, smoothing, candidates.log_inclusion, self.n_items)
         return losses, sought.counts > 0

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ld4mrec_cli.training.optimizers import in_parts
+
 
 class WeightAverage:
     """Keeps ``average ← decay · average + (1 - decay) · weights``; it is what is validated, saved and served.
@@ -27,8 +29,8 @@ class WeightAverage:
         self.updates = 0
         self._model = model
         self._tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
-        chosen = {id(parameter) for parameter in sparse}
-        self._sparse = [name for name, p in model.named_parameters() if id(p) in chosen]
+        names = {id(p): name for name, p in model.named_parameters()}
+        self._sparse = [names[id(parameter)] for parameter in sparse]
         self._log_decay = 0.0
         """Log of the product of all decays so far."""
         self._log_decay_of_row = {
@@ -39,13 +41,14 @@ class WeightAverage:
         """What it was when a row was last brought up to date."""
 
     @torch.no_grad()
-    def before_step(self, rows: Tensor) -> None:
-        """Say which ``rows`` ``(m,)`` int64 of the sparse parameters the next step changes."""
-        for name in self._sparse if self.decay else ():
-            parameter, average = self._model.get_parameter(name), self._tensors[name]
-            weight = self._catch_up(name, rows).to(average.dtype)
-            present = parameter.detach().index_select(0, rows)
-            average.index_copy_(0, rows, average.index_select(0, rows).lerp_(present, weight))
+    def before_step(self, reached: Sequence[Tensor]) -> None:
+        """Say which rows ``(m,)`` int64 the next step changes, of each sparse parameter."""
+        for name, changed in zip(self._sparse, reached, strict=True) if self.decay else ():
+            parameter, average = self._model.get_parameter(name).detach(), self._tensors[name]
+            for rows in in_parts(changed):
+                weight = self._catch_up(name, rows).to(average.dtype)
+                present = parameter.index_select(0, rows)
+                average.index_copy_(0, rows, average.index_select(0, rows).lerp_(present, weight))
 
     @torch.no_grad()
     def update(self) -> None:

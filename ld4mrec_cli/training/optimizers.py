@@ -13,6 +13,8 @@ from ld4mrec_cli.model.trainable import TrainableRecommender
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 MOMENTS = ("exp_avg", "exp_avg_sq")
+ROWS_AT_A_TIME = 2048
+"""Rows that several passes are made over at a time, so that they stay in the processor's cache in between."""
 
 
 class LazyAdamW(torch.optim.Optimizer):
@@ -39,16 +41,23 @@ class LazyAdamW(torch.optim.Optimizer):
             state.update(step=torch.zeros(()), **{key: torch.zeros_like(parameter) for key in MOMENTS})
         state["step"] += 1
         assert parameter.grad is not None
-        rows, gradient = parameter.grad._indices()[0], parameter.grad._values()
-        mean, square = (state[key].index_select(0, rows) for key in MOMENTS)
-        mean.lerp_(gradient, 1.0 - BETAS[0])
-        square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
-        for key, moment in zip(MOMENTS, (mean, square), strict=True):
-            state[key].index_copy_(0, rows, moment)
+        reached, gradients = parameter.grad._indices()[0], parameter.grad._values()
         n = float(state["step"])
-        scale = square.div_(1.0 - BETAS[1] ** n).sqrt_().add_(EPSILON)
-        weights = parameter.index_select(0, rows).mul_(1.0 - lr * weight_decay)
-        parameter.index_copy_(0, rows, weights.addcdiv_(mean, scale, value=-lr / (1.0 - BETAS[0] ** n)))
+        size, root = lr / (1.0 - BETAS[0] ** n), (1.0 - BETAS[1] ** n) ** 0.5
+        for rows, gradient in zip(in_parts(reached), in_parts(gradients), strict=True):
+            mean, square = (state[key].index_select(0, rows) for key in MOMENTS)
+            mean.lerp_(gradient, 1.0 - BETAS[0])
+            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
+            for key, moment in zip(MOMENTS, (mean, square), strict=True):
+                state[key].index_copy_(0, rows, moment)
+            scale = square.sqrt_().add_(EPSILON * root)
+            weights = parameter.index_select(0, rows).mul_(1.0 - lr * weight_decay)
+            parameter.index_copy_(0, rows, weights.addcdiv_(mean, scale, value=-size * root))
+
+
+def in_parts(rows: Tensor) -> Sequence[Tensor]:
+    """``rows`` ``(m, …)`` in parts that fit a CPU's cache; whole on another device."""
+    return rows.split(ROWS_AT_A_TIME) if rows.device.type == "cpu" else (rows,)
 
 
 class Optimizers:
@@ -74,10 +83,9 @@ class Optimizers:
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def reached(self) -> Tensor | None:
-        """Rows of the sparse parameters that the present gradients reach, ``(m,)`` int64; None without such."""
-        gradients = [p.grad for p in self._sparse if p.grad is not None]
-        return gradients[0]._indices()[0] if gradients else None
+    def reached(self) -> list[Tensor]:
+        """Rows that the present gradients reach, ``(m,)`` int64, of each of the model's sparse parameters."""
+        return [p.grad._indices()[0] if p.grad is not None else _no_rows(p) for p in self._sparse]
 
     def step(self) -> None:
         """Take one step along the present gradients."""
@@ -105,6 +113,10 @@ class Optimizers:
 
     def _is_sparse(self, parameter: Tensor) -> bool:
         return any(parameter is other for other in self._sparse)
+
+
+def _no_rows(parameter: Tensor) -> Tensor:
+    return torch.empty(0, dtype=torch.int64, device=parameter.device)
 
 
 @torch.no_grad()

@@ -134,9 +134,7 @@ class Trainer:
             return value
         self._optimizers.zero_grad()
         loss.backward()
-        reached = self._optimizers.reached()
-        if reached is not None:
-            self._average.before_step(reached)
+        self._average.before_step(self._optimizers.reached())
         self._optimizers.step()
         self._average.update()
         return value

@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.evaluation import ranking
 from ld4mrec_cli.evaluation.ranking import NonFiniteScores, batches, rank, top_k
+from ld4mrec_cli.model.inner_products import InnerProducts
 
 
 class Given:
@@ -91,3 +93,40 @@ def test_batches_cover_all_users_in_order(n, size):
     parts = list(batches(np.arange(n), size))
     assert [user for part in parts for user in part] == list(range(n))
     assert all(1 <= len(part) <= size for part in parts)
+
+
+class InBlocks(Given):
+    """Computes the same scores as inner products with the unit vectors, a block of items at a time."""
+
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts:
+        n_items = self.scores.shape[1]
+        return InnerProducts((self.scores,), (torch.eye(n_items),), torch.zeros(n_items))
+
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> torch.Tensor:
+        raise AssertionError("all scores were asked for")
+
+
+@settings(deadline=None)
+@given(scores=tied_scores, seed=st.integers(0, 1000), k=st.integers(1, 50), width=st.integers(1, 9))
+def test_scores_in_blocks_give_the_lists_of_scores_all_at_once(scores, seed, k, width):
+    masked = csr_matrix((np.random.default_rng(seed).random(scores.shape) < 0.4).astype(np.float32))
+    expected_items, expected_values = rank(Given(scores), masked, masked, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "ITEMS_AT_A_TIME", width)
+        patch.setattr(ranking, "GROUP", 1 + seed % 4)
+        items, values = rank(InBlocks(scores), masked, masked, k)
+    np.testing.assert_array_equal(items, expected_items)
+    np.testing.assert_array_equal(values, expected_values)
+
+
+def test_blocks_agree_on_real_numbers_of_a_large_catalogue():
+    scores = np.random.default_rng(0).normal(size=(7, 3 * ranking.ITEMS_AT_A_TIME + 11))
+    items, values = rank(Given(scores), csr_matrix(scores.shape), None, 20)
+    np.testing.assert_array_equal(items, np.argsort(-scores, axis=1)[:, :20])
+    assert (np.diff(values, axis=1) <= 0).all()
+
+
+def test_a_score_that_is_not_finite_is_found_in_any_block(monkeypatch):
+    monkeypatch.setattr(ranking, "ITEMS_AT_A_TIME", 2)
+    with pytest.raises(NonFiniteScores, match="not finite"):
+        rank(Given(np.array([[0.1, 0.5, 0.3, 0.2, np.nan]])), csr_matrix((1, 5)), None, 2)

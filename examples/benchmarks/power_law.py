@@ -1,0 +1,92 @@
+"""Generated interactions of any size, whose users and items follow power laws, as a dataset directory.
+
+    python examples/benchmarks/power_law.py --users 192403 --items 63001 --interactions 1689188 --out /tmp/electronics
+
+Items belong to clusters, and users prefer the items of theirs, so that there is something to learn. The same arguments
+give the same files; a directory that is there already is used again. The other benchmarks call :func:`dataset`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+CHUNK = 4_000_000
+ITEMS_PER_CLUSTER = 500
+LOYALTY = 0.8
+"""Share of the interactions that stay in the user's cluster."""
+OVERSHOOT = 1.25
+"""Draws per interaction asked for: the same pair may come up twice, and then counts once."""
+
+
+def ranks(rng: np.random.Generator, n: np.ndarray | int, count: int) -> np.ndarray:
+    """``count`` indices below ``n``; the frequency of the r-th most frequent falls as 1 / sqrt(r)."""
+    return np.minimum((n * rng.random(count) ** 2).astype(np.int64), np.asarray(n) - 1)
+
+
+def pairs(users: int, items: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` pairs as ``user * items + item``; popular items stand first in each cluster."""
+    n_clusters = max(1, items // ITEMS_PER_CLUSTER)
+    user = ranks(rng, users, count)
+    home = (user * 2_654_435_761) % n_clusters  # Knuth's multiplicative hash: busy users are spread over the clusters
+    away = ranks(rng, n_clusters, count)
+    cluster = np.where(rng.random(count) < LOYALTY, home, away)
+    sizes = items // n_clusters + (cluster < items % n_clusters)
+    item = cluster + n_clusters * ranks(rng, sizes, count)
+    return user * items + item
+
+
+def interactions(users: int, items: int, count: int, seed: int) -> np.ndarray:
+    """``count`` distinct pairs as ``user * items + item``, ascending."""
+    rng = np.random.default_rng(seed)
+    found = np.empty(0, dtype=np.int64)
+    while len(found) < count:
+        missing = int((count - len(found)) * OVERSHOOT)
+        drawn = [pairs(users, items, min(CHUNK, missing - start), rng) for start in range(0, missing, CHUNK)]
+        found = np.unique(np.concatenate([found, *drawn]))
+    return np.sort(rng.choice(found, count, replace=False))
+
+
+def dataset(out: Path, users: int, items: int, count: int, seed: int = 0) -> Path:
+    """Write the dataset directory ``out`` by `ld4mrec prepare`, unless it is there."""
+    if (out / "schema.json").exists():
+        return out
+    raw = out.with_name(out.name + "-raw")
+    raw.mkdir(parents=True, exist_ok=True)
+    keys = interactions(users, items, count, seed)
+    # Every user and item is there, whether drawn or not: catalogue and users keep the size asked for.
+    table = pl.DataFrame({"user": keys // items, "item": keys % items})
+    table.write_parquet(raw / "interactions.parquet")
+    pl.DataFrame({"item": np.arange(items)}).write_parquet(raw / "items.parquet")
+    options = ["--k-core", "0", "--split", "random", "--overwrite"]
+    command = [sys.executable, "-m", "ld4mrec_cli", "prepare", "--raw", str(raw), "--out", str(out), *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return out
+
+
+def add_size(parser: argparse.ArgumentParser, users: int, items: int, count: int) -> None:
+    """Options for the size of the generated data, with defaults."""
+    parser.add_argument("--users", type=int, default=users)
+    parser.add_argument("--items", type=int, default=items)
+    parser.add_argument("--interactions", type=int, default=count)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_size(parser, 192_403, 63_001, 1_689_188)
+    parser.add_argument("--out", type=Path, required=True, help="dataset directory to write")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    dataset(arguments.out, arguments.users, arguments.items, arguments.interactions)
+    print(f"written in {time.perf_counter() - began:.0f} s: {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
