@@ -5,9 +5,11 @@ This is where dataset, model, trainer, evaluation and run directory meet; none o
 
 from __future__ import annotations
 
+import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -19,7 +21,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.baselines.registry import FITTED, TRAINED, USE_FEATURES, check_baseline
-from ld4mrec_cli.config import Config, EvaluationConfig, differences
+from ld4mrec_cli.config import Config, EvaluationConfig, TrainingConfig, differences
 from ld4mrec_cli.data.columns import TRAIN, VALID
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, RunError, TrainingDiverged, TrainingInterrupted
@@ -31,6 +33,7 @@ from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.model.guidance import COLLABORATIVE
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
 from ld4mrec_cli.model.trainable import TrainableRecommender
+from ld4mrec_cli.parallel import ALONE, Group
 from ld4mrec_cli.serving.recommender import load_scorer
 from ld4mrec_cli.training.averaging import load_parameters
 from ld4mrec_cli.training.checkpoint import (
@@ -73,13 +76,16 @@ def open_dataset(config: Config) -> PreparedDataset:
     return PreparedDataset.open(config.data.path)
 
 
-def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirectory:
+def train(config: Config, run_path: Path | None, watcher: Watcher, group: Group = ALONE) -> RunDirectory:
     """Train what the config says and return the complete run.
+
+    Processes in a ``group`` call this with the same arguments; they share a file system, on which one of them writes.
 
     Raises:
         UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory behind.
     """
-    device = _device(config)
+    _check_group(config, group)
+    device = _device(config, group)
     dataset = open_dataset(config)
     modalities = dataset.modality_names(config.data.modalities)
     _check_guidance(config, modalities)
@@ -102,12 +108,24 @@ def train(config: Config, run_path: Path | None, watcher: Watcher) -> RunDirecto
         device=device_name(device),
         started=datetime.now().astimezone().isoformat(),
     )
-    run = RunDirectory.create(run_path or new_run_path(name), manifest, config)
-    with run.locked():
-        return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher))
+    if group.is_writer:
+        run_path = RunDirectory.create(run_path or new_run_path(name), manifest, config).path
+    run = RunDirectory.open(Path(group.tell(str(run_path))))
+    with _held(run, group):
+        return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher, group))
 
 
-def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
+def _check_group(config: Config, group: Group) -> None:
+    if group.size > 1 and config.model_name != "ld4mrec":
+        raise ConfigError(f"{config.model_name} is trained by one process", hint="Train it without torchrun")
+
+
+def _held(run: RunDirectory, group: Group) -> AbstractContextManager[None]:
+    """The run's lock, for the writer."""
+    return run.locked() if group.is_writer else nullcontext()
+
+
+def resume(path: Path, config: Config | None, watcher: Watcher, group: Group = ALONE) -> RunDirectory:
     """Continue an unfinished run.
 
     With the run's own settings and device the result is that of a run that was never interrupted.
@@ -122,22 +140,25 @@ def resume(path: Path, config: Config | None, watcher: Watcher) -> RunDirectory:
     if not run.is_unfinished:
         raise RunError(f"this run is {run.manifest.status}, there is nothing to resume", where=path)
     config = config or run.config
+    _check_group(config, group)
     _check_resumable(run, config)
-    device = _device(config)
+    device = _device(config, group)
     moved = config.data.path if config.data.path != run.config.data.path else None
     dataset = PreparedDataset.open(moved or Path(run.manifest.dataset.path))
     check_same_dataset(run, dataset)
-    with run.locked():
-        remove_temporaries(run.path)
-        run.change_config(config)
-        found = run.manifest.dataset.model_copy(update={"path": str(dataset.directory.resolve())})
-        run.update(status="running", device=device_name(device), dataset=found)
-        return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher))
+    group.barrier()  # all have read the run before it is changed
+    with _held(run, group):
+        if group.is_writer:
+            remove_temporaries(run.path)
+            run.change_config(config)
+            found = run.manifest.dataset.model_copy(update={"path": str(dataset.directory.resolve())})
+            run.update(status="running", device=device_name(device), dataset=found)
+        return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher, group))
 
 
-def _device(config: Config) -> torch.device:
+def _device(config: Config, group: Group) -> torch.device:
     """Where the training runs; what is fitted in one go runs on the CPU whatever is asked for."""
-    device = resolve_device(config.training.device)
+    device = group.place(resolve_device(config.training.device))
     return torch.device("cpu") if config.model_name in FITTED else device
 
 
@@ -151,11 +172,19 @@ class _Job:
     train_rows: csr_matrix
     device: torch.device
     watcher: Watcher
+    group: Group
+
+    def note(self, text: str) -> None:
+        """Tell the user, now and in the manifest, something of the result."""
+        self.watcher.on_note(text)
+        if self.group.is_writer:
+            self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
 
 
 def _work(job: _Job) -> RunDirectory:
     """Do what of a training is not done yet."""
-    job.run.add_serving_tables(job.dataset)
+    if job.group.is_writer:
+        job.run.add_serving_tables(job.dataset)
     started = time.monotonic() - job.run.manifest.seconds
     if job.config.model_name in FITTED:
         return _fit_at_once(job, started)
@@ -166,8 +195,10 @@ def _build(job: _Job) -> TrainableRecommender:
     """The untrained model; for LD4MRec, its item signals are computed where the run has none yet."""
     config = job.config
     if config.model_name == "ld4mrec":
-        if SIGNALS not in job.run.manifest.files:
+        if job.group.is_writer and SIGNALS not in job.run.manifest.files:
             _compute_signals(job)
+        job.group.barrier()
+        job.run.read_again()
         return LD4MRec(config.model, config.diffusion, config.training, job.run.load_signals())
     return TRAINED[config.model_name].build(config, job.train_rows, _features(job))
 
@@ -185,8 +216,7 @@ def _compute_signals(job: _Job) -> None:
         note = (
             f"without item weights: the {job.dataset.shape[1]:,} items are more than item_weights_max_items, {limit:,}"
         )
-        job.watcher.on_note(note)
-        job.run.update(notes=[note])
+        job.note(note)
     job.run.save_signals(signals)
 
 
@@ -208,13 +238,16 @@ def _fit(job: _Job, model: TrainableRecommender, started: float) -> RunDirectory
     run, config, watcher = job.run, job.config, job.watcher
     if job.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    validate = validator(config, job.dataset, job.train_rows)
-    trainer = Trainer(model, job.train_rows, config.training, validate)
+    validate = validator(config, job.dataset, job.train_rows, job.note, job.group)
+    trainer = Trainer(model, job.train_rows, config.training, validate, job.group)
     _restore(trainer, run)
 
+    pace = _Pace()
+
     def on_epoch(report: EpochReport) -> None:
-        if report.valid is not None:
-            run.save_checkpoint(*trainer.state())
+        if job.group.is_writer and report.valid is not None and pace.is_due():
+            with pace.timed():
+                run.save_checkpoint(*trainer.state())
             run.write_metrics(line.as_dict() for line in trainer.progress.history)
             run.update(epochs=report.epoch, seconds=time.monotonic() - started)
         watcher.on_epoch(report)
@@ -223,17 +256,39 @@ def _fit(job: _Job, model: TrainableRecommender, started: float) -> RunDirectory
     try:
         trainer.run(on_epoch, watcher.on_batch)
     except TrainingDiverged as error:
-        _finish(run, trainer, config, status="diverged")
+        if job.group.is_writer:
+            _finish(run, trainer, config, status="diverged")
         best = trainer.progress.best_epoch
         kept = f"The weights of epoch {best} are kept in {run.path}" if best else "No weights were kept"
         raise TrainingDiverged(str(error), hint=kept) from None
     except KeyboardInterrupt:
-        run.update(status="interrupted")
+        if job.group.is_writer:
+            run.update(status="interrupted")
         hint = f"Continue with `ld4mrec train --resume --run {run.path}`"
         raise TrainingInterrupted(f"interrupted after epoch {run.manifest.epochs}", hint=hint) from None
-    run.update(seconds=time.monotonic() - started)
-    _finish(run, trainer, config, status="complete")
+    if job.group.is_writer:
+        run.update(seconds=time.monotonic() - started)
+        _finish(run, trainer, config, status="complete")
     return run
+
+
+class _Pace:
+    """Checkpoints that are quick to write are written whenever there is one, others for at most 5 % of the time."""
+
+    def __init__(self) -> None:
+        self._took, self._written = 0.0, -math.inf
+
+    def is_due(self) -> bool:
+        """Whether the next checkpoint should be written."""
+        return self._took < 1.0 or time.monotonic() - self._written >= 20.0 * self._took
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """For the time that a checkpoint is written."""
+        began = time.monotonic()
+        yield
+        self._written = time.monotonic()
+        self._took = self._written - began
 
 
 def _restore(trainer: Trainer, run: RunDirectory) -> None:
@@ -264,16 +319,41 @@ def _finish(run: RunDirectory, trainer: Trainer, config: Config, status: str) ->
     run.drop_checkpoint()
 
 
-def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) -> Callable[[Scorer], dict[str, float]]:
+SCORES_OF_A_VALIDATION, LEAST_VALIDATION_USERS = 2 * 10**9, 2000
+"""How many scores a validation computes at most unless told otherwise, and of how many users at least."""
+
+
+def validation_users(config: TrainingConfig, targets: csr_matrix) -> np.ndarray:
+    """The users that validation ranks for, ascending: those with a target, or some of them drawn by the seed."""
+    users = np.flatnonzero(np.diff(targets.indptr))
+    wanted = config.validation_users
+    if wanted is None:
+        wanted = max(LEAST_VALIDATION_USERS, SCORES_OF_A_VALIDATION // targets.shape[1])
+    if not wanted or wanted >= len(users):
+        return users
+    return np.sort(np.random.default_rng(config.seed).choice(users, wanted, replace=False))
+
+
+def validator(
+    config: Config,
+    dataset: PreparedDataset,
+    train_rows: csr_matrix,
+    on_note: Callable[[str], None] = lambda text: None,
+    group: Group = ALONE,
+) -> Callable[[Scorer], dict[str, float]]:
     """The ``validate`` callable of a training: metrics on the validation split, training items masked."""
     targets = dataset.matrix(VALID)
     if not targets.nnz:
         raise DatasetError("the valid split is empty", where=dataset.directory)
+    users, n_users = validation_users(config.training, targets), dataset.schema.splits[VALID].users
+    if len(users) < n_users:
+        on_note(f"validating with {len(users):,} of the {n_users:,} users (training.validation_users)")
     cutoffs = sorted({20, int(config.training.metric.split("@")[1])})
 
     def validate(scorer: Scorer) -> dict[str, float]:
         try:
-            found = evaluate(scorer, train_rows, targets, train_rows, cutoffs, config.evaluation.batch_size)
+            batch_size = config.evaluation.batch_size
+            found = evaluate(scorer, train_rows, targets, train_rows, cutoffs, batch_size, users=users, group=group)
         except NonFiniteScores as error:
             raise TrainingDiverged(str(error), hint="Lower training.learning_rate or set training.grad_clip") from None
         return {name: found.metrics[name] for name in found.per_user}
@@ -283,7 +363,7 @@ def validator(config: Config, dataset: PreparedDataset, train_rows: csr_matrix) 
 
 def _fit_at_once(job: _Job, started: float) -> RunDirectory:
     run, config = job.run, job.config
-    validate = validator(config, job.dataset, job.train_rows)
+    validate = validator(config, job.dataset, job.train_rows, job.note)
     job.watcher.on_stage(f"fitting {config.model_name}")
     baseline = FITTED[config.model_name].fit(job.train_rows, config)
     try:
@@ -316,6 +396,7 @@ def evaluate_run(
     options: EvaluationConfig,
     device: torch.device,
     on_batch: Callable[[int], None] | None = None,
+    group: Group = ALONE,
 ) -> Evaluation:
     """Evaluate a run on the validation or test split of its dataset; ``options`` gives cutoffs and mask."""
     check_same_dataset(run, dataset)
@@ -324,7 +405,7 @@ def evaluate_run(
     masked = train_rows
     if options.mask == "train+valid" and split != VALID:
         masked = (train_rows + dataset.matrix(VALID)).tocsr()
-    return evaluate(scorer, train_rows, targets, masked, options.k, options.batch_size, on_batch)
+    return evaluate(scorer, train_rows, targets, masked, options.k, options.batch_size, on_batch, group=group)
 
 
 def versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ LAYERS = [
     "files",
     "statistics",
     "memory",
+    "parallel",
     "data",
     "model",
     "training",

@@ -46,19 +46,28 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+SHARED_COMMANDS = ("train", "evaluate", "recommend")
+"""What several processes can do together."""
+
+
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and context.invoked_subcommand not in SHARED_COMMANDS:
+        hint = f"Under torchrun there are {', '.join(SHARED_COMMANDS)}"
+        raise UserError(f"`{context.invoked_subcommand}` is done by one process", hint=hint)
 
 
 def main() -> None:
     """Entry point of the command; being asked to end (by `timeout` or a scheduler) is an interruption."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    # `torchrun … -m ld4mrec_cli -- train --run X`: torchrun would take --run for its own, and may leave the `--`.
+    sys.exit(run(arguments[1:] if arguments[:1] == ["--"] else arguments))
 
 
 def _interrupt(signum: int, frame: object) -> None:
@@ -81,7 +90,8 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except (Exception, KeyboardInterrupt) as error:
         message, code = _explain(error)
-        sys.stderr.write(f"error: {message}\n")
+        whose = f"process {os.environ['RANK']}: " if os.environ.get("RANK", "0") != "0" else ""
+        sys.stderr.write(f"{whose}error: {message}\n")
         sys.stderr.flush()
         return code
 

@@ -71,10 +71,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 @contextmanager
-def training_watcher(metric: str) -> Iterator[Watcher]:
-    """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere."""
+def training_watcher(metric: str, shown: bool = True) -> Iterator[Watcher]:
+    """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere.
+
+    Not ``shown``, they do nothing: of several processes one speaks.
+    """
     from ld4mrec_cli.workflow import Watcher
 
+    if not shown:
+        yield Watcher()
+        return
     console = stderr()
     if not console.is_terminal:
         yield Watcher(on_stage=say, on_note=say, on_epoch=_plain_epochs(metric))
@@ -137,10 +143,10 @@ def _epoch_line(report: EpochReport, metric: str) -> str:
 
 
 @contextmanager
-def progress_counter(description: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere."""
+def progress_counter(description: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere or if not shown."""
     console = stderr()
-    if not console.is_terminal:
+    if not (shown and console.is_terminal):
         yield None
         return
     with _progress(console) as progress:

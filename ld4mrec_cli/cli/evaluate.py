@@ -60,15 +60,20 @@ def evaluate(
     from ld4mrec_cli.cli.console import progress_counter
     from ld4mrec_cli.data.dataset import PreparedDataset
     from ld4mrec_cli.model.device import resolve_device
+    from ld4mrec_cli.parallel import joined
     from ld4mrec_cli.training.checkpoint import RunDirectory
     from ld4mrec_cli.training.places import latest_run
 
     opened = RunDirectory.open(run or latest_run())
-    chosen = resolve_device(device or "auto")
     options = _options(opened.config.evaluation, split, cutoffs, mask)
     dataset = PreparedDataset.open(data or Path(opened.manifest.dataset.path))
-    with progress_counter("evaluating", dataset.schema.splits[split.value].users) as on_batch:
-        result = workflow.evaluate_run(opened, dataset, split.value, options, chosen, on_batch)
+    with joined() as group:
+        chosen = group.place(resolve_device(device or "auto"))
+        own_users = group.sizes(dataset.schema.splits[split.value].users)[group.rank]
+        with progress_counter("evaluating", own_users, group.is_writer) as on_batch:
+            result = workflow.evaluate_run(opened, dataset, split.value, options, chosen, on_batch, group)
+        if not group.is_writer:
+            return
     if format is Format.JSON:
         _print_json(result.metrics, len(result.users), split.value, options, opened.path)
     else:

@@ -71,21 +71,26 @@ def recommend(
         raise UserError("Parquet is not for a terminal", hint="Name a file with --out")
 
     from ld4mrec_cli.model.device import resolve_device
+    from ld4mrec_cli.parallel import joined
     from ld4mrec_cli.serving.recommender import Recommender
     from ld4mrec_cli.training.checkpoint import RunDirectory
     from ld4mrec_cli.training.places import latest_run
 
-    opened = RunDirectory.open(run or latest_run())
-    recommender = Recommender(opened, resolve_device(device or "auto"))
-    if history is not None:
-        lists: Iterable[RecommendationList] = [
-            recommender.for_history(parse_history(history, recommender), k, include_seen=include_seen)
-        ]
-    else:
-        users = recommender.users.ids if all else _users(users_file, [*(user or ()), *(more_users or ())], recommender)
-        batch = opened.config.evaluation.batch_size
-        lists = recommender.for_users(users, k, include_seen=include_seen, batch_size=batch)
-    write(lists, chosen, out)
+    with joined() as group:
+        opened = RunDirectory.open(run or latest_run())
+        recommender = Recommender(opened, group.place(resolve_device(device or "auto")))
+        if history is not None:
+            items = parse_history(history, recommender)
+            lists = iter([recommender.for_history(items, k, include_seen=include_seen)])
+        else:
+            given = [*(user or ()), *(more_users or ())]
+            users = recommender.users.ids if all else _users(users_file, given, recommender)
+            batch = opened.config.evaluation.batch_size
+            lists = recommender.for_users(users, k, include_seen=include_seen, batch_size=batch, group=group)
+        if group.is_writer:
+            write(lists, chosen, out)
+        else:
+            list(lists)  # this process scores its share; the lists are the writer's
 
 
 def _exactly_one(user: list[str] | None, users_file: Path | None, everyone: bool, history: str | None) -> None:

@@ -12,6 +12,7 @@ from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
 from ld4mrec_cli.config import Config, ModelName, load_config
 
 if TYPE_CHECKING:
+    from ld4mrec_cli.parallel import Group
     from ld4mrec_cli.training.checkpoint import RunDirectory
 
 
@@ -31,6 +32,8 @@ def train(
 ) -> None:
     """Train a model on a dataset directory; the epoch is chosen on validation.
 
+    Under torchrun the processes share each batch (docs/scaling.md).
+
     Example: ld4mrec train --config examples/tiktok.yaml --device cpu --set training.max_epochs=50
     """
     flags = {
@@ -39,22 +42,27 @@ def train(
         "training.device": device,
         "training.seed": seed,
     }
-    if resume:
-        print_result(_resume(run, config, set_, flags))
-    else:
-        print_result(_train(run, read_config(config, set_, flags)))
+    from ld4mrec_cli.parallel import joined
+
+    with joined() as group:
+        if resume:
+            trained = _resume(run, config, set_, flags, group)
+        else:
+            trained = _train(run, read_config(config, set_, flags), group)
+        if group.is_writer:
+            print_result(trained)
 
 
-def _train(run: Path | None, settings: Config) -> RunDirectory:
+def _train(run: Path | None, settings: Config, group: Group) -> RunDirectory:
     from ld4mrec_cli import workflow
     from ld4mrec_cli.cli.console import training_watcher
 
-    with training_watcher(settings.training.metric) as watcher:
-        return workflow.train(settings, run, watcher)
+    with training_watcher(settings.training.metric, group.is_writer) as watcher:
+        return workflow.train(settings, run, watcher, group)
 
 
 def _resume(
-    run: Path | None, config: Path | None, overrides: list[str] | None, flags: Mapping[str, Any]
+    run: Path | None, config: Path | None, overrides: list[str] | None, flags: Mapping[str, Any], group: Group
 ) -> RunDirectory:
     """Continue a run; what the command line gives is over the run's own settings, unless it names a --config."""
     from ld4mrec_cli import workflow
@@ -64,8 +72,8 @@ def _resume(
 
     path = run or unfinished_run(load_config(config).name if config else None)
     settings = read_config(config, overrides, flags, RunDirectory.open(path).config)
-    with training_watcher(settings.training.metric) as watcher:
-        return workflow.resume(path, settings, watcher)
+    with training_watcher(settings.training.metric, group.is_writer) as watcher:
+        return workflow.resume(path, settings, watcher, group)
 
 
 def print_result(run: RunDirectory) -> None:

@@ -210,10 +210,13 @@ class TrainingConfig(Section):
     """Stop after this many validations without a better `metric`."""
     validate_every: Count = 1
     """Epochs between validations; each also writes a checkpoint."""
+    validation_users: Annotated[int, Field(ge=0)] | None = None
+    """Users that a validation ranks the catalogue for, drawn once by the seed; 0 takes all. Unset: all while users
+    times items is up to 2·10⁹, else as many as that allows, but at least 2,000."""
     metric: Annotated[str, Field(pattern=r"^(recall|ndcg|precision|hit|mrr|map)@[1-9][0-9]*$")] = "ndcg@20"
     """Validation metric that selects the epoch, e.g. `recall@20`."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """`bf16` runs the matrix products in bfloat16 (autocast)."""
+    precision: Literal["float32", "bf16", "auto"] = "float32"
+    """`bf16` runs the matrix products of training in bfloat16 (autocast); `auto` does where the hardware has it."""
 
 
 class EvaluationConfig(Section):

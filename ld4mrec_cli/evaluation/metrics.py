@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
+from ld4mrec_cli.parallel import ALONE, Group
 from ld4mrec_cli.statistics import gini
 
 ACCURACY = ("recall", "ndcg", "precision", "hit", "mrr", "map")
@@ -34,6 +35,8 @@ def evaluate(
     cutoffs: Sequence[int],
     batch_size: int,
     on_batch: Callable[[int], None] | None = None,
+    users: np.ndarray | None = None,
+    group: Group = ALONE,
 ) -> Evaluation:
     """Rank the catalogue for every user with a target and compute the metrics.
 
@@ -42,25 +45,31 @@ def evaluate(
         targets: items to be found, ``(n_users, n_items)``.
         masked: items left out of the ranking, ``(n_users, n_items)``.
         on_batch: called with the number of users of each batch done.
+        users: the users that count ``(n,)``, ascending, with a target each; all that have one where None.
+        group: processes that call this with the same arguments; each ranks for its share and returns the whole.
 
     Raises:
         ValueError: no user has a target.
     """
-    users = np.flatnonzero(np.diff(targets.indptr))
+    users = np.flatnonzero(np.diff(targets.indptr)) if users is None else users
     if not len(users):
         raise ValueError("no user has a target")
     n_items = targets.shape[1]
     depth = min(max(cutoffs), n_items)
     parts: list[dict[str, np.ndarray]] = []
     shown = np.zeros((len(cutoffs), n_items), dtype=np.int64)
-    for batch in batches(users, batch_size):
+    for batch in batches(users[slice(*group.share(len(users)))], batch_size):
         lists, _ = rank(scorer, rows[batch], masked[batch], depth, batch)
         # Lists are used up batch by batch: with a large cutoff, those of all users would be users × items.
         parts.append(accuracy(lists, targets[batch], cutoffs))
         shown += [times_shown(lists[:, :k], n_items) for k in cutoffs]
         if on_batch:
             on_batch(len(batch))
-    per_user = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
+    own = np.array([np.concatenate([part[name] for part in parts]) if parts else [] for name in names]).T
+    whole = group.gather_array(own, group.sizes(len(users)))
+    per_user = dict(zip(names, whole.T, strict=True))
+    shown = group.gather_array(shown[None], [1] * group.size).sum(axis=0)
     metrics = {name: float(values.mean()) for name, values in per_user.items()}
     popularity = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
     for counts, k in zip(shown, cutoffs, strict=True):

@@ -98,6 +98,9 @@ def rank(
     Raises:
         NonFiniteScores: a score is NaN or infinite.
     """
+    if not rows.shape[0]:
+        depth = min(k, rows.shape[1])
+        return np.empty((0, depth), dtype=np.int64), np.empty((0, depth), dtype=np.float32)
     blocks = scorer.inner_products(rows, users) if isinstance(scorer, BlockScorer) else None
     if blocks is None:
         blocks = _Given(scorer.score(rows, users))

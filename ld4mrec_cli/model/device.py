@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from typing import Literal
 
 import torch
 
@@ -29,3 +31,17 @@ def resolve_device(name: str) -> torch.device:
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise DeviceError(f"device '{name}' asked for, but there are {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def in_bf16(precision: Literal["float32", "bf16", "auto"], device: torch.device) -> bool:
+    """Whether matrix products are to be computed in bfloat16: as asked, or where the hardware has it."""
+    return precision == "bf16" or (precision == "auto" and _has_bf16(device.type))
+
+
+@cache
+def _has_bf16(device_type: str) -> bool:
+    """Whether bfloat16 products are in the hardware; without, they are emulated and slower than float32."""
+    if device_type == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)

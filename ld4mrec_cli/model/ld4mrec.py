@@ -30,6 +30,7 @@ from ld4mrec_cli.model.losses import multinomial, reconstruction_loss, squared_i
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
 from ld4mrec_cli.model.trainable import TrainableRecommender
+from ld4mrec_cli.parallel import ALONE, Group
 
 LARGE_CATALOGUE = 20_000
 """Above this many items the loss does not compute the scores of all of them, unless it is asked to."""
@@ -54,7 +55,7 @@ class ItemSignals:
     ) -> ItemSignals:
         """Compute the signals of ``train`` ``(n_users, n_items)`` and item ``features`` (name → ``(n_items, dim)``)."""
         degree = np.asarray(train.sum(axis=0)).ravel()
-        bases = {COLLABORATIVE: collaborative_basis(train, config.collaborative_rank, seed)}
+        bases = {COLLABORATIVE: collaborative_basis(train, config.collaborative_rank, seed).astype(np.float32)}
         for name, values in features.items():
             bases[name] = modality_basis(values, config.modality_dim)
         weights = None
@@ -168,26 +169,42 @@ class LD4MRec(TrainableRecommender):
 
     def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
         """Training objective of a batch of clean rows: the importance-weighted mean loss, a scalar."""
-        t, weight = self.sampler.sample(len(batch), generator)
-        losses, counts = self._row_losses(batch, t, generator)
-        self.sampler.update(t[counts], losses[counts])
-        return (losses * weight * counts).sum() / counts.sum().clamp_min(1)
+        return self.share_of_loss(batch, generator, ALONE)
 
-    def _row_losses(self, batch: Rows, t: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Losses ``(n,)`` and which rows count ``(n,)``."""
+    def share_of_loss(self, batch: Rows, generator: torch.Generator, group: Group) -> Tensor:
+        """See :class:`TrainableRecommender`: every process corrupts the whole batch and reconstructs its rows."""
+        t, weight = self.sampler.sample(len(batch), generator)
+        sizes, (first, last) = group.sizes(len(batch)), group.share(len(batch))
+        idle = first == last  # more processes than rows: one is computed for nothing, so that all have gradients
+        part = (0, 1) if idle else (first, last)
+        losses, counts = self._row_losses(batch, t, generator, *part)
+        if len(self.sampler.filled) > 1:
+            known = group.gather(losses.detach()[: last - first], sizes)
+            self.sampler.update(t[counts], known[counts])
+        weighed = losses * (weight * counts)[slice(*part)] * (0.0 if idle else 1.0)
+        return weighed.sum() / counts.sum().clamp_min(1)
+
+    def _row_losses(
+        self, batch: Rows, t: Tensor, generator: torch.Generator, first: int, last: int
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of the rows from ``first`` to before ``last``, and which rows of the batch count ``(n,)``."""
         if self._candidates is not None:
-            return self._sampled_losses(batch, t, generator, self._candidates)
+            return self._sampled_losses(batch, t, generator, first, last, self._candidates)
         corrupted = self.forward_process(batch, t, generator)
-        guidance, draws = batch if self.clean_guidance else None, Draws(generator, len(batch))
+        counts = corrupted.sought(batch, self.target)[0].counts > 0
+        draws = Draws(generator, len(batch), first)
+        batch, corrupted, t = batch.part(first, last), corrupted.part(first, last), t[first:last]
+        guidance = batch if self.clean_guidance else None
         if self.in_closed_form:
             sought, left_out = corrupted.sought(batch, self.target)
             products = self.cnet(corrupted.rows, t, guidance, draws)
-            return squared_in_closed_form(products, sought, left_out, self.soft.expected), sought.counts > 0
+            return squared_in_closed_form(products, sought, left_out, self.soft.expected), counts
         scores = self.cnet.scores(corrupted.rows, t, guidance, draws)
-        return reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
+        losses, _ = reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
+        return losses, counts
 
     def _sampled_losses(
-        self, batch: Rows, t: Tensor, generator: torch.Generator, sampler: CandidateSampler
+        self, batch: Rows, t: Tensor, generator: torch.Generator, first: int, last: int, sampler: CandidateSampler
     ) -> tuple[Tensor, Tensor]:
         """The same with candidates in the place of the catalogue: nothing here is as long as the catalogue."""
         candidates = sampler.draw(batch, generator)
@@ -195,14 +212,17 @@ class LD4MRec(TrainableRecommender):
         own = candidates.items if self.forward_process.schedule.is_noisy else torch.unique(batch.items)
         clean = renumbered(batch, own)
         corrupted = self.forward_process(clean, t, generator, candidates.log_inclusion)
-        guidance, draws = clean if self.clean_guidance else None, Draws(generator, len(batch))
+        counts = corrupted.sought(clean, self.target)[0].counts > 0
+        draws = Draws(generator, len(batch), first)
+        clean, corrupted, t = clean.part(first, last), corrupted.part(first, last), t[first:last]
+        guidance = clean if self.clean_guidance else None
         scores = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(own, candidates.items)).scores()
         sought, left_out = corrupted.sought(clean, self.target)
         sought = candidates.renumber(sought, own)
         left_out = None if left_out is None else candidates.renumber(left_out, own)
         smoothing = self.soft.expected
         losses = multinomial(scores, sought, left_out, smoothing, candidates.log_inclusion, self.n_items)
-        return losses, sought.counts > 0
+        return losses, counts
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:

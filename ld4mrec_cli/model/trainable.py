@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ld4mrec_cli.config import TrainingConfig
 from ld4mrec_cli.model.batches import Batches, RowBatches
+from ld4mrec_cli.parallel import Group
 
 
 class TrainableRecommender(nn.Module, ABC):
@@ -32,6 +33,16 @@ class TrainableRecommender(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
         """Mean loss of a batch, a scalar; all randomness comes from ``generator``."""
+
+    def share_of_loss(self, batch: Any, generator: torch.Generator, group: Group) -> Tensor:
+        """What this process adds to the loss of a batch that all processes of ``group`` have, a scalar.
+
+        The shares, and so their gradients, add up to those of :meth:`loss` with the same generator.
+
+        Raises:
+            NotImplementedError: this model is trained by one process.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:

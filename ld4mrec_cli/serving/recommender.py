@@ -18,6 +18,7 @@ from ld4mrec_cli.errors import RunError
 from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
 from ld4mrec_cli.model.ld4mrec import LD4MRec
 from ld4mrec_cli.model.trainable import TrainableRecommender
+from ld4mrec_cli.parallel import ALONE, Group
 from ld4mrec_cli.training.averaging import load_parameters
 from ld4mrec_cli.training.checkpoint import WEIGHTS, RunDirectory
 
@@ -75,19 +76,35 @@ class Recommender:
         return to_matrix(pl.read_parquet(self.run.checked("train.parquet")), (len(self.users), len(self.items)))
 
     def for_users(
-        self, users: Sequence[str], k: int, *, include_seen: bool = False, batch_size: int = 1024
+        self,
+        users: Sequence[str],
+        k: int,
+        *,
+        include_seen: bool = False,
+        batch_size: int = 1024,
+        group: Group = ALONE,
     ) -> Iterator[RecommendationList]:
         """Recommend ``k`` items to each known user, in the given order, as an iterator of lists.
+
+        Processes in a ``group`` call this with the same arguments and all go through the iterator, which gives the
+        lists to the writer and nothing to the others.
 
         Raises:
             UnknownIdError: at the call, before any list is made, for a user that the dataset does not know.
         """
         indices = np.fromiter((self.users.index(user) for user in users), dtype=np.int64, count=len(users))
-        return self._lists(indices, k, include_seen, batch_size)
+        return self._lists(indices, k, include_seen, batch_size, group)
 
-    def _lists(self, users: np.ndarray, k: int, include_seen: bool, batch_size: int) -> Iterator[RecommendationList]:
-        for batch in batches(users, batch_size):
-            yield from self._ranked(self.train[batch], batch, k, include_seen)
+    def _lists(
+        self, users: np.ndarray, k: int, include_seen: bool, batch_size: int, group: Group
+    ) -> Iterator[RecommendationList]:
+        for several in batches(users, batch_size * group.size):
+            own = several[slice(*group.share(len(several)))]
+            rows, sizes = self.train[own], group.sizes(len(several))
+            found = rank(self.scorer, rows, None if include_seen else rows, k, own)
+            lists, their_scores = (group.gather_array(part, sizes) for part in found)
+            if group.is_writer:
+                yield from self._named(lists, their_scores, several)
 
     def for_history(self, items: Sequence[str], k: int, *, include_seen: bool = False) -> RecommendationList:
         """Recommend ``k`` items to someone who interacted with ``items`` (raw ids), without retraining.
@@ -100,12 +117,11 @@ class Recommender:
             (np.ones(len(indices), dtype=np.float32), (np.zeros(len(indices), dtype=np.int64), indices)),
             shape=(1, len(self.items)),
         )
-        return next(self._ranked(row, None, k, include_seen))
+        found, scores = rank(self.scorer, row, None if include_seen else row, k)
+        return next(self._named(found, scores, None))
 
-    def _ranked(
-        self, rows: csr_matrix, users: np.ndarray | None, k: int, include_seen: bool
-    ) -> Iterator[RecommendationList]:
-        items, scores = rank(self.scorer, rows, None if include_seen else rows, k, users)
+    def _named(self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None) -> Iterator[RecommendationList]:
+        """The lists of ``users`` ``(n,)``, or of a history, in raw ids."""
         for n, (row, row_scores) in enumerate(zip(items, scores, strict=True)):
             yield RecommendationList(
                 None if users is None else self.users[users[n]],

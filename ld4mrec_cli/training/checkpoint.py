@@ -122,6 +122,10 @@ class RunDirectory:
         except (ValidationError, OSError, UnicodeDecodeError):
             raise RunError("is damaged or of another version", where=manifest) from None
 
+    def read_again(self) -> None:
+        """Take up what another process wrote into the manifest."""
+        self.manifest = self.open(self.path).manifest
+
     @property
     def config(self) -> Config:
         """The run's complete configuration."""

@@ -87,10 +87,15 @@ class Optimizers:
         """Rows that the present gradients reach, ``(m,)`` int64, of each of the model's sparse parameters."""
         return [p.grad._indices()[0] if p.grad is not None else _no_rows(p) for p in self._sparse]
 
+    def gradients(self) -> list[Tensor]:
+        """The present gradients, in the order of the parameters; of a sparse one the values."""
+        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        return [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+
     def step(self) -> None:
         """Take one step along the present gradients."""
         if self._grad_clip:
-            _clip([p.grad for p in self._model.parameters() if p.grad is not None], self._grad_clip)
+            _clip(self.gradients(), self._grad_clip)
         for optimizer in self._optimizers:
             optimizer.step()
 
@@ -121,7 +126,6 @@ def _no_rows(parameter: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _clip(gradients: Sequence[Tensor], bound: float) -> None:
-    """Scale ``gradients`` so that their joint length is at most ``bound``; rows of a sparse one are distinct."""
-    values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
-    scale = (bound / (torch.nn.utils.get_total_norm(values) + 1e-6)).clamp_max(1.0)
-    torch._foreach_mul_(values, scale)
+    """Scale ``gradients`` so that their joint length is at most ``bound``."""
+    scale = (bound / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1.0)
+    torch._foreach_mul_(list(gradients), scale)

@@ -21,7 +21,9 @@ from torch import Tensor
 from ld4mrec_cli.config import TrainingConfig
 from ld4mrec_cli.errors import TrainingDiverged
 from ld4mrec_cli.model.batches import Batch
+from ld4mrec_cli.model.device import in_bf16
 from ld4mrec_cli.model.trainable import TrainableRecommender
+from ld4mrec_cli.parallel import ALONE, Group
 from ld4mrec_cli.training.averaging import WeightAverage, load_parameters
 from ld4mrec_cli.training.optimizers import Optimizers
 
@@ -62,10 +64,20 @@ class Trainer:
     """Trains a recommender on a training matrix."""
 
     def __init__(
-        self, model: TrainableRecommender, train: csr_matrix, config: TrainingConfig, validate: Validate
+        self,
+        model: TrainableRecommender,
+        train: csr_matrix,
+        config: TrainingConfig,
+        validate: Validate,
+        group: Group = ALONE,
     ) -> None:
-        """``train`` is ``(n_users, n_items)``; ``validate`` returns metrics, ``config.metric`` among them."""
+        """``train`` is ``(n_users, n_items)``; ``validate`` returns metrics, ``config.metric`` among them.
+
+        In a ``group`` each process has the same arguments and does its share of every batch; ``validate`` gives the
+        same metrics in all of them.
+        """
         self.model = model
+        self._group = group
         self.config = config
         self.progress = Progress()
         self._validate = validate
@@ -128,19 +140,26 @@ class Trainer:
 
     def _step(self, batch: Batch, generator: torch.Generator) -> float:
         with self._autocast():
-            loss = self.model.loss(batch, generator)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            return value
+            loss = self._loss(batch, generator)
         self._optimizers.zero_grad()
         loss.backward()
+        total = loss.detach().clone()
+        self._group.add_up([total, *self._optimizers.gradients()])
+        value = float(total)
+        if not math.isfinite(value):
+            return value
         self._average.before_step(self._optimizers.reached())
         self._optimizers.step()
         self._average.update()
         return value
 
+    def _loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        if self._group.size == 1:
+            return self.model.loss(batch, generator)
+        return self.model.share_of_loss(batch, generator, self._group)
+
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "float32":
+        if not in_bf16(self.config.precision, self.model.device):
             return nullcontext()
         return torch.autocast(self.model.device.type, dtype=torch.bfloat16)
 

@@ -82,6 +82,7 @@ TESTED_ELSEWHERE = {
     "training.device": "tests/training/test_workflow.py::test_an_unknown_device_is_refused",
     "training.patience": "tests/training/test_trainer.py::test_early_stopping_honours_patience",
     "training.validate_every": "tests/training/test_trainer.py::test_validate_every_spaces_the_validations",
+    "training.validation_users": "tests/training/test_workflow.py::test_validation_ranks_for_the_users_it_is_told_to",
     "training.metric": "tests/training/test_trainer.py::test_the_metric_selects_the_epoch",
     "evaluation.k": "tests/training/test_workflow.py::test_evaluation_reports_the_cutoffs_it_is_given",
     "evaluation.mask": "tests/training/test_workflow.py::test_mask_with_validation_items_removes_them_from_the_lists",

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import workflow
-from ld4mrec_cli.config import EvaluationConfig, load_config
+from ld4mrec_cli.config import EvaluationConfig, TrainingConfig, load_config
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, DeviceError, RunError, TrainingDiverged, UserError
 from ld4mrec_cli.evaluation.metrics import ACCURACY
@@ -103,7 +104,7 @@ def test_evaluation_batch_size_bounds_the_batches(run, dataset):
 def test_mask_with_validation_items_removes_them_from_the_lists(run, dataset, monkeypatch):
     masks = []
     plain = workflow.evaluate
-    monkeypatch.setattr(workflow, "evaluate", lambda *a: masks.append(a[3]) or plain(*a))
+    monkeypatch.setattr(workflow, "evaluate", lambda *a, **options: masks.append(a[3]) or plain(*a, **options))
     found = {
         (split, mask): evaluate_run(run, dataset, split, EvaluationConfig(mask=mask), CPU).metrics["ndcg@50"]
         for split in ("valid", "test")
@@ -198,3 +199,56 @@ def test_the_planted_structure_is_found(planted_config, tmp_path, dataset):
         recall[name] = evaluate_run(run, dataset, "test", EvaluationConfig(), CPU).metrics["recall@20"]
     assert recall["content"] >= 2 * recall["popularity"]
     assert recall["content"] > recall["no content"] > recall["popularity"]
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(0, 300), (None, 300), (40, 40), (5000, 300)])
+def test_validation_ranks_for_the_users_it_is_told_to(wanted, expected):
+    targets = csr_matrix((np.arange(301) > 0).astype(np.float32)[:, None])
+    config = TrainingConfig(validation_users=wanted, seed=3)
+    users = workflow.validation_users(config, targets)
+    assert len(users) == expected
+    assert (np.diff(users) > 0).all()
+    assert users.min() > 0
+    np.testing.assert_array_equal(users, workflow.validation_users(config, targets))
+    if expected < 300:
+        other = workflow.validation_users(TrainingConfig(validation_users=wanted, seed=4), targets)
+        assert not np.array_equal(users, other)
+
+
+def test_a_validation_of_a_large_catalogue_is_bounded(monkeypatch):
+    monkeypatch.setattr(workflow, "SCORES_OF_A_VALIDATION", 500)
+    monkeypatch.setattr(workflow, "LEAST_VALIDATION_USERS", 20)
+    targets = csr_matrix(np.ones((90, 10), dtype=np.float32))
+    assert len(workflow.validation_users(TrainingConfig(), targets)) == 50
+    monkeypatch.setattr(workflow, "LEAST_VALIDATION_USERS", 70)
+    assert len(workflow.validation_users(TrainingConfig(), targets)) == 70
+
+
+def test_validating_with_some_users_is_said(planted_config, tmp_path):
+    notes = []
+    run = workflow.train(planted_config(training__validation_users=9), tmp_path / "run", Watcher(on_note=notes.append))
+    (note,) = run.manifest.notes
+    assert note.startswith("validating with 9 of the ")
+    assert notes == [note]
+    counts = {line["valid"]["hit@20"] * 9 for line in run.read_metrics()}
+    assert all(count == pytest.approx(round(count)) for count in counts)
+
+
+def test_checkpoints_that_take_long_are_written_now_and_then(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(workflow.time, "monotonic", lambda: clock[0])
+    pace = workflow._Pace()
+
+    def write(seconds):
+        with pace.timed():
+            clock[0] += seconds
+
+    assert pace.is_due()
+    write(0.5)
+    assert pace.is_due()
+    write(3.0)
+    assert not pace.is_due()
+    clock[0] += 59.0
+    assert not pace.is_due()
+    clock[0] += 1.0
+    assert pace.is_due()
