@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.guidance import GuidanceSignals, ItemWeights
-from ld4mrec_cli.model.inner_products import InnerProducts
+from ld4mrec_cli.model.inner_products import InnerProducts, product_dtype
 from ld4mrec_cli.model.rows import Rows
 
 INPUT_TIME = 0
@@ -142,7 +142,7 @@ class CNet(nn.Module):
         they name these items and no others.
         """
         basis, scale = self.signals.joined, self.signals.inverse_sqrt_degree
-        side = self.signals.joined_as(_product_dtype(basis))
+        side = self.signals.joined_as(product_dtype(basis))
         if of_rows is None or scored is None:
             return ItemTables(self.encoder, basis, scale, self.decoder, self.decoder_bias, side)
         return ItemTables(
@@ -204,14 +204,7 @@ def drop(x: Tensor, rate: float, draws: Draws | None) -> Tensor:
     """Inverted dropout of ``x`` ``(n, width)`` whose mask comes from ``draws``; None or a rate of 0 returns ``x``."""
     if draws is None or rate == 0.0:
         return x
-    keep = draws.uniform(*x.shape) >= rate
-    return x * keep / (1.0 - rate)
-
-
-def _product_dtype(like: Tensor) -> torch.dtype:
-    """Type that matrix products with ``like`` are computed in here."""
-    device = like.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+    return x * draws.happens(1.0 - rate, *x.shape) / (1.0 - rate)
 
 
 def _key(signal: str) -> str:

@@ -92,7 +92,7 @@ class SoftReconstruction:
 
     def labels(self, x: Tensor, draws: Draws) -> Tensor:
         """Soft labels y ``(n, n_items)`` of the dense rows x ``(n, n_items)``, on a drawn subset."""
-        chosen = draws.uniform(*x.shape) < self.probability
+        chosen = draws.happens(self.probability, *x.shape)
         return torch.where(chosen, x + self.intensity * (1.0 - 2.0 * x), x)
 
 

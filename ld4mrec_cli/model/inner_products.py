@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 
+def product_dtype(like: Tensor) -> torch.dtype:
+    """Type that matrix products with ``like`` are computed in here."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+
+
 @dataclass(frozen=True)
 class InnerProducts:
     """The scores of n rows for all items, ``Σ_p queries_p items_pᵀ + bias``, not yet multiplied out.
@@ -28,10 +34,17 @@ class InnerProducts:
         return len(self.bias)
 
     def scores(self) -> Tensor:
-        """All scores ``(n, n_items)``."""
-        total = self.bias
+        """All scores ``(n, n_items)``, in float32 also where the products are not."""
+        return self.products() + self.bias
+
+    def products(self) -> Tensor:
+        """The scores but for the bias, in the type that products are computed in here."""
+        dtype = product_dtype(self.bias)
+        total: Tensor | None = None
         for queries, items in zip(self.queries, self.items, strict=True):
-            total = torch.addmm(total, queries, items.T)
+            one, other = queries.to(dtype), items.to(dtype).T
+            total = torch.mm(one, other) if total is None else total.addmm_(one, other)
+        assert total is not None
         return total
 
     def block(self, start: int, stop: int) -> InnerProducts:

@@ -199,6 +199,10 @@ class LD4MRec(TrainableRecommender):
             sought, left_out = corrupted.sought(batch, self.target)
             products = self.cnet(corrupted.rows, t, guidance, draws)
             return squared_in_closed_form(products, sought, left_out, self.soft.expected), counts
+        if self.loss_kind == "multinomial" and not self.soft.is_drawn:
+            sought, left_out = corrupted.sought(batch, self.target)
+            products = self.cnet(corrupted.rows, t, guidance, draws)
+            return self._multinomial(products, sought, left_out), counts
         scores = self.cnet.scores(corrupted.rows, t, guidance, draws)
         losses, _ = reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
         return losses, counts
@@ -216,13 +220,17 @@ class LD4MRec(TrainableRecommender):
         draws = Draws(generator, len(batch), first)
         clean, corrupted, t = clean.part(first, last), corrupted.part(first, last), t[first:last]
         guidance = clean if self.clean_guidance else None
-        scores = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(own, candidates.items)).scores()
+        products = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(own, candidates.items))
         sought, left_out = corrupted.sought(clean, self.target)
         sought = candidates.renumber(sought, own)
         left_out = None if left_out is None else candidates.renumber(left_out, own)
-        smoothing = self.soft.expected
-        losses = multinomial(scores, sought, left_out, smoothing, candidates.log_inclusion, self.n_items)
-        return losses, counts
+        return self._multinomial(products, sought, left_out, candidates.log_inclusion), counts
+
+    def _multinomial(
+        self, products: InnerProducts, sought: Rows, left_out: Rows | None, log_inclusion: Tensor | None = None
+    ) -> Tensor:
+        scores, smoothing = products.products(), self.soft.expected
+        return multinomial(scores, sought, left_out, smoothing, log_inclusion, self.n_items, products.bias)
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:

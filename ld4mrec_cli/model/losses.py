@@ -56,6 +56,7 @@ def multinomial(
     smoothing: float,
     log_inclusion: Tensor | None = None,
     n_items: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Softmax cross-entropy over the counted entries, labels ``x + g(1 - 2x)`` normalised to sum to one.
 
@@ -66,6 +67,7 @@ def multinomial(
         smoothing: g, the same for all entries.
         log_inclusion: of candidates, the log of the probability of being one ``(m,)``; sums over the
             catalogue of ``n_items`` are then estimated from them.
+        bias: added to the scores ``(m,)``; given apart, it costs no pass over them.
     """
     n_items = scores.shape[1] if n_items is None else n_items
     if left_out is not None:  # of a row that sees every item nothing would be left for the softmax
@@ -76,6 +78,7 @@ def multinomial(
     with torch.autocast(scores.device.type, enabled=False):  # sums over the catalogue stay in float32
         return _SoftCrossEntropy.apply(  # type: ignore[no-untyped-call]
             scores,
+            bias,
             (sought.row_of, sought.items),
             weight * sought.values / mass[sought.row_of],
             None if left_out is None else (left_out.row_of, left_out.items),
@@ -95,13 +98,14 @@ class _SoftCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any,
         scores: Tensor,
+        bias: Tensor | None,
         sought: tuple[Tensor, Tensor],
         weights: Tensor,
         left_out: tuple[Tensor, Tensor] | None,
         uniform: Tensor | None,
         log_inclusion: Tensor | None,
     ) -> Tensor:
-        work = scores.float() if scores.dtype != torch.float32 else scores.clone()
+        work = torch.add(scores, 0.0 if bias is None else bias, out=scores.new_empty(scores.shape, dtype=torch.float32))
         at_sought = work[sought]
         linear = work.new_zeros(len(work)).index_add_(0, sought[0], weights * at_sought)
         inverse = None if log_inclusion is None else log_inclusion.neg().exp()
@@ -124,10 +128,11 @@ class _SoftCrossEntropy(torch.autograd.Function):
         ctx.work, ctx.dtype = work, scores.dtype
         ctx.sought, ctx.weights, ctx.left_out = sought, weights, left_out
         ctx.uniform, ctx.inverse = uniform, inverse
+        ctx.needs_bias = bias is not None
         return log_total.squeeze(1) - linear
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None, None]:
         work, ctx.work = ctx.work, None  # the softmax becomes the gradient
         at_sought = -ctx.weights
         if ctx.uniform is not None:
@@ -140,8 +145,10 @@ class _SoftCrossEntropy(torch.autograd.Function):
         work.index_put_(ctx.sought, at_sought, accumulate=True)
         if ctx.left_out is not None:
             work[ctx.left_out] = 0.0
-        work.mul_(gradients[0].unsqueeze(1))
-        return work.to(ctx.dtype), None, None, None, None, None
+        of_bias = gradients[0] @ work if ctx.needs_bias else None
+        weighed = work if ctx.dtype == work.dtype else torch.empty_like(work, dtype=ctx.dtype)
+        torch.mul(work, gradients[0].unsqueeze(1), out=weighed)
+        return weighed, of_bias, None, None, None, None, None
 
 
 def squared(scores: Tensor, sought: Rows, left_out: Rows | None, smoothing: float) -> Tensor:

@@ -1,0 +1,92 @@
+"""Time of a training epoch: what ships against the dense float32 form of the same model, and against baselines.
+
+    python examples/benchmarks/training.py                                   # generated, at TikTok's size
+    python examples/benchmarks/training.py --data data/tiktok --config examples/tiktok.yaml
+
+All are timed in turn in one process, batch size and all other settings being equal. Validation is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import TIKTOK, configured, machine, median_seconds, opened, signals_of, table
+from dense_reference import DenseTraining
+from power_law import add_size
+
+from ld4mrec_cli.baselines.registry import TRAINED
+from ld4mrec_cli.config import Config
+from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
+from ld4mrec_cli.training.trainer import Trainer
+
+
+class Epochs:
+    """Epochs of the shipped training loop, one by one."""
+
+    def __init__(self, model: object, config: Config, data: PreparedDataset) -> None:
+        settings = config.training
+        self.trainer = Trainer(model, data.matrix("train"), settings, lambda scorer: {settings.metric: 0.0})
+
+    def epoch(self) -> None:
+        self.trainer._epoch(lambda: None)
+        self.trainer.progress.epoch += 1
+
+
+def ours(config: Config, precision: str, data: PreparedDataset, signals: ItemSignals) -> Epochs:
+    training = config.training.model_copy(update={"precision": precision})
+    config = config.model_copy(update={"training": training})
+    return Epochs(LD4MRec(config.model, config.diffusion, config.training, signals), config, data)
+
+
+def baseline(name: str, settings: list[str], data: PreparedDataset) -> Epochs:
+    config = configured(None, [f"model_name={name}", *settings])
+    model = TRAINED[name].build(config, data.matrix("train"), {})
+    return Epochs(model, config, data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="dataset directory; one is generated otherwise")
+    parser.add_argument("--config", type=Path, help="configuration of LD4MRec")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--without", action="append", default=[], help="leave one out: dense, diffrec or lightgcn")
+    parser.add_argument("--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated")
+    add_size(parser, *TIKTOK)
+    arguments = parser.parse_args()
+
+    data = opened(arguments.data, (arguments.users, arguments.items, arguments.interactions), arguments.scratch)
+    config = configured(arguments.config, arguments.set)
+    began = time.perf_counter()
+    signals = signals_of(data, config)
+    sampled = configured(arguments.config, [*arguments.set, "training.sampled_items=512"])
+    print(machine())
+    n = data.schema.splits["train"].interactions
+    print(f"{data.shape[0]:,} users, {data.shape[1]:,} items, {n:,} training interactions")
+    print(f"item signals, once per training: {time.perf_counter() - began:.1f} s\n", flush=True)
+    trainings = {
+        "ld4mrec, bf16": lambda: ours(config, "bf16", data, signals),
+        "ld4mrec, bf16, 512 items sampled": lambda: ours(sampled, "bf16", data, signals),
+        "ld4mrec, float32": lambda: ours(config, "float32", data, signals),
+        "dense float32 form": lambda: DenseTraining(config, signals, data.matrix("train")),
+        f"diffrec (batch {config.training.batch_size})": lambda: baseline(
+            "diffrec", [f"training.batch_size={config.training.batch_size}"], data
+        ),
+        "lightgcn (batch 2048 interactions)": lambda: baseline("lightgcn", [], data),
+    }
+    kept = {name: make() for name, make in trainings.items() if not any(word in name for word in arguments.without)}
+    seconds = median_seconds({name: training.epoch for name, training in kept.items()}, arguments.repeats)
+    first = next(iter(seconds.values()))
+    rows = [[name, f"{s:.2f}", f"{n / s:,.0f}", f"{s / first:.2f}"] for name, s in seconds.items()]
+    print(table(["training", "s per epoch", "interactions per s", "time against the first"], rows))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    np.random.default_rng(0)
+    main()
