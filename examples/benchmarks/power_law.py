@@ -30,10 +30,9 @@ def ranks(rng: np.random.Generator, n: np.ndarray | int, count: int) -> np.ndarr
     return np.minimum((n * rng.random(count) ** 2).astype(np.int64), np.asarray(n) - 1)
 
 
-def pairs(users: int, items: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` pairs as ``user * items + item``; popular items stand first in each cluster."""
-    n_clusters = max(1, items // ITEMS_PER_CLUSTER)
-    user = ranks(rng, users, count)
+def pairs(user: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:
+    """An item for each ``user``, as ``user * items + item``; popular items stand first in each cluster."""
+    n_clusters, count = max(1, items // ITEMS_PER_CLUSTER), len(user)
     home = (user * 2_654_435_761) % n_clusters  # Knuth's multiplicative hash: busy users are spread over the clusters
     away = ranks(rng, n_clusters, count)
     cluster = np.where(rng.random(count) < LOYALTY, home, away)
@@ -43,14 +42,16 @@ def pairs(users: int, items: int, count: int, rng: np.random.Generator) -> np.nd
 
 
 def interactions(users: int, items: int, count: int, seed: int) -> np.ndarray:
-    """``count`` distinct pairs as ``user * items + item``, ascending."""
+    """``count`` distinct pairs as ``user * items + item``, ascending; every user has one."""
     rng = np.random.default_rng(seed)
-    found = np.empty(0, dtype=np.int64)
+    first = pairs(np.arange(users), items, rng)
+    found = first
     while len(found) < count:
         missing = int((count - len(found)) * OVERSHOOT)
-        drawn = [pairs(users, items, min(CHUNK, missing - start), rng) for start in range(0, missing, CHUNK)]
-        found = np.unique(np.concatenate([found, *drawn]))
-    return np.sort(rng.choice(found, count, replace=False))
+        sizes = [min(CHUNK, missing - start) for start in range(0, missing, CHUNK)]
+        found = np.unique(np.concatenate([found, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)]))
+    others = np.setdiff1d(found, first, assume_unique=True)
+    return np.sort(np.concatenate([first, rng.choice(others, count - len(first), replace=False)]))
 
 
 def dataset(out: Path, users: int, items: int, count: int, seed: int = 0) -> Path:
@@ -60,9 +61,9 @@ def dataset(out: Path, users: int, items: int, count: int, seed: int = 0) -> Pat
     raw = out.with_name(out.name + "-raw")
     raw.mkdir(parents=True, exist_ok=True)
     keys = interactions(users, items, count, seed)
-    # Every user and item is there, whether drawn or not: catalogue and users keep the size asked for.
     table = pl.DataFrame({"user": keys // items, "item": keys % items})
     table.write_parquet(raw / "interactions.parquet")
+    # The catalogue keeps the size asked for, whether each item was drawn or not.
     pl.DataFrame({"item": np.arange(items)}).write_parquet(raw / "items.parquet")
     options = ["--k-core", "0", "--split", "random", "--overwrite"]
     command = [sys.executable, "-m", "ld4mrec_cli", "prepare", "--raw", str(raw), "--out", str(out), *options]

@@ -19,8 +19,9 @@ from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.model.rows import Rows, unit
 
 COLLABORATIVE = "collaborative"
-SINGLE_PRECISION_ABOVE = 20_000
-"""Items above which the collaborative basis is computed in float32: half the time and memory."""
+ECONOMICAL_ABOVE = 20_000
+"""Items above which the collaborative basis is computed in float32 and with fewer iterations: its first vectors are as
+good, the last ones a little less, in a third of the time."""
 
 
 class GuidanceSignals(nn.Module):
@@ -102,12 +103,26 @@ def collaborative_basis(train: csr_matrix, rank: int, seed: int) -> np.ndarray:
     degree_u = np.asarray(train.sum(axis=1)).ravel()
     degree_i = np.asarray(train.sum(axis=0)).ravel()
     normalised = diags(inverse_sqrt(degree_u)) @ train.astype(np.float64) @ diags(inverse_sqrt(degree_i))
-    smallest = 1e-7  # the largest singular value is 1
-    if train.shape[1] > SINGLE_PRECISION_ABOVE:
-        normalised, smallest = normalised.astype(np.float32), 1e-4
     rank = min(rank, *train.shape)
+    if train.shape[1] > ECONOMICAL_ABOVE:
+        return _leading_vectors(normalised.astype(np.float32), rank, seed)
     _, values, vectors = randomized_svd(normalised, rank, n_iter=8, random_state=seed)
-    return vectors[values > smallest].T
+    return vectors[values > 1e-7].T  # the largest singular value is 1
+
+
+def _leading_vectors(matrix: csr_matrix, rank: int, seed: int) -> np.ndarray:
+    """Right singular vectors of a large matrix of norm 1, float32 ``(n_items, r)`` (Halko et al. 2011).
+
+    The last step, on a matrix of few rows, goes through its Gram matrix: its full decomposition takes most of the time.
+    """
+    from sklearn.utils.extmath import randomized_range_finder
+
+    basis = randomized_range_finder(matrix, size=min(rank + 10, *matrix.shape), n_iter=4, random_state=seed)
+    small = matrix.T @ basis  # (n_items, rank + 10)
+    squares, rotation = linalg.eigh((small.T @ small).astype(np.float64))
+    values, rotation = np.sqrt(squares[::-1][:rank].clip(0.0)), rotation[:, ::-1][:, :rank]
+    kept = values > 1e-3  # below, the roots of float32 squares are noise
+    return small @ (rotation[:, kept] / values[kept]).astype(np.float32)
 
 
 def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:

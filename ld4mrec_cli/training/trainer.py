@@ -37,9 +37,11 @@ class EpochReport:
     epoch: int
     loss: float
     seconds: float
+    """Time of the epoch, its validation included."""
     valid: dict[str, float] | None = None
     """Validation metrics, None where this epoch was not validated."""
     is_best: bool = False
+    validation_seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -110,10 +112,13 @@ class Trainer:
         while not self.finished:
             started = time.monotonic()
             loss = self._epoch(on_batch)
+            trained = time.monotonic()
             metrics = self._validated()
+            validated = time.monotonic()
             self.progress.epoch += 1
             is_best = self._judge(metrics)
-            report = EpochReport(self.progress.epoch, loss, time.monotonic() - started, metrics, is_best)
+            seconds = time.monotonic() - started
+            report = EpochReport(self.progress.epoch, loss, seconds, metrics, is_best, validated - trained)
             self.progress.history.append(report)
             on_epoch(report)
         return self.best

@@ -11,7 +11,7 @@ from ld4mrec_cli.training.checkpoint import RunDirectory
 
 def metrics(path):
     lines = (path / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+    return [{key: value for key, value in json.loads(line).items() if "seconds" not in key} for line in lines]
 
 
 def test_run_directory_and_latest(cli, workspace, tmp_path):

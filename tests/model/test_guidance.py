@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.model import guidance
 from ld4mrec_cli.model.guidance import (
     GuidanceSignals,
     ItemWeights,
@@ -184,3 +185,14 @@ def test_principal_axes_come_in_order_of_variance():
     centred = np.random.default_rng(0).normal(size=(200, 3)) * [1.0, 5.0, 2.0]
     axes = np.abs(principal_axes(centred.astype(np.float32), 2))
     assert axes.argmax(axis=0).tolist() == [1, 2]
+
+
+def test_the_basis_of_a_large_catalogue_is_that_of_a_small_one(world, monkeypatch):
+    expected = collaborative_basis(world.train, 6, seed=0)
+    monkeypatch.setattr(guidance, "ECONOMICAL_ABOVE", 30)
+    found = collaborative_basis(world.train, 6, seed=0)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.abs(np.sum(found * expected, axis=0)), 1.0, atol=1e-3)  # but for the signs
+    whole = collaborative_basis(world.train, 100, seed=0)
+    np.testing.assert_allclose(whole.T @ whole, np.eye(whole.shape[1]), atol=1e-3)
+    assert whole.shape[1] == np.linalg.matrix_rank(world.train.toarray())

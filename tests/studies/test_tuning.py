@@ -52,7 +52,7 @@ def search(base, space, out, trials=None, minutes=None, watcher=None):
 def lines(path: Path) -> list[dict]:
     """The trials as written, without what differs from run to run."""
     found = [json.loads(line) for line in (path / "trials.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
+    return [{key: value for key, value in line.items() if "seconds" not in key} for line in found]
 
 
 def files(path: Path) -> dict[str, set[str]]:

@@ -17,7 +17,7 @@ def quiet(report: EpochReport) -> None:
 
 
 def timeless(history: list[EpochReport]) -> list[dict]:
-    return [{key: value for key, value in report.as_dict().items() if key != "seconds"} for report in history]
+    return [{key: value for key, value in report.as_dict().items() if "seconds" not in key} for report in history]
 
 
 def planned(values: list[float], name: str = "ndcg@20"):

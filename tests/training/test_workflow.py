@@ -52,7 +52,7 @@ def test_a_run_directory_holds_what_it_should(run, dataset):
     assert set(run.manifest.files) == {name for name in RUN_FILES if name.endswith((".safetensors", ".parquet"))}
     lines = run.read_metrics()
     assert [line["epoch"] for line in lines] == [1, 2]
-    assert all({"epoch", "loss", "seconds", "valid", "is_best"} == set(line) for line in lines)
+    assert all({"epoch", "loss", "seconds", "valid", "is_best", "validation_seconds"} == set(line) for line in lines)
     assert all(set(line["valid"]) == {f"{name}@20" for name in ACCURACY} for line in lines)
 
 

@@ -1,0 +1,59 @@
+"""What a group of processes shares out; that several do what one does is tested in tests/cli/test_torchrun.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ld4mrec_cli import parallel
+from ld4mrec_cli.cli.app import run
+from ld4mrec_cli.parallel import ALONE, Group
+
+
+@given(n=st.integers(0, 50), size=st.integers(1, 9))
+def test_shares_cover_everything_once_and_evenly(n, size):
+    groups = [Group(rank, size) for rank in range(size)]
+    shares = [group.share(n) for group in groups]
+    assert [i for first, last in shares for i in range(first, last)] == list(range(n))
+    lengths = [last - first for first, last in shares]
+    assert lengths == groups[0].sizes(n)
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_one_process_alone_passes_everything_through():
+    tensor = torch.arange(3.0)
+    ALONE.add_up([tensor])
+    assert tensor.tolist() == [0.0, 1.0, 2.0]
+    assert ALONE.gather(tensor, [3]) is tensor
+    assert ALONE.tell("runs/å") == "runs/å"
+    assert ALONE.is_writer
+    with parallel.joined() as group:
+        assert group is ALONE
+
+
+def test_of_several_processes_each_takes_a_gpu_of_its_own_unless_one_is_named():
+    second = Group(rank=5, size=8, local_rank=1)
+    assert second.place(torch.device("cuda")) == torch.device("cuda", 1)
+    assert second.place(torch.device("cuda", 3)) == torch.device("cuda", 3)
+    assert second.place(torch.device("cpu")) == torch.device("cpu")
+    assert ALONE.place(torch.device("cuda")) == torch.device("cuda")
+    assert not second.is_writer
+
+
+def test_a_single_process_under_torchrun_is_alone(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with parallel.joined() as group:
+        assert group == ALONE
+
+
+@pytest.mark.parametrize("command", [["demo"], ["compare", "--data", "x"], ["prepare", "--raw", "x"]])
+def test_commands_for_one_process_are_refused_under_torchrun(command, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"process 1: error: `{command[0]}` is done by one process. Under torchrun there are ")
+    assert error.count("\n") == 1
