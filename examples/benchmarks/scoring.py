@@ -71,15 +71,15 @@ def waiting(data: PreparedDataset, scratch: Path) -> None:
     print(f"99 of 100 within {late:.2f} ms", flush=True)
 
 
-def against_implicit(data: PreparedDataset, factors: int, repeats: int) -> None:
-    """Lists for all users: inner products of ``factors`` numbers in each case."""
+def against_implicit(data: PreparedDataset, factors: int, n_users: int, repeats: int) -> None:
+    """Lists for ``n_users``: inner products of ``factors`` numbers in each case."""
     try:
         from implicit.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
     except ImportError:
         print("\nwithout the comparison with `implicit`, which is not installed")
         return
-    rows, users = data.matrix("train"), np.arange(data.shape[0])
+    rows, users = data.matrix("train"), np.arange(min(n_users, data.shape[0]))
     half = factors // 2
     widths = [f"model.hidden_dim={half}", f"model.collaborative_rank={half}", "model.item_weights=false"]
     config: Config = configured(None, widths)
@@ -91,13 +91,13 @@ def against_implicit(data: PreparedDataset, factors: int, repeats: int) -> None:
         theirs.fit(rows, show_progress=False)
     works = {
         f"implicit, ALS, {factors} factors": lambda: theirs.recommend(
-            users, rows, N=K, filter_already_liked_items=True
+            users, rows[users], N=K, filter_already_liked_items=True
         ),
         f"ld4mrec, {half} + {half}": lambda: rank_all(ours, rows, users),
         f"ials of ld4mrec, {factors} factors": lambda: rank_all(ials, rows, users),
     }
     seconds = median_seconds(works, repeats)
-    print(f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: the {K} best for all users\n")
+    print(f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: the {K} best for {len(users):,} users\n")
     print(table(["recommender", "s", "users per s", "time against implicit"], rows_of(seconds, len(users))))
 
 
@@ -105,6 +105,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--factors", type=int, default=256)
+    parser.add_argument(
+        "--large-users", type=int, default=16_384, help="users that lists are made for, with `implicit`"
+    )
     parser.add_argument("--data", type=Path, help="dataset directory for steps and waiting time; generated otherwise")
     parser.add_argument("--large", type=Path, help="dataset directory for `implicit`; generated otherwise")
     parser.add_argument("--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated")
@@ -114,7 +117,8 @@ def main() -> None:
     small = opened(arguments.data, TIKTOK, arguments.scratch)
     steps(small, arguments.repeats)
     waiting(small, arguments.scratch)
-    against_implicit(opened(arguments.large, ELECTRONICS, arguments.scratch), arguments.factors, arguments.repeats)
+    large = opened(arguments.large, ELECTRONICS, arguments.scratch)
+    against_implicit(large, arguments.factors, arguments.large_users, arguments.repeats)
 
 
 if __name__ == "__main__":
