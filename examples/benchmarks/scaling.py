@@ -56,6 +56,7 @@ def plot(found: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], 
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib import ticker
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     for axis, (name, points) in zip(axes, found.items(), strict=True):
@@ -68,6 +69,7 @@ def plot(found: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], 
         others = {"interactions": "users and items grow along", "items": "100,000 users, 1,000,000 interactions"}
         axis.set_title(others.get(name, "50,000 items, 1,000,000 interactions"), fontsize=9)
         axis.set_xlabel(name)
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
     figure.savefig(out, dpi=130)
