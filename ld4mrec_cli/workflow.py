@@ -211,11 +211,10 @@ def _compute_signals(job: _Job) -> None:
     job.watcher.on_stage("computing item signals")
     model = job.config.model
     signals = ItemSignals.compute(model, job.train_rows, _features(job), job.config.training.seed)
-    if model.item_weights and signals.item_weights is None:
+    asked = (model.item_weights and signals.item_weights is None, model.factor_scores and signals.item_factors is None)
+    for what in (name for name, missing in zip(("item weights", "factor scores"), asked, strict=True) if missing):
         limit = model.item_weights_max_items
-        note = (
-            f"without item weights: the {job.dataset.shape[1]:,} items are more than item_weights_max_items, {limit:,}"
-        )
+        note = f"without {what}: the {job.dataset.shape[1]:,} items are more than item_weights_max_items, {limit:,}"
         job.note(note)
     job.run.save_signals(signals)
 

@@ -58,6 +58,8 @@ class Config(Section):
             raise ValueError(
                 "training.target=destroyed needs masking: set diffusion.mask_rate above 0, or training.target=all"
             )
+        if self.model.factor_scores and self.training.loss == "mse":
+            raise ValueError("model.factor_scores is for training.loss=multinomial")
         smoothed = self.diffusion.soft_reconstruction and self.diffusion.soft_labels == "drawn"
         if self.training.sampled_items and (self.training.loss == "mse" or smoothed):
             raise ValueError(

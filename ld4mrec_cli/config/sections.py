@@ -133,6 +133,19 @@ class ModelConfig(Section):
     """An interaction of a user with d of them weighs d^-this in the regression: few active users do not rule."""
     item_weights_max_items: Count = 10_000
     """Catalogues larger than this go without item weights (the closed form inverts an items × items matrix)."""
+    factor_scores: bool = False
+    """Score also by the inner products of implicit alternating least squares, in the mixture at inference (multinomial
+    loss only): an estimate of low rank beside that of the item weights."""
+    factor_scores_scale: Positive = 1.0
+    """Weight of these scores beside the softmax."""
+    factor_scores_dim: Count = 64
+    """Length of the user and item vectors."""
+    factor_scores_unobserved_weight: Positive = 0.004
+    """Weight α₀ of an item without interaction in the squared error, where an interaction weighs 1."""
+    factor_scores_ridge: Positive = 0.4
+    """Ridge λ of the vectors."""
+    factor_scores_frequency_exponent: Fraction = 0.5
+    """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
     popularity_bias: bool = True
     """Start the output bias at the log popularity of the items (multinomial loss only)."""
 

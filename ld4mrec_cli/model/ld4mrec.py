@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from ld4mrec_cli.config import DiffusionConfig, ModelConfig, TrainingConfig
+from ld4mrec_cli.config import DiffusionConfig, IALSConfig, ModelConfig, TrainingConfig
 from ld4mrec_cli.model.batches import RowBatches
 from ld4mrec_cli.model.candidates import CandidateSampler, renumbered
 from ld4mrec_cli.model.cnet import CNet, CNetShape
@@ -26,6 +26,7 @@ from ld4mrec_cli.model.guidance import (
     ridge_item_weights,
 )
 from ld4mrec_cli.model.inner_products import InnerProducts
+from ld4mrec_cli.model.least_squares import fit_items, solve
 from ld4mrec_cli.model.losses import multinomial, reconstruction_loss, squared_in_closed_form
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
@@ -48,6 +49,8 @@ class ItemSignals:
     """Training interactions of each item, ``(n_items,)``."""
     item_weights: np.ndarray | None
     """Zero-diagonal item-item weights ``(n_items, n_items)``, or None."""
+    item_factors: np.ndarray | None = None
+    """Item vectors of implicit least squares ``(n_items, dim)``, or None."""
 
     @classmethod
     def compute(
@@ -63,7 +66,33 @@ class ItemSignals:
             weights = ridge_item_weights(
                 train, config.item_weights_ridge, config.item_weights_degree_ridge, config.item_weights_user_exponent
             )
-        return cls(bases, degree, weights)
+        factors = None
+        if config.factor_scores and train.shape[1] <= config.item_weights_max_items:
+            factors = fit_items(train, factor_settings(config), seed).numpy()
+        return cls(bases, degree, weights, factors)
+
+
+def factor_settings(config: ModelConfig) -> IALSConfig:
+    """What least squares takes from the model's settings."""
+    return IALSConfig(
+        factors=config.factor_scores_dim,
+        unobserved_weight=config.factor_scores_unobserved_weight,
+        regularisation=config.factor_scores_ridge,
+        frequency_exponent=config.factor_scores_frequency_exponent,
+    )
+
+
+class FactorScores:
+    """``[w vᵀ]₊`` of the item vectors v, with the vector w of a row solved for from the row itself."""
+
+    def __init__(self, items: np.ndarray, settings: IALSConfig, scale: float) -> None:
+        """``items``: ``(n_items, dim)``."""
+        self._items, self._settings, self._scale = torch.from_numpy(items), settings, scale
+
+    def __call__(self, rows: csr_matrix, device: torch.device) -> Tensor:
+        """Scores ``(n, n_items)`` on ``device``; the small systems are solved on the CPU."""
+        vectors = solve(rows, self._items, self._settings).to(device)
+        return (vectors @ self._items.to(device).T).clamp_min_(0.0).mul_(self._scale)
 
 
 class LD4MRec(TrainableRecommender):
@@ -108,6 +137,10 @@ class LD4MRec(TrainableRecommender):
         is_mixture = training.loss == "multinomial"
         self.mixed_in = weights if is_mixture else None
         """Item weights that are mixed with C-Net's softmax when scoring."""
+        self.factor_scores: FactorScores | None = None
+        """Least-squares scores that are mixed in, too."""
+        if signals.item_factors is not None:
+            self.factor_scores = FactorScores(signals.item_factors, factor_settings(model), model.factor_scores_scale)
         self.cnet = CNet(shape, GuidanceSignals(signals.bases, signals.degree), None if is_mixture else weights)
         self.clean_guidance = model.guidance_source == "clean"
         schedule = LinearSchedule(diffusion.steps, diffusion.noise_scale, diffusion.noise_min, diffusion.noise_max)
@@ -237,13 +270,18 @@ class LD4MRec(TrainableRecommender):
         """Scores of all items ``(n, n_items)`` float32 for observed rows ``(n, n_items)``, on the model's device."""
         observed = Rows.from_csr(rows, self.device)
         if self.diffusion.inference_steps > 1:
-            return self._mixture(self._reverse_chain(observed), observed)
-        return self._mixture(self.cnet.scores(observed, self._t_in(observed)), observed)
+            return self._mixture(self._reverse_chain(observed), observed, rows)
+        return self._mixture(self.cnet.scores(observed, self._t_in(observed)), observed, rows)
 
     @torch.inference_mode()
     def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts | None:
-        """One-step scores not yet multiplied out; None with item weights or a reverse chain."""
-        if self.mixed_in is not None or self.cnet.item_weights is not None or self.diffusion.inference_steps > 1:
+        """One-step scores not yet multiplied out; None with a mixture or a reverse chain."""
+        if (
+            self.mixed_in is not None
+            or self.factor_scores is not None
+            or self.cnet.item_weights is not None
+            or self.diffusion.inference_steps > 1
+        ):
             return None
         observed = Rows.from_csr(rows, self.device)
         products: InnerProducts = self.cnet(observed, self._t_in(observed))
@@ -252,11 +290,16 @@ class LD4MRec(TrainableRecommender):
     def _t_in(self, observed: Rows) -> Tensor:
         return torch.zeros(len(observed), dtype=torch.int64, device=self.device)
 
-    def _mixture(self, scores: Tensor, observed: Rows) -> Tensor:
-        """``softmax(scores) + w [x B]₊``, two estimates of where the next behaviour falls; without B, the scores."""
-        if self.mixed_in is None:
+    def _mixture(self, scores: Tensor, observed: Rows, rows: csr_matrix) -> Tensor:
+        """``softmax(scores) + w [x B]₊ + …``, estimates of the next behaviour; without others, the scores."""
+        if self.mixed_in is None and self.factor_scores is None:
             return scores
-        return self.mixed_in(observed).clamp_min(0.0).mul(self.mixed_in.scale).add(scores.softmax(dim=1))
+        mixture = scores.softmax(dim=1)
+        if self.mixed_in is not None:
+            mixture = self.mixed_in(observed).clamp_min(0.0).mul(self.mixed_in.scale).add(mixture)
+        if self.factor_scores is not None:
+            mixture = mixture + self.factor_scores(rows, self.device)
+        return mixture
 
     def _reverse_chain(self, observed: Rows) -> Tensor:
         """``inference_steps`` reverse steps from a noised row; guidance comes from the observed row.

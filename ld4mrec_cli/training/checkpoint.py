@@ -182,6 +182,8 @@ class RunDirectory:
         arrays["degree"] = np.ascontiguousarray(signals.degree)
         if signals.item_weights is not None:
             arrays["item_weights"] = signals.item_weights
+        if signals.item_factors is not None:
+            arrays["item_factors"] = signals.item_factors
         self.save_arrays(SIGNALS, arrays)
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -199,9 +201,11 @@ class RunDirectory:
         order = ["collaborative", *self.manifest.dataset.modalities]
         if sorted(order) != sorted(bases) or "degree" not in tensors:
             raise RunError("does not hold the signals of this run", where=self.path / SIGNALS)
-        weights = tensors.get("item_weights")
-        degree = tensors["degree"].numpy()
-        return ItemSignals({name: bases[name] for name in order}, degree, None if weights is None else weights.numpy())
+        weights, factors = (
+            None if tensor is None else tensor.numpy()
+            for tensor in (tensors.get("item_weights"), tensors.get("item_factors"))
+        )
+        return ItemSignals({name: bases[name] for name in order}, tensors["degree"].numpy(), weights, factors)
 
     def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the weights that are served."""

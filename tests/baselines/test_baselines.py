@@ -10,12 +10,13 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli import memory
 from ld4mrec_cli.baselines.closed_form import check_closed_form
-from ld4mrec_cli.baselines.ials import IALS, NUMBERS_AT_A_TIME, _groups, solve
+from ld4mrec_cli.baselines.ials import IALS
 from ld4mrec_cli.baselines.linear import EASE, ItemKNN, Popularity, keep_largest
 from ld4mrec_cli.baselines.registry import FITTED, restore
 from ld4mrec_cli.config import Config, IALSConfig
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.evaluation.ranking import rank
+from ld4mrec_cli.model.least_squares import NUMBERS_AT_A_TIME, _groups, solve
 
 TRAIN = csr_matrix(
     np.array(

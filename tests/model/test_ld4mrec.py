@@ -5,6 +5,8 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.baselines.ials import IALS
+from ld4mrec_cli.errors import ConfigError
 from ld4mrec_cli.model.cnet import drop
 from ld4mrec_cli.model.draws import Draws
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec, log_popularity
@@ -155,3 +157,27 @@ def test_content_ranks_items_that_nobody_has_seen_in_training(world, item_side):
         assert min(right) > 0.9
     else:
         assert np.mean(right) < 0.9  # nothing is known of them
+
+
+def test_factor_scores_are_mixed_with_the_softmax_at_inference(world):
+
+    settings = {"model.factor_scores": True, "model.factor_scores_scale": 0.7, "model.factor_scores_dim": 4}
+    config = world.config_of({**settings, "model.item_weights": False})
+    model, plain = world.model(config), world.model(world.config(model__item_weights=False))
+    ials = IALS.fit(
+        world.train,
+        world.config(
+            ials__factors=4, ials__unobserved_weight=0.004, ials__regularisation=0.4, ials__frequency_exponent=0.5
+        ),
+    )
+    expected = plain.score(world.train).softmax(dim=1) + 0.7 * ials.score(world.train).clamp_min(0.0)
+    torch.testing.assert_close(model.score(world.train), expected)
+    assert model.inner_products(world.train) is None
+    assert plain.inner_products(world.train) is not None
+    nothing = world.signals(world.config(model__factor_scores=True, model__item_weights_max_items=10))
+    assert nothing.item_factors is None
+
+
+def test_factor_scores_need_the_multinomial_loss(world):
+    with pytest.raises(ConfigError, match=r"factor_scores is for training.loss=multinomial"):
+        world.config(model__factor_scores=True, training__loss="mse", training__target="all")
