@@ -14,6 +14,10 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from ld4mrec_cli.errors import DeviceError
+
+LARGE = 2**20
+"""Numbers from which a tensor is added up by itself, without a copy."""
 TIMEOUT = timedelta(hours=4)
 """How long processes wait for each other: one of them computes item signals while the others do nothing."""
 
@@ -33,10 +37,19 @@ class Group:
         return self.rank == 0
 
     def place(self, device: torch.device) -> torch.device:
-        """The device of this process: of several on one machine each takes a GPU of its own."""
-        if self.size > 1 and device.type == "cuda" and device.index is None:
-            return torch.device("cuda", self.local_rank)
-        return device
+        """The device of this process: of several on one machine each takes a GPU of its own.
+
+        Raises:
+            DeviceError: there is none for it, or one GPU is named for all.
+        """
+        if self.size == 1 or device.type != "cuda":
+            return device
+        if device.index is not None:
+            raise DeviceError(f"'{device}' is one GPU for {self.size} processes", hint="Give --device cuda")
+        if self.local_rank >= torch.cuda.device_count():
+            hint = f"Start at most {torch.cuda.device_count()} processes on this machine, or give --device cpu"
+            raise DeviceError(f"there is no GPU for process {self.local_rank} of this machine", hint=hint)
+        return torch.device("cuda", self.local_rank)
 
     def sizes(self, n: int) -> list[int]:
         """How many of n things each process does: as equal as can be, in order of rank."""
@@ -54,13 +67,20 @@ class Group:
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace float32 ``tensors``, of the same shapes in every process, by their sums over the processes."""
-        if self.size == 1 or not tensors:
+        if self.size == 1:
             return
-        joined = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        small = [tensor for tensor in tensors if tensor.numel() < LARGE or not tensor.is_contiguous()]
+        for tensor in tensors:
+            if tensor.numel() >= LARGE and tensor.is_contiguous():
+                dist.all_reduce(tensor)
+        joined = torch.cat([tensor.reshape(-1) for tensor in small])
         dist.all_reduce(joined)
-        parts = joined.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
+        for tensor, part in zip(small, joined.split([tensor.numel() for tensor in small]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    def agree(self, flag: bool) -> bool:
+        """Whether ``flag`` holds in any process."""
+        return bool(self.gather_array(np.array([int(flag)]), [1] * self.size).any())
 
     def gather(self, part: Tensor, lengths: Sequence[int]) -> Tensor:
         """Put the parts of all processes together: ``(lengths[rank], …)`` here, ``(Σ lengths, …)`` the result."""
@@ -99,11 +119,6 @@ ALONE = Group()
 def processes() -> int:
     """How many processes torchrun started for this work; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-
-
-def own_rank() -> int:
-    """This process's number among them; 0 without torchrun."""
-    return int(os.environ["RANK"]) if processes() > 1 else 0
 
 
 @contextmanager

@@ -108,11 +108,23 @@ def train(config: Config, run_path: Path | None, watcher: Watcher, group: Group 
         device=device_name(device),
         started=datetime.now().astimezone().isoformat(),
     )
-    if group.is_writer:
-        run_path = RunDirectory.create(run_path or new_run_path(name), manifest, config).path
-    run = RunDirectory.open(Path(group.tell(str(run_path))))
+    run = _created(run_path or new_run_path(name), manifest, config, group)
     with _held(run, group):
         return _work(_Job(run, config, dataset, dataset.matrix(TRAIN), device, watcher, group))
+
+
+def _created(path: Path, manifest: Manifest, config: Config, group: Group) -> RunDirectory:
+    """The run directory that the writer makes, in all processes. Raises RunError where it cannot be made."""
+    refused: RunError | None = None
+    if group.is_writer:
+        try:
+            path = RunDirectory.create(path, manifest, config).path
+        except RunError as error:
+            refused = error
+    told = group.tell("" if refused else str(path))
+    if refused or not told:
+        raise refused or RunError("the first process could not make the run directory")
+    return RunDirectory.open(Path(told))
 
 
 def _check_group(config: Config, group: Group) -> None:
@@ -240,6 +252,7 @@ def _fit(job: _Job, model: TrainableRecommender, started: float) -> RunDirectory
     validate = validator(config, job.dataset, job.train_rows, job.note, job.group)
     trainer = Trainer(model, job.train_rows, config.training, validate, job.group)
     _restore(trainer, run)
+    job.group.barrier()  # the writer may be done at once, and drop what the others have yet to read
 
     pace = _Pace()
 

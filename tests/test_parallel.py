@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ld4mrec_cli import parallel
 from ld4mrec_cli.cli.app import run
+from ld4mrec_cli.errors import DeviceError
 from ld4mrec_cli.parallel import ALONE, Group
 
 
@@ -33,10 +34,14 @@ def test_one_process_alone_passes_everything_through():
         assert group is ALONE
 
 
-def test_of_several_processes_each_takes_a_gpu_of_its_own_unless_one_is_named():
+def test_of_several_processes_each_takes_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     second = Group(rank=5, size=8, local_rank=1)
     assert second.place(torch.device("cuda")) == torch.device("cuda", 1)
-    assert second.place(torch.device("cuda", 3)) == torch.device("cuda", 3)
+    with pytest.raises(DeviceError, match="is one GPU for 8 processes"):
+        second.place(torch.device("cuda", 1))
+    with pytest.raises(DeviceError, match="no GPU for process 2"):
+        Group(rank=6, size=8, local_rank=2).place(torch.device("cuda"))
     assert second.place(torch.device("cpu")) == torch.device("cpu")
     assert ALONE.place(torch.device("cuda")) == torch.device("cuda")
     assert not second.is_writer

@@ -50,6 +50,11 @@ SHARED_COMMANDS = ("train", "evaluate", "recommend")
 """What several processes can do together."""
 
 
+def is_shared() -> bool:
+    """Whether torchrun started several processes; asked here without the slow import of torch."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @app.callback()
 def _main(
     context: typer.Context,
@@ -57,7 +62,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and context.invoked_subcommand not in SHARED_COMMANDS:
+    if is_shared() and context.invoked_subcommand not in SHARED_COMMANDS:
         hint = f"Under torchrun there are {', '.join(SHARED_COMMANDS)}"
         raise UserError(f"`{context.invoked_subcommand}` is done by one process", hint=hint)
 
@@ -89,11 +94,19 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        message, code = _explain(error)
-        whose = f"process {os.environ['RANK']}: " if os.environ.get("RANK", "0") != "0" else ""
+        message, code = (LOST, 1) if _is_of_another_process(error) else _explain(error)
+        whose = f"process {os.environ['RANK']}: " if is_shared() and os.environ["RANK"] != "0" else ""
         sys.stderr.write(f"{whose}error: {message}\n")
         sys.stderr.flush()
         return code
+
+
+LOST = "another process of this work ended, or cannot be reached"
+
+
+def _is_of_another_process(error: BaseException) -> bool:
+    """Whether an error says that processes that torchrun started lost each other."""
+    return is_shared() and isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

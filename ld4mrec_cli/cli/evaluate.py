@@ -64,10 +64,10 @@ def evaluate(
     from ld4mrec_cli.training.checkpoint import RunDirectory
     from ld4mrec_cli.training.places import latest_run
 
-    opened = RunDirectory.open(run or latest_run())
-    options = _options(opened.config.evaluation, split, cutoffs, mask)
-    dataset = PreparedDataset.open(data or Path(opened.manifest.dataset.path))
     with joined() as group:
+        opened = RunDirectory.open(run or Path(group.tell(str(latest_run()))))
+        options = _options(opened.config.evaluation, split, cutoffs, mask)
+        dataset = PreparedDataset.open(data or Path(opened.manifest.dataset.path))
         chosen = group.place(resolve_device(device or "auto"))
         own_users = group.sizes(dataset.schema.splits[split.value].users)[group.rank]
         with progress_counter("evaluating", own_users, group.is_writer) as on_batch:

@@ -77,7 +77,7 @@ def recommend(
     from ld4mrec_cli.training.places import latest_run
 
     with joined() as group:
-        opened = RunDirectory.open(run or latest_run())
+        opened = RunDirectory.open(run or Path(group.tell(str(latest_run()))))
         recommender = Recommender(opened, group.place(resolve_device(device or "auto")))
         if history is not None:
             items = parse_history(history, recommender)

@@ -70,7 +70,10 @@ def _resume(
     from ld4mrec_cli.training.checkpoint import RunDirectory
     from ld4mrec_cli.training.places import unfinished_run
 
-    path = run or unfinished_run(load_config(config).name if config else None)
+    path = run
+    if path is None:  # one process looks: each would find the others at it
+        wanted = load_config(config).name if config else None
+        path = Path(group.tell(str(unfinished_run(wanted)) if group.is_writer else ""))
     settings = read_config(config, overrides, flags, RunDirectory.open(path).config)
     with training_watcher(settings.training.metric, group.is_writer) as watcher:
         return workflow.resume(path, settings, watcher, group)

@@ -222,7 +222,7 @@ class TrainingConfig(Section):
     patience: Count = 20
     """Stop after this many validations without a better `metric`."""
     validate_every: Count = 1
-    """Epochs between validations; each also writes a checkpoint."""
+    """Epochs between validations; each also writes a checkpoint, unless that would take more than 5 % of the time."""
     validation_users: Annotated[int, Field(ge=0)] | None = None
     """Users that a validation ranks the catalogue for, drawn once by the seed; 0 takes all. Unset: all while users
     times items is up to 2·10⁹, else as many as that allows, but at least 2,000."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
+from ld4mrec_cli.evaluation.ranking import NonFiniteScores, Scorer, batches, rank
 from ld4mrec_cli.parallel import ALONE, Group
 from ld4mrec_cli.statistics import gini
 
@@ -50,6 +50,7 @@ def evaluate(
 
     Raises:
         ValueError: no user has a target.
+        NonFiniteScores: a score is NaN or infinite, in whichever process.
     """
     users = np.flatnonzero(np.diff(targets.indptr)) if users is None else users
     if not len(users):
@@ -58,13 +59,20 @@ def evaluate(
     depth = min(max(cutoffs), n_items)
     parts: list[dict[str, np.ndarray]] = []
     shown = np.zeros((len(cutoffs), n_items), dtype=np.int64)
+    fault: NonFiniteScores | None = None
     for batch in batches(users[slice(*group.share(len(users)))], batch_size):
-        lists, _ = rank(scorer, rows[batch], masked[batch], depth, batch)
+        try:
+            lists, _ = rank(scorer, rows[batch], masked[batch], depth, batch)
+        except NonFiniteScores as error:
+            fault = error  # the other processes must hear of it before they wait for this one's part
+            break
         # Lists are used up batch by batch: with a large cutoff, those of all users would be users × items.
         parts.append(accuracy(lists, targets[batch], cutoffs))
         shown += [times_shown(lists[:, :k], n_items) for k in cutoffs]
         if on_batch:
             on_batch(len(batch))
+    if group.agree(fault is not None):
+        raise fault or NonFiniteScores("the recommender returned scores that are not finite")
     names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
     own = np.array([np.concatenate([part[name] for part in parts]) if parts else [] for name in names]).T
     whole = group.gather_array(own, group.sizes(len(users)))

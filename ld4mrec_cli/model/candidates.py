@@ -41,9 +41,10 @@ MULTIPLE = 256
 class CandidateSampler:
     """Draws candidates: all items of the batch's rows, and a number of other items drawn evenly.
 
-    Sums over the catalogue are estimated from the candidates without bias, each weighed by the inverse of its
-    probability of inclusion (Horvitz and Thompson 1952). The batch's own items make popular ones likely, as is best
-    for a softmax; they cost nothing, since their scores are needed anyway.
+    Sums over the catalogue are estimated from the candidates, each weighed by the inverse of its probability of
+    inclusion (Horvitz and Thompson 1952): nearly without bias, since that another row brings an item is taken as
+    independent of the others. The batch's own items make popular ones likely, as is best for a softmax; they cost
+    nothing, since their scores are needed anyway.
     """
 
     def __init__(self, n_drawn: int, degree: np.ndarray, n_rows: int) -> None:

@@ -50,14 +50,16 @@ class ForwardProcess(nn.Module):
         """Corrupt ``clean`` rows by ``t`` ``(n,)`` steps; t = 0 adds no Gaussian noise.
 
         Where the rows are over candidates, their noise stands for that of the whole catalogue: it is larger by the
-        inverse root of the inclusion probability, so that linear maps of it have the same mean and, in expectation
-        over the candidates, the same covariance.
+        inverse root of the inclusion probability (but at a row's own items), so that linear maps of it have the same
+        mean and, in expectation over the candidates, the same covariance.
         """
         kept = torch.rand(clean.items.shape, generator=generator, device=clean.items.device) >= self.mask_rate
         visible = clean.select(kept)
         noisy = self.add_noise(visible, t, generator)
         if noisy.noise is not None and log_inclusion is not None:
-            noisy = replace(noisy, noise=noisy.noise * (-0.5 * log_inclusion).exp())
+            scaled = noisy.noise * (-0.5 * log_inclusion).exp()
+            own = (clean.row_of, clean.items)  # candidates with certainty
+            noisy = replace(noisy, noise=scaled.index_put_(own, noisy.noise[own]))
         return Corrupted(noisy, visible, clean.select(~kept))
 
     def add_noise(self, rows: Rows, t: Tensor, generator: torch.Generator, *, shared: bool = False) -> Rows:

@@ -27,4 +27,5 @@ class Draws:
         bits = torch.empty(-(-count // 4), dtype=torch.int64, device=self.generator.device)
         bits.random_(-(2**63), None, generator=self.generator)
         levels = bits.view(torch.int16)[:count].view(self.n_rows, width)[self.first : self.first + n]
-        return levels < round(probability * 2**16) - 2**15 if probability < 1.0 else torch.ones_like(levels) > 0
+        bound = round(probability * 2**16)
+        return levels < bound - 2**15 if bound < 2**16 else torch.ones_like(levels, dtype=torch.bool)

@@ -68,7 +68,9 @@ class InnerProducts:
 
     def sum_of_squares(self) -> Tensor:
         """The sum of each row's squared scores ``(n,)``, through the items' Gram matrix: ``Σ_i (q·v_i + b_i)²``."""
-        queries = torch.cat(self.queries, dim=1).float()
-        gram = torch.cat([torch.cat([a.T @ b for b in self.items], dim=1) for a in self.items]).float()
-        of_bias = torch.cat([vectors.T @ self.bias for vectors in self.items]).float()
-        return ((queries @ gram) * queries).sum(dim=1) + 2.0 * (queries @ of_bias) + self.bias.square().sum()
+        with torch.autocast(self.bias.device.type, enabled=False):  # sums over the catalogue, whose terms may cancel
+            queries, items = torch.cat(self.queries, dim=1).float(), [vectors.float() for vectors in self.items]
+            gram = torch.cat([torch.cat([a.T @ b for b in items], dim=1) for a in items])
+            bias = self.bias.float()
+            of_bias = torch.cat([vectors.T @ bias for vectors in items])
+            return ((queries @ gram) * queries).sum(dim=1) + 2.0 * (queries @ of_bias) + bias.square().sum()

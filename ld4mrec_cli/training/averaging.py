@@ -67,6 +67,7 @@ class WeightAverage:
             for name in self._sparse:
                 parameter, average = self._model.get_parameter(name).detach(), self._tensors[name]
                 average.lerp_(parameter, self._catch_up(name, slice(None)).to(average.dtype) if self.decay else 1.0)
+            self._count_anew()
         return self._tensors
 
     def _catch_up(self, name: str, rows: Tensor | slice) -> Tensor:
@@ -79,6 +80,10 @@ class WeightAverage:
     def restore(self, tensors: dict[str, Tensor], updates: int) -> None:
         """Take up :attr:`tensors` after ``updates`` updates."""
         self._tensors, self.updates = tensors, updates
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        """Forget decays that all rows are up to date with, so that a resumed training counts as one that went on."""
         self._log_decay = 0.0
         for since in self._log_decay_of_row.values():
             since.zero_()

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.metrics import ACCURACY, accuracy, evaluate, hit_matrix
+from ld4mrec_cli.evaluation.ranking import NonFiniteScores
+from ld4mrec_cli.parallel import Group
 from ld4mrec_cli.statistics import gini
 
 N_ITEMS = 12
@@ -201,3 +203,18 @@ def test_no_user_with_a_target_is_refused():
     empty = matrix_of([set(), set()])
     with pytest.raises(ValueError, match="no user has a target"):
         evaluate(FixedScores([0.0] * N_ITEMS), empty, empty, empty, [5], 2)
+
+
+def test_scores_that_are_not_finite_in_another_process_are_refused_in_all():
+    class Informed(Group):
+        def agree(self, flag: bool) -> bool:
+            return True
+
+    targets = csr_matrix(np.eye(3, dtype=np.float32))
+
+    class Zeros:
+        def score(self, rows, users=None):
+            return torch.zeros(rows.shape)
+
+    with pytest.raises(NonFiniteScores):
+        evaluate(Zeros(), targets, targets, targets, [2], 10, group=Informed())

@@ -10,7 +10,7 @@ def draws(n_rows: int, first: int = 0, seed: int = 0) -> Draws:
     return Draws(torch.Generator().manual_seed(seed), n_rows, first)
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.001, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("probability", [0.0, 1e-6, 0.001, 0.1, 0.5, 0.9, 1 - 1e-6, 1.0])
 def test_events_happen_as_often_as_they_should_and_independently(probability):
     found = draws(400).happens(probability, 400, 601).double()
     spread = (probability * (1 - probability) / found.numel()) ** 0.5

@@ -50,7 +50,13 @@ def test_inner_products_agree_with_the_scores_they_stand_for(products):
     rows = torch.tensor([4, 0, 29, 4])
     torch.testing.assert_close(products.at(rows, chosen), scores[rows, chosen])
     torch.testing.assert_close(products.shifted(0.5).scores(), scores + 0.5)
-    torch.testing.assert_close(products.sum_of_squares().double(), scores.square().sum(dim=1), rtol=1e-5, atol=1e-4)
+    squares = scores.square().sum(dim=1)
+    torch.testing.assert_close(products.sum_of_squares().double(), squares, rtol=1e-5, atol=1e-4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        single = InnerProducts(
+            *(tuple(t.float() for t in ts) for ts in (products.queries, products.items)), products.bias.float()
+        )
+        torch.testing.assert_close(single.sum_of_squares().double(), squares, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -91,6 +97,21 @@ def test_candidates_hold_the_batch_and_name_their_probabilities(train, n_drawn):
     absent = train.getnnz(axis=0) == 0
     assert absent.any()
     np.testing.assert_allclose((times / n_draws)[absent], stated[absent], atol=0.06)
+
+
+@pytest.mark.parametrize("n_rows", [1, 6, 20])
+def test_a_sum_over_the_others_is_estimated_from_the_candidates(train, n_rows):
+    """Over batches that hold a row, the mean of ``1{candidate}/π`` of an item that is not in the row is 1."""
+    sampler, rng, source = CandidateSampler(6, train.getnnz(axis=0), 30), np.random.default_rng(1), generator(4)
+    total, n_draws, row = np.zeros(N_ITEMS), 4000, 3
+    for _ in range(n_draws):
+        others = rng.permutation(np.delete(np.arange(30), row))[: n_rows - 1]
+        candidates = sampler.draw(Rows.from_csr(train[np.append(others, row)]), source)
+        total[candidates.items.numpy()] += np.exp(-candidates.log_inclusion.numpy().astype(np.float64))
+    outside = train[row].toarray().ravel() == 0
+    assert outside[:20].any()  # popular ones among them
+    np.testing.assert_allclose((total / n_draws)[outside], 1.0, atol=0.25)
+    assert abs((total / n_draws)[outside].mean() - 1.0) < 0.06
 
 
 def test_drawn_items_are_equally_likely_and_never_the_batchs_own():
