@@ -68,7 +68,10 @@ def _solve_short(base: Tensor, vectors: Tensor) -> Tensor:
 def _cholesky(system: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(system)
     if bool(failed.any()):
-        raise UserError("the equations of ials have no unique solution", hint="Raise ials.regularisation")
+        raise UserError(
+            "the equations of ials have no unique solution",
+            hint="Raise ials.regularisation (of LD4MRec: model.factor_scores_ridge)",
+        )
     return factor
 
 
