@@ -20,13 +20,10 @@ class Candidates:
     log_inclusion: Tensor
     """Log of the probability that the item is a candidate, ``(m,)``."""
 
-    def renumber(self, rows: Rows, items: Tensor | None = None) -> Rows:
-        """``rows`` over the candidates, which hold all items of the rows.
-
-        ``items``: what the rows are over now, as ascending ids ``(n,)``; the catalogue where None.
-        """
-        ids = rows.items if items is None else items[rows.items]
-        return renumbered(replace(rows, items=ids), self.items)
+    def among(self, rows: Rows) -> Rows:
+        """``rows`` over the candidates in place of the catalogue; behaviours that are none of them are left out."""
+        at = torch.searchsorted(self.items, rows.items).clamp_max_(len(self.items) - 1)
+        return replace(rows, items=at, n_items=len(self.items)).select(self.items[at] == rows.items)
 
 
 def renumbered(rows: Rows, items: Tensor) -> Rows:
@@ -39,11 +36,11 @@ MULTIPLE = 256
 
 
 class CandidateSampler:
-    """Draws candidates: all items of the batch's rows, and a number of other items drawn evenly.
+    """Draws candidates: all items that the loss seeks in the batch, and a number of other items drawn evenly.
 
     Sums over the catalogue are estimated from the candidates, each weighed by the inverse of its probability of
     inclusion (Horvitz and Thompson 1952): nearly without bias, since that another row brings an item is taken as
-    independent of the others. The batch's own items make popular ones likely, as is best for a softmax; they cost
+    independent of the others. The items that are sought make popular ones likely, as is best for a softmax; they cost
     nothing, since their scores are needed anyway.
     """
 
@@ -54,17 +51,20 @@ class CandidateSampler:
         self._degree = torch.from_numpy(degree.astype(np.float64))
         self._n_rows = n_rows
 
-    def draw(self, batch: Rows, generator: torch.Generator) -> Candidates:
-        """The candidates of a batch."""
-        own = torch.unique(batch.items)
-        n_others = batch.n_items - len(own)
+    def draw(self, sought: Rows, generator: torch.Generator, share: float = 1.0) -> Candidates:
+        """The candidates of a batch: the items of ``sought``, and drawn ones.
+
+        ``share``: probability that a behaviour of the batch is among the sought.
+        """
+        own = torch.unique(sought.items)
+        n_others = sought.n_items - len(own)
         wanted = -(-(len(own) + self.n_drawn) // self._multiple) * self._multiple - len(own)
-        drawn = _draw_others(own, batch.n_items, min(wanted, n_others), generator)
+        drawn = _draw_others(own, sought.n_items, min(wanted, n_others), generator)
         items = torch.cat([own, drawn]).sort().values
         self._degree = self._degree.to(items.device)
         # Log of the probability that neither the draw nor another row of the batch brings the item.
         absent = float(np.log1p(-len(drawn) / n_others)) if len(drawn) < n_others else -np.inf
-        others = (len(batch) - 1) / max(self._n_rows - 1, 1)
+        others = share * (len(sought) - 1) / max(self._n_rows - 1, 1)
         if others < 1.0:
             log_absent = absent + self._degree[items] * np.log1p(-others)
         else:
@@ -81,6 +81,5 @@ def _draw_others(own: Tensor, n_items: int, n: int, generator: torch.Generator) 
         while len(others) < n:  # about twice as many as are needed: once is nearly always enough
             tried = torch.randint(n_items, (2 * n + 64,), generator=generator, device=own.device)
             others = torch.unique(torch.cat([others, tried]))
-            at = torch.searchsorted(own, others).clamp_max(len(own) - 1)
-            others = others[own[at] != others]
+            others = others[~torch.isin(others, own, assume_unique=True)]
     return others[torch.randperm(len(others), generator=generator, device=own.device)[:n]]

@@ -44,23 +44,31 @@ class ForwardProcess(nn.Module):
         self.schedule = schedule
         self.mask_rate = mask_rate
 
-    def forward(
-        self, clean: Rows, t: Tensor, generator: torch.Generator, log_inclusion: Tensor | None = None
-    ) -> Corrupted:
-        """Corrupt ``clean`` rows by ``t`` ``(n,)`` steps; t = 0 adds no Gaussian noise.
+    def forward(self, clean: Rows, t: Tensor, generator: torch.Generator) -> Corrupted:
+        """Corrupt ``clean`` rows by ``t`` ``(n,)`` steps; t = 0 adds no Gaussian noise."""
+        masked = self.mask(clean, generator)
+        return replace(masked, rows=self.add_noise(masked.visible, t, generator))
 
-        Where the rows are over candidates, their noise stands for that of the whole catalogue: it is larger by the
-        inverse root of the inclusion probability (but at a row's own items), so that linear maps of it have the same
-        mean and, in expectation over the candidates, the same covariance.
-        """
+    def mask(self, clean: Rows, generator: torch.Generator) -> Corrupted:
+        """The masking alone."""
         kept = torch.rand(clean.items.shape, generator=generator, device=clean.items.device) >= self.mask_rate
         visible = clean.select(kept)
+        return Corrupted(visible, visible, clean.select(~kept))
+
+    def add_noise_over_candidates(
+        self, visible: Rows, clean: Rows, t: Tensor, generator: torch.Generator, log_inclusion: Tensor
+    ) -> Rows:
+        """The Gaussian step where the rows are over candidates ``(m,)``, whose noise stands for the catalogue's.
+
+        It is larger by the inverse root of the inclusion probability (but at a ``clean`` row's own items), so that
+        linear maps of it have the same mean and, in expectation over the candidates, the same covariance.
+        """
         noisy = self.add_noise(visible, t, generator)
-        if noisy.noise is not None and log_inclusion is not None:
-            scaled = noisy.noise * (-0.5 * log_inclusion).exp()
-            own = (clean.row_of, clean.items)  # candidates with certainty
-            noisy = replace(noisy, noise=scaled.index_put_(own, noisy.noise[own]))
-        return Corrupted(noisy, visible, clean.select(~kept))
+        if noisy.noise is None:
+            return noisy
+        scaled = noisy.noise * (-0.5 * log_inclusion).exp()
+        own = (clean.row_of, clean.items)  # candidates with certainty
+        return replace(noisy, noise=scaled.index_put_(own, noisy.noise[own]))
 
     def add_noise(self, rows: Rows, t: Tensor, generator: torch.Generator, *, shared: bool = False) -> Rows:
         """The Gaussian step alone; ``shared`` draws one noise for all rows."""

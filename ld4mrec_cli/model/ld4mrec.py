@@ -244,26 +244,42 @@ class LD4MRec(TrainableRecommender):
         self, batch: Rows, t: Tensor, generator: torch.Generator, first: int, last: int, sampler: CandidateSampler
     ) -> tuple[Tensor, Tensor]:
         """The same with candidates in the place of the catalogue: nothing here is as long as the catalogue."""
-        candidates = sampler.draw(batch, generator)
-        # Noise reaches every candidate; without it the rows are over their own items alone.
-        own = candidates.items if self.forward_process.schedule.is_noisy else torch.unique(batch.items)
-        clean = renumbered(batch, own)
-        corrupted = self.forward_process(clean, t, generator, candidates.log_inclusion)
-        counts = corrupted.sought(clean, self.target)[0].counts > 0
-        draws = Draws(generator, len(batch), first)
-        clean, corrupted, t = clean.part(first, last), corrupted.part(first, last), t[first:last]
-        guidance = clean if self.clean_guidance else None
-        products = self.cnet(corrupted.rows, t, guidance, draws, self.cnet.tables(own, candidates.items))
-        sought, left_out = corrupted.sought(clean, self.target)
-        sought = candidates.renumber(sought, own)
-        left_out = None if left_out is None else candidates.renumber(left_out, own)
-        return self._multinomial(products, sought, left_out, candidates.log_inclusion), counts
+        masked = self.forward_process.mask(batch, generator)
+        sought, left_out = masked.sought(batch, self.target)
+        if self.forward_process.schedule.is_noisy:  # noise reaches every candidate
+            candidates = sampler.draw(batch, generator)
+            of_rows = of_guidance = candidates.items
+            own, rows = (renumbered(part, candidates.items) for part in (batch, masked.visible))
+            rows = self.forward_process.add_noise_over_candidates(rows, own, t, generator, candidates.log_inclusion)
+            guidance = own if self.clean_guidance else rows
+        else:  # the rows are over their own items alone
+            share = 1.0 if self.target == "all" else self.forward_process.mask_rate
+            candidates = sampler.draw(sought, generator, share)
+            of_rows, of_guidance = torch.unique(masked.visible.items), None
+            rows = renumbered(masked.visible, of_rows)
+            guidance = batch if self.clean_guidance else masked.visible
+        tables = self.cnet.tables(of_rows, candidates.items, of_guidance)
+        draws, counts = Draws(generator, len(batch), first), sought.counts > 0
+        products = self.cnet(rows.part(first, last), t[first:last], guidance.part(first, last), draws, tables)
+        sought = sought.part(first, last)
+        n_counted: Tensor | int = self.n_items
+        if left_out is not None:
+            left_out = left_out.part(first, last)
+            n_counted = self.n_items - left_out.counts
+            left_out = candidates.among(left_out)
+        sought = renumbered(sought, candidates.items)
+        return self._multinomial(products, sought, left_out, candidates.log_inclusion, n_counted), counts
 
     def _multinomial(
-        self, products: InnerProducts, sought: Rows, left_out: Rows | None, log_inclusion: Tensor | None = None
+        self,
+        products: InnerProducts,
+        sought: Rows,
+        left_out: Rows | None,
+        log_inclusion: Tensor | None = None,
+        n_counted: Tensor | int | None = None,
     ) -> Tensor:
         scores, smoothing = products.products(), self.soft.expected
-        return multinomial(scores, sought, left_out, smoothing, log_inclusion, self.n_items, products.bias)
+        return multinomial(scores, sought, left_out, smoothing, log_inclusion, n_counted, products.bias)
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:

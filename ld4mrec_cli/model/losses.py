@@ -55,7 +55,7 @@ def multinomial(
     left_out: Rows | None,
     smoothing: float,
     log_inclusion: Tensor | None = None,
-    n_items: int | None = None,
+    n_counted: Tensor | int | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
     """Softmax cross-entropy over the counted entries, labels ``x + g(1 - 2x)`` normalised to sum to one.
@@ -66,13 +66,14 @@ def multinomial(
         left_out: entries that do not count, or None.
         smoothing: g, the same for all entries.
         log_inclusion: of candidates, the log of the probability of being one ``(m,)``; sums over the
-            catalogue of ``n_items`` are then estimated from them.
+            catalogue are then estimated from them.
+        n_counted: entries of each row that count, ``(n,)`` or one number; those not left out where None.
         bias: added to the scores ``(m,)``; given apart, it costs no pass over them.
     """
-    n_items = scores.shape[1] if n_items is None else n_items
     if left_out is not None:  # of a row that sees every item nothing would be left for the softmax
         left_out = left_out.select((left_out.counts < left_out.n_items)[left_out.row_of])
-    n_counted = n_items if left_out is None else n_items - left_out.counts
+    if n_counted is None:
+        n_counted = scores.shape[1] if left_out is None else scores.shape[1] - left_out.counts
     weight = 1.0 - 2.0 * smoothing
     mass = (weight * _sum_by_row(sought.values, sought) + smoothing * n_counted).clamp_min(1e-12)
     with torch.autocast(scores.device.type, enabled=False):  # sums over the catalogue stay in float32

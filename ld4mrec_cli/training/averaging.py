@@ -9,8 +9,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ld4mrec_cli.training.optimizers import in_parts
-
 
 class WeightAverage:
     """Keeps ``average ← decay · average + (1 - decay) · weights``; it is what is validated, saved and served.
@@ -27,28 +25,28 @@ class WeightAverage:
         """``sparse``: parameters of the model of which a step changes some rows alone, ``(n_rows, width)`` each."""
         self.decay = decay
         self.updates = 0
-        self._model = model
-        self._tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
-        names = {id(p): name for name, p in model.named_parameters()}
-        self._sparse = [names[id(parameter)] for parameter in sparse]
+        self._parameters = dict(model.named_parameters())
+        self._tensors = {name: p.detach().clone() for name, p in self._parameters.items()}
+        names: dict[Tensor, str] = {p: name for name, p in self._parameters.items()}
+        self._sparse = {parameter: names[parameter] for parameter in sparse}
+        """Names of the sparse parameters."""
+        self._dense = [name for name in self._parameters if name not in self._sparse.values()]
         self._log_decay = 0.0
         """Log of the product of all decays so far."""
         self._log_decay_of_row = {
             name: torch.zeros(len(tensor), dtype=torch.float64, device=tensor.device)
             for name, tensor in self._tensors.items()
-            if name in self._sparse
+            if name not in self._dense
         }
         """What it was when a row was last brought up to date."""
 
     @torch.no_grad()
-    def before_step(self, reached: Sequence[Tensor]) -> None:
-        """Say which rows ``(m,)`` int64 the next step changes, of each sparse parameter."""
-        for name, changed in zip(self._sparse, reached, strict=True) if self.decay else ():
-            parameter, average = self._model.get_parameter(name).detach(), self._tensors[name]
-            for rows in in_parts(changed):
-                weight = self._catch_up(name, rows).to(average.dtype)
-                present = parameter.index_select(0, rows)
-                average.index_copy_(0, rows, average.index_select(0, rows).lerp_(present, weight))
+    def before_change(self, parameter: Tensor, rows: Tensor, present: Tensor) -> None:
+        """Be told that ``rows`` ``(m,)`` int64 of a sparse parameter, now ``present`` ``(m, width)``, are to change."""
+        if self.decay:
+            name = self._sparse[parameter]
+            average, weight = self._tensors[name], self._catch_up(name, rows)
+            average.index_copy_(0, rows, average.index_select(0, rows).lerp_(present, weight.to(average.dtype)))
 
     @torch.no_grad()
     def update(self) -> None:
@@ -56,16 +54,15 @@ class WeightAverage:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
         self._log_decay += math.log(decay) if decay else 0.0
-        named = [(name, p) for name, p in self._model.named_parameters() if name not in self._sparse]
-        averages = [self._tensors[name] for name, _ in named]
-        torch._foreach_lerp_(averages, [p.detach() for _, p in named], 1.0 - decay)
+        averages, present = ([held[name] for name in self._dense] for held in (self._tensors, self._parameters))
+        torch._foreach_lerp_(averages, present, 1.0 - decay)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """The average by parameter name, up to date."""
         with torch.no_grad():
-            for name in self._sparse:
-                parameter, average = self._model.get_parameter(name).detach(), self._tensors[name]
+            for parameter, name in self._sparse.items():
+                average = self._tensors[name]
                 average.lerp_(parameter, self._catch_up(name, slice(None)).to(average.dtype) if self.decay else 1.0)
             self._count_anew()
         return self._tensors
@@ -99,7 +96,7 @@ class WeightAverage:
             self._exchange(averages)
 
     def _exchange(self, averages: dict[str, Tensor]) -> None:
-        for name, parameter in self._model.named_parameters():
+        for name, parameter in self._parameters.items():
             parameter.data, averages[name] = averages[name], parameter.data
 
 

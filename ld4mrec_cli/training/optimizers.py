@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,10 @@ ROWS_AT_A_TIME = 2048
 """Rows that several passes are made over at a time, so that they stay in the processor's cache in between."""
 
 
+Observer = Callable[[Tensor, Tensor, Tensor], None]
+"""Is told which rows ``(m,)`` int64 of a parameter are about to change, and what they are now ``(m, width)``."""
+
+
 class LazyAdamW(torch.optim.Optimizer):
     """AdamW of parameters ``(n_rows, width)`` whose gradients name rows, each once.
 
@@ -24,8 +28,11 @@ class LazyAdamW(torch.optim.Optimizer):
     :class:`torch.optim.SparseAdam`, without decay, took more than twice the time.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], lr: float, weight_decay: float, observer: Observer | None = None
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        self._observer = observer
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -51,8 +58,11 @@ class LazyAdamW(torch.optim.Optimizer):
             for key, moment in zip(MOMENTS, (mean, square), strict=True):
                 state[key].index_copy_(0, rows, moment)
             scale = square.sqrt_().add_(EPSILON * root)
-            weights = parameter.index_select(0, rows).mul_(1.0 - lr * weight_decay)
-            parameter.index_copy_(0, rows, weights.addcdiv_(mean, scale, value=-size * root))
+            weights = parameter.index_select(0, rows)
+            if self._observer is not None:
+                self._observer(parameter, rows, weights)
+            weights.mul_(1.0 - lr * weight_decay).addcdiv_(mean, scale, value=-size * root)
+            parameter.index_copy_(0, rows, weights)
 
 
 def in_parts(rows: Tensor) -> Sequence[Tensor]:
@@ -63,8 +73,10 @@ def in_parts(rows: Tensor) -> Sequence[Tensor]:
 class Optimizers:
     """Steps all parameters of a model, those with sparse gradients lazily."""
 
-    def __init__(self, model: TrainableRecommender, config: TrainingConfig) -> None:
+    def __init__(self, model: TrainableRecommender, config: TrainingConfig, observer: Observer | None = None) -> None:
+        """``observer`` is told of changes to the model's sparse parameters."""
         self._model = model
+        self._parameters = list(model.parameters())
         self._grad_clip = config.grad_clip
         self._sparse = list(model.sparse_parameters)
         self._optimizers: list[torch.optim.Optimizer] = []
@@ -72,7 +84,7 @@ class Optimizers:
         for group in model.parameter_groups(config):
             lazy = [p for p in group["params"] if self._is_sparse(p)]
             if lazy:
-                self._optimizers.append(LazyAdamW(lazy, config.learning_rate, group["weight_decay"]))
+                self._optimizers.append(LazyAdamW(lazy, config.learning_rate, group["weight_decay"], observer))
             rest = [p for p in group["params"] if not self._is_sparse(p)]
             dense += [group | {"params": rest}] if rest else []
         adam = torch.optim.AdamW(dense, lr=config.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
@@ -83,13 +95,9 @@ class Optimizers:
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def reached(self) -> list[Tensor]:
-        """Rows that the present gradients reach, ``(m,)`` int64, of each of the model's sparse parameters."""
-        return [p.grad._indices()[0] if p.grad is not None else _no_rows(p) for p in self._sparse]
-
     def gradients(self) -> list[Tensor]:
         """The present gradients, in the order of the parameters; of a sparse one the values."""
-        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         return [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
 
     def step(self) -> None:
@@ -118,10 +126,6 @@ class Optimizers:
 
     def _is_sparse(self, parameter: Tensor) -> bool:
         return any(parameter is other for other in self._sparse)
-
-
-def _no_rows(parameter: Tensor) -> Tensor:
-    return torch.empty(0, dtype=torch.int64, device=parameter.device)
 
 
 @torch.no_grad()

@@ -84,8 +84,8 @@ class Trainer:
         self.progress = Progress()
         self._validate = validate
         self._batches = model.batches(train, config.batch_size)
-        self._optimizers = Optimizers(model, config)
         self._average = WeightAverage(model, config.ema_decay, model.sparse_parameters)
+        self._optimizers = Optimizers(model, config, self._average.before_change)
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
 
     @property
@@ -153,7 +153,6 @@ class Trainer:
         value = float(total)
         if not math.isfinite(value):
             return value
-        self._average.before_step(self._optimizers.reached())
         self._optimizers.step()
         self._average.update()
         return value
