@@ -280,3 +280,16 @@ def test_differences_name_settings_by_key_and_leave_out_what_may_differ():
     del before["training"]["seed"]
     assert ("training.seed", None, 3) in list(differences(before, after))
     assert list(differences(after, after)) == []
+
+
+def test_sections_of_models_that_are_not_trained_do_not_differ():
+    """So that a search or a comparison of baselines goes on after a setting of LD4MRec was added or changed."""
+    before = load_config(None, ["model_name=bpr"]).model_dump(mode="json")
+    after = load_config(None, ["model_name=bpr", "model.dropout=0.1", "ease.ridge=3"]).model_dump(mode="json")
+    assert list(differences(before, after)) == []
+    del before["diffusion"]["steps"]
+    assert list(differences(before, after)) == []
+    after["bpr"]["factors"] += 1
+    assert [difference.key for difference in differences(before, after)] == ["bpr.factors"]
+    after["model_name"] = "ld4mrec"
+    assert {"model_name", "model.dropout"} <= {difference.key for difference in differences(before, after)}
