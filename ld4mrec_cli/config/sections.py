@@ -203,6 +203,9 @@ class TrainingConfig(Section):
     """Reconstruct `all` behaviours, or only those that masking `destroyed` (visible items are left out of the loss)."""
     batch_size: Count = 256
     """Users per step; interactions for `bpr`, `lightgcn` and `vbpr`."""
+    row_weight_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """a of the weight n^a in the multinomial loss of a row in which n behaviours are sought: 0 counts every row the
+    same, 1 every behaviour the same. Long histories tell more of which items go together."""
     sampled_items: Annotated[int, Field(ge=0)] | None = None
     """Items drawn for each step that, with the batch's own, stand for the catalogue in the multinomial loss; 0 takes
     the whole catalogue. Unset: 0 for up to 20,000 items, 8,192 above. `mse` is above that size computed over the whole

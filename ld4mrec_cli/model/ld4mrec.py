@@ -119,6 +119,8 @@ class LD4MRec(TrainableRecommender):
         self.diffusion = diffusion
         self.loss_kind = training.loss
         self.target = training.target
+        self.row_weight_exponent = training.row_weight_exponent if training.loss == "multinomial" else 0.0
+        self._mean_row_weight = 1.0
         self.n_items = len(signals.degree)
         shape = CNetShape(
             n_items=self.n_items,
@@ -174,11 +176,19 @@ class LD4MRec(TrainableRecommender):
         return wanted if wanted < self.n_items else 0
 
     def batches(self, train: csr_matrix, batch_size: int) -> RowBatches:
-        """Rows of users; candidates are from now on drawn as befits ``train`` ``(n_users, n_items)``."""
+        """Rows of users; candidates are drawn, and rows weighed, as befits ``train`` ``(n_users, n_items)``."""
+        length = np.diff(train.indptr)
+        length = length[length > 0].astype(np.float64)
         if self.n_drawn:
-            n_rows = int((np.diff(train.indptr) > 0).sum())
-            self._candidates = CandidateSampler(self.n_drawn, train.getnnz(axis=0), n_rows)
+            self._candidates = CandidateSampler(self.n_drawn, train.getnnz(axis=0), len(length))
+        if self.row_weight_exponent and len(length):
+            self._mean_row_weight = float(np.mean((self._share_sought * length) ** self.row_weight_exponent))
         return RowBatches(train, batch_size)
+
+    @property
+    def _share_sought(self) -> float:
+        """Probability that a behaviour of a row is to be found."""
+        return 1.0 if self.target == "all" else self.forward_process.mask_rate
 
     @property
     def sparse_parameters(self) -> tuple[Tensor, ...]:
@@ -210,35 +220,41 @@ class LD4MRec(TrainableRecommender):
         sizes, (first, last) = group.sizes(len(batch)), group.share(len(batch))
         idle = first == last  # more processes than rows: one is computed for nothing, so that all have gradients
         part = (0, 1) if idle else (first, last)
-        losses, counts = self._row_losses(batch, t, generator, *part)
+        losses, n_sought = self._row_losses(batch, t, generator, *part)
+        counts = n_sought > 0
         if len(self.sampler.filled) > 1:
             known = group.gather(losses.detach()[: last - first], sizes)
             self.sampler.update(t[counts], known[counts])
+        if self.row_weight_exponent:
+            weight = weight * n_sought.float().pow(self.row_weight_exponent) / self._mean_row_weight
         weighed = losses * (weight * counts)[slice(*part)] * (0.0 if idle else 1.0)
         return weighed.sum() / counts.sum().clamp_min(1)
 
     def _row_losses(
         self, batch: Rows, t: Tensor, generator: torch.Generator, first: int, last: int
     ) -> tuple[Tensor, Tensor]:
-        """Losses of the rows from ``first`` to before ``last``, and which rows of the batch count ``(n,)``."""
+        """Losses of the rows from ``first`` to before ``last``, and behaviours sought in all rows ``(n,)`` int64.
+
+        A row in which none is sought does not count.
+        """
         if self._candidates is not None:
             return self._sampled_losses(batch, t, generator, first, last, self._candidates)
         corrupted = self.forward_process(batch, t, generator)
-        counts = corrupted.sought(batch, self.target)[0].counts > 0
+        n_sought = corrupted.sought(batch, self.target)[0].counts
         draws = Draws(generator, len(batch), first)
         batch, corrupted, t = batch.part(first, last), corrupted.part(first, last), t[first:last]
         guidance = batch if self.clean_guidance else None
         if self.in_closed_form:
             sought, left_out = corrupted.sought(batch, self.target)
             products = self.cnet(corrupted.rows, t, guidance, draws)
-            return squared_in_closed_form(products, sought, left_out, self.soft.expected), counts
+            return squared_in_closed_form(products, sought, left_out, self.soft.expected), n_sought
         if self.loss_kind == "multinomial" and not self.soft.is_drawn:
             sought, left_out = corrupted.sought(batch, self.target)
             products = self.cnet(corrupted.rows, t, guidance, draws)
-            return self._multinomial(products, sought, left_out), counts
+            return self._multinomial(products, sought, left_out), n_sought
         scores = self.cnet.scores(corrupted.rows, t, guidance, draws)
         losses, _ = reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
-        return losses, counts
+        return losses, n_sought
 
     def _sampled_losses(
         self, batch: Rows, t: Tensor, generator: torch.Generator, first: int, last: int, sampler: CandidateSampler
@@ -253,13 +269,12 @@ class LD4MRec(TrainableRecommender):
             rows = self.forward_process.add_noise_over_candidates(rows, own, t, generator, candidates.log_inclusion)
             guidance = own if self.clean_guidance else rows
         else:  # the rows are over their own items alone
-            share = 1.0 if self.target == "all" else self.forward_process.mask_rate
-            candidates = sampler.draw(sought, generator, share)
+            candidates = sampler.draw(sought, generator, self._share_sought)
             of_rows, of_guidance = torch.unique(masked.visible.items), None
             rows = renumbered(masked.visible, of_rows)
             guidance = batch if self.clean_guidance else masked.visible
         tables = self.cnet.tables(of_rows, candidates.items, of_guidance)
-        draws, counts = Draws(generator, len(batch), first), sought.counts > 0
+        draws, n_sought = Draws(generator, len(batch), first), sought.counts
         products = self.cnet(rows.part(first, last), t[first:last], guidance.part(first, last), draws, tables)
         sought = sought.part(first, last)
         n_counted: Tensor | int = self.n_items
@@ -268,7 +283,7 @@ class LD4MRec(TrainableRecommender):
             n_counted = self.n_items - left_out.counts
             left_out = candidates.among(left_out)
         sought = renumbered(sought, candidates.items)
-        return self._multinomial(products, sought, left_out, candidates.log_inclusion, n_counted), counts
+        return self._multinomial(products, sought, left_out, candidates.log_inclusion, n_counted), n_sought
 
     def _multinomial(
         self,

@@ -45,17 +45,24 @@ def probabilities(losses: Tensor) -> Tensor:
 
 
 def by_hand(model: LD4MRec, clean: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Step, weight, loss and whether it counts, of each row, drawn in the order that the model draws."""
+    """Step, weight, loss and number of behaviours sought, of each row, drawn in the order that the model draws."""
     source, p = generator(), probabilities(model.sampler.losses)
     t = torch.multinomial(p, len(clean), replacement=True, generator=source)
     corrupted, draws = model.forward_process(clean, t, source), Draws(source, len(clean))
     scores = model.cnet.scores(corrupted.rows, t, clean if model.clean_guidance else None, draws)
-    losses, counts = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, draws)
-    return t, 1.0 / (len(p) * p[t]), losses.detach(), counts
+    losses, _ = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, draws)
+    return t, 1.0 / (len(p) * p[t]), losses.detach(), corrupted.sought(clean, model.target)[0].counts
 
 
-def test_the_loss_is_the_importance_weighted_mean_over_the_rows_that_count(model, clean):
-    t, weight, losses, counts = by_hand(model, clean)
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, world, exponent):
+    """Rows weigh ``1 / (T p_t) · n^a / mean of (share sought · length)^a``."""
+    model.row_weight_exponent = exponent
+    model.batches(world.train, 8)
+    t, weight, losses, n_sought = by_hand(model, clean)
+    counts, lengths = n_sought > 0, torch.from_numpy(world.train.getnnz(axis=1)).double()
+    typical = ((model.forward_process.mask_rate * lengths[lengths > 0]) ** exponent).mean()
+    weight = weight * n_sought**exponent / typical
     assert len(t.unique()) > 2
     assert 0 < counts.sum() < len(clean) - 10
     expected = sum(float(w * loss) for w, loss, count in zip(weight, losses, counts, strict=True) if count)
@@ -74,7 +81,8 @@ def test_the_weights_leave_the_expected_loss_as_it_is(model):
 
 def test_the_sampler_learns_only_from_rows_that_count(model, clean):
     before = model.sampler.losses.clone()
-    t, _, losses, counts = by_hand(model, clean)
+    t, _, losses, n_sought = by_hand(model, clean)
+    counts = n_sought > 0
     model.loss(clean, generator())
     differs = False
     for step in range(STEPS + 1):

@@ -66,6 +66,8 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("training.loss", "mse", ALL),
     ("training.target", "all", {}),
     ("training.batch_size", 8, {}),
+    ("training.row_weight_exponent", 0.0, {}),
+    ("training.row_weight_exponent", 1.0, {"training.sampled_items": 10}),
     ("training.sampled_items", 10, {}),
     ("training.sampled_items", 10, {**NOISY, "diffusion.steps": 1}),
     ("training.learning_rate", 0.001, {}),
