@@ -88,11 +88,15 @@ class FactorScores:
     def __init__(self, items: np.ndarray, settings: IALSConfig, scale: float) -> None:
         """``items``: ``(n_items, dim)``."""
         self._items, self._settings, self._scale = torch.from_numpy(items), settings, scale
+        self._items_there = self._items
+        """The same on the device of the last scores."""
 
     def __call__(self, rows: csr_matrix, device: torch.device) -> Tensor:
         """Scores ``(n, n_items)`` on ``device``; the small systems are solved on the CPU."""
+        if self._items_there.device != device:
+            self._items_there = self._items.to(device)
         vectors = solve(rows, self._items, self._settings).to(device)
-        return (vectors @ self._items.to(device).T).clamp_min_(0.0).mul_(self._scale)
+        return (vectors @ self._items_there.T).clamp_min_(0.0).mul_(self._scale)
 
 
 class LD4MRec(TrainableRecommender):
