@@ -141,7 +141,8 @@ def resume(path: Path, config: Config | None, watcher: Watcher, group: Group = A
     """Continue an unfinished run.
 
     With the run's own settings and device the result is that of a run that was never interrupted.
-    ``config`` (None: the run's own) may differ from the run's in MAY_CHANGE alone.
+    ``config`` (None: the run's own) may differ from the run's in MAY_CHANGE, and in what its
+    model does not read.
 
     Raises:
         RunError: the run is finished, damaged, or being trained by another process.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.model.ld4mrec import ItemSignals, log_popularity
+from ld4mrec_cli.model.ld4mrec import ItemSignals, log_popularity, mean_row_weight
 
 
 class Block(nn.Module):
@@ -31,10 +31,13 @@ class Block(nn.Module):
 class DenseLD4MRec(nn.Module):
     """C-Net over dense rows, multinomial loss of what masking destroyed, soft labels on a drawn subset."""
 
-    def __init__(self, config: Config, signals: ItemSignals) -> None:
+    def __init__(self, config: Config, signals: ItemSignals, train: csr_matrix) -> None:
         super().__init__()
         model, n_items = config.model, len(signals.degree)
-        self.mask_rate = config.diffusion.mask_rate
+        self.mask_rate, self.exponent = config.diffusion.mask_rate, config.training.row_weight_exponent
+        self.mean_weight = mean_row_weight(
+            np.diff(train.indptr)[np.diff(train.indptr) > 0], self.mask_rate, self.exponent
+        )
         self.probability, self.intensity = config.diffusion.soft_probability, config.diffusion.smoothing_intensity
         bases = [torch.from_numpy(np.asarray(basis, dtype=np.float32)) for basis in signals.bases.values()]
         self.n_signals = len(bases)
@@ -77,8 +80,9 @@ class DenseLD4MRec(nn.Module):
         labels = labels * (visible == 0)
         labels = labels / labels.sum(dim=1, keepdim=True).clamp_min(1e-12)
         losses = -(labels * F.log_softmax(scores, dim=1).masked_fill(visible > 0, 0.0)).sum(dim=1)
-        counts = destroyed.sum(dim=1) > 0
-        return (losses * counts).sum() / counts.sum()
+        n_sought = destroyed.sum(dim=1)
+        weights = n_sought**self.exponent / self.mean_weight * (n_sought > 0)
+        return (losses * weights).sum() / (n_sought > 0).sum()
 
 
 class DenseTraining:
@@ -86,7 +90,7 @@ class DenseTraining:
 
     def __init__(self, config: Config, signals: ItemSignals, train: csr_matrix) -> None:
         torch.manual_seed(0)
-        self.model = DenseLD4MRec(config, signals)
+        self.model = DenseLD4MRec(config, signals, train)
         self.train, self.size, self.decay = train, config.training.batch_size, config.training.ema_decay
         self.users = np.flatnonzero(np.diff(train.indptr))
         self.optimizer = torch.optim.AdamW(

@@ -75,6 +75,7 @@ class PairwiseRecommender(TrainableRecommender):
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
         """``-ln σ(s_ui - s_uj)`` with one drawn item j per observed i, and the L2 penalty per interaction."""
+        self._served = None
         others = self.negatives(batch.users, generator)
         users, items, bias = self.embed()
         vectors = users[batch.users]
@@ -112,7 +113,10 @@ class PairwiseRecommender(TrainableRecommender):
         return self._factors().inner_products(rows, users)
 
     def _factors(self) -> FactorModel:
-        """Computed once for as long as the parameters stay."""
+        """Computed once for as long as the parameters stay.
+
+        They change in place, of which fused optimisers leave no trace in the version: each loss forgets the factors.
+        """
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
         if self._served is None or self._served[0] != state:
             self._served = (state, FactorModel(self.served_weights()))

@@ -23,6 +23,7 @@ from ld4mrec_cli.config.loading import (
     preset_text,
     read_yaml,
 )
+from ld4mrec_cli.config.readers import reader
 from ld4mrec_cli.config.root import Config, sections
 from ld4mrec_cli.config.sections import (
     DataConfig,
@@ -66,5 +67,6 @@ __all__ = [
     "model_text",
     "preset_text",
     "read_yaml",
+    "reader",
     "sections",
 ]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
-from ld4mrec_cli.config.types import ModelName
-
-OF_ONE_MODEL = {"model": "ld4mrec", "diffusion": "ld4mrec"} | {name: name for name in get_args(ModelName)}
-"""Sections that only one model reads."""
+from ld4mrec_cli.config.readers import reader
 
 
 class Difference(NamedTuple):
@@ -25,14 +22,14 @@ def differences(
 ) -> Iterator[Difference]:
     """Settings that differ between two configurations dumped to plain values, in the order of the second.
 
-    ``kept`` names sections and settings that may differ; so may the sections of models that neither configuration
-    trains. A setting that one of them lacks counts as None.
+    ``kept`` names sections and settings that may differ; so may what is read only by models that neither
+    configuration trains. A setting that one of them lacks counts as None.
     """
     old, new = _settings(before), _settings(after)
     trained = {old.get("model_name"), new.get("model_name")}
-    unread = {section for section, model in OF_ONE_MODEL.items() if model not in trained}
     for key in dict.fromkeys((*new, *old)):
-        if old.get(key) != new.get(key) and not {key, key.split(".", maxsplit=1)[0]} & {*kept, *unread}:
+        is_read = reader(key) in (None, *trained)
+        if old.get(key) != new.get(key) and is_read and not {key, key.split(".", maxsplit=1)[0]} & set(kept):
             yield Difference(key, old.get(key), new.get(key))
 
 

@@ -207,9 +207,9 @@ class TrainingConfig(Section):
     """a of the weight n^a in the multinomial loss of a row in which n behaviours are sought: 0 counts every row the
     same, 1 every behaviour the same. Long histories tell more of which items go together."""
     sampled_items: Annotated[int, Field(ge=0)] | None = None
-    """Items drawn for each step that, with the batch's own, stand for the catalogue in the multinomial loss; 0 takes
-    the whole catalogue. Unset: 0 for up to 20,000 items, 8,192 above. `mse` is above that size computed over the whole
-    catalogue in closed form."""
+    """Items drawn for each step that, with those sought in the batch, stand for the catalogue in the multinomial loss;
+    0 takes the whole catalogue. Unset: 0 for up to 20,000 items, 8,192 above. `mse` is above that size computed over
+    the whole catalogue in closed form."""
     learning_rate: Positive = 0.002
     """Step size of AdamW."""
     weight_decay: NonNegative = 0.0

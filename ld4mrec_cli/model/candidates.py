@@ -38,6 +38,8 @@ MULTIPLE = 256
 class CandidateSampler:
     """Draws candidates: all items that the loss seeks in the batch, and a number of other items drawn evenly.
 
+    With Gaussian noise, which reaches every candidate, all items of the batch take the place of those sought.
+
     Sums over the catalogue are estimated from the candidates, each weighed by the inverse of its probability of
     inclusion (Horvitz and Thompson 1952): nearly without bias, since that another row brings an item is taken as
     independent of the others. The items that are sought make popular ones likely, as is best for a softmax; they cost

@@ -206,7 +206,8 @@ def drop(x: Tensor, rate: float, draws: Draws | None) -> Tensor:
     """Inverted dropout of ``x`` ``(n, width)`` whose mask comes from ``draws``; None or a rate of 0 returns ``x``."""
     if draws is None or rate == 0.0:
         return x
-    return x * draws.happens(1.0 - rate, *x.shape).to(x.dtype).mul_(1.0 / (1.0 - rate))
+    kept = draws.happens(1.0 - rate, *x.shape).to(x.dtype)
+    return (x * kept).mul_(1.0 / (1.0 - rate))  # in this order: in bf16 the factor would be rounded
 
 
 def _key(signal: str) -> str:

@@ -36,7 +36,7 @@ from ld4mrec_cli.parallel import ALONE, Group
 LARGE_CATALOGUE = 20_000
 """Above this many items the loss does not compute the scores of all of them, unless it is asked to."""
 CANDIDATES_DRAWN = 8_192
-"""Items drawn per batch, beside the batch's own, for the multinomial loss over a large catalogue."""
+"""Items drawn per batch, beside those sought in it, for the multinomial loss over a large catalogue."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,11 @@ class LD4MRec(TrainableRecommender):
     def batches(self, train: csr_matrix, batch_size: int) -> RowBatches:
         """Rows of users; candidates are drawn, and rows weighed, as befits ``train`` ``(n_users, n_items)``."""
         length = np.diff(train.indptr)
-        length = length[length > 0].astype(np.float64)
+        length = length[length > 0]
         if self.n_drawn:
             self._candidates = CandidateSampler(self.n_drawn, train.getnnz(axis=0), len(length))
         if self.row_weight_exponent and len(length):
-            self._mean_row_weight = float(np.mean((self._share_sought * length) ** self.row_weight_exponent))
+            self._mean_row_weight = mean_row_weight(length, self._share_sought, self.row_weight_exponent)
         return RowBatches(train, batch_size)
 
     @property
@@ -196,7 +196,7 @@ class LD4MRec(TrainableRecommender):
 
     @property
     def sparse_parameters(self) -> tuple[Tensor, ...]:
-        """The item embeddings, where a batch reaches the candidates' alone."""
+        """The item embeddings, where a batch reaches W_d at the candidates and W_e at the visible items alone."""
         return (self.cnet.encoder, self.cnet.decoder) if self.n_drawn else ()
 
     def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
@@ -257,7 +257,7 @@ class LD4MRec(TrainableRecommender):
             products = self.cnet(corrupted.rows, t, guidance, draws)
             return self._multinomial(products, sought, left_out), n_sought
         scores = self.cnet.scores(corrupted.rows, t, guidance, draws)
-        losses, _ = reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
+        losses = reconstruction_loss(scores, batch, corrupted, self.soft, self.loss_kind, self.target, draws)
         return losses, n_sought
 
     def _sampled_losses(
@@ -352,6 +352,21 @@ class LD4MRec(TrainableRecommender):
             x_t = self.forward_process.schedule.posterior_mean(state.dense(), x_0, step)
             state = _dense_rows(x_t)
         return scores
+
+
+def mean_row_weight(length: np.ndarray, share: float, exponent: float) -> float:
+    """Mean of n^``exponent`` over the rows that count, those with n ≥ 1.
+
+    n is the number of behaviours sought in a row of ``length`` ``(n_rows,)``, each with probability ``share``.
+    """
+    from scipy.stats import binom  # slow to import, needed in training alone
+
+    total, counted = 0.0, 0.0
+    for size, n_rows in zip(*np.unique(length, return_counts=True), strict=True):
+        n = np.arange(1, size + 1)
+        chance = binom.pmf(n, size, share)
+        total, counted = total + n_rows * float(chance @ n**exponent), counted + n_rows * float(chance.sum())
+    return total / counted
 
 
 def log_popularity(degree: np.ndarray) -> Tensor:

@@ -27,7 +27,7 @@ def reconstruction_loss(
     kind: Literal["multinomial", "mse"],
     target: Target,
     draws: Draws,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Loss of predicting the clean rows from the corrupted ones, with soft labels.
 
     Args:
@@ -37,16 +37,14 @@ def reconstruction_loss(
         draws: of the subset of soft labels, where it is drawn.
 
     Returns:
-        Losses ``(n,)``, and which rows count ``(n,)`` bool: a row without any label mass does not.
+        Losses ``(n,)``; that of a row without any label mass should not count.
     """
     sought, left_out = corrupted.sought(clean, target)
     if soft.is_drawn:
-        losses = _dense_loss(scores.float(), sought, left_out, soft, kind, draws)
-    elif kind == "multinomial":
-        losses = multinomial(scores, sought, left_out, soft.expected)
-    else:
-        losses = squared(scores.float(), sought, left_out, soft.expected)
-    return losses, sought.counts > 0
+        return _dense_loss(scores.float(), sought, left_out, soft, kind, draws)
+    if kind == "multinomial":
+        return multinomial(scores, sought, left_out, soft.expected)
+    return squared(scores.float(), sought, left_out, soft.expected)
 
 
 def multinomial(

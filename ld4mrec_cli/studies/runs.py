@@ -32,8 +32,8 @@ def find_run(job: Job, dataset: PreparedDataset) -> RunDirectory | None:
     hint = "Choose another --out"
     if run.manifest.dataset.hash != dataset.hash:
         raise RunError("was trained on other data", where=job.path, hint=hint)
-    was_config, now_config = (config.model_dump(mode="json") for config in (run.config, job.config))
-    for key, was, now in sorted(differences(was_config, now_config, WITHOUT_EFFECT)):
+    # As written: a setting that the run did not know must not count as today's default.
+    for key, was, now in sorted(differences(run.manifest.config, job.config.model_dump(mode="json"), WITHOUT_EFFECT)):
         raise RunError(f"{key} was {was!r} in this run and is {now!r} now", where=job.path, hint=hint)
     if run.is_locked():
         raise RunError("is being trained by another process", where=job.path, hint=hint)

@@ -20,9 +20,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ld4mrec_cli.baselines.registry import FITTED
-from ld4mrec_cli.config import Config, ModelName, read_yaml, sections
+from ld4mrec_cli.config import Config, read_yaml, reader, sections
 from ld4mrec_cli.errors import ConfigError, nearest
-from ld4mrec_cli.studies.spaces import OF_LD4MREC, Choices, Interval, Space, get_value, searchable, with_values
+from ld4mrec_cli.studies.spaces import Choices, Interval, Space, get_value, searchable, with_values
 
 NOTHING_TO_TUNE = frozenset({"popularity"})
 """Models without a setting."""
@@ -145,7 +145,7 @@ def _annotation(key: str, model: str) -> Any:
         raise ConfigError(f"unknown key '{key}'", hint=nearest(key, known))
     if key not in known:
         raise ConfigError(f"{key}: is not searched, it does not make a better model or makes trials incomparable")
-    owner = section if section in get_args(ModelName) else "ld4mrec" if {section, key} & OF_LD4MREC else model
+    owner = reader(key) or model
     if owner != model:
         raise ConfigError(f"{key}: belongs to {owner}, and {model} is searched")
     if section == "training" and model in FITTED:

@@ -22,17 +22,6 @@ NOT_SEARCHED = {
 """Sections and settings that a search keeps: they do not make a better model (early stopping finds the epoch), or
 trials could not be compared."""
 
-OF_LD4MREC = {
-    "model",
-    "diffusion",
-    "training.loss",
-    "training.target",
-    "training.row_weight_exponent",
-    "training.sampled_items",
-    "training.embedding_weight_decay",
-}
-"""Sections and settings that no other model reads."""
-
 
 @dataclass(frozen=True)
 class Interval:

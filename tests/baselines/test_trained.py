@@ -262,6 +262,25 @@ def test_scores_follow_the_parameters_however_these_are_changed():
     assert torch.equal(model.score(BLOCKS, users), before)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_each_validation_sees_the_weights_of_its_epoch(name, decay):
+    """Not those of an earlier one that were kept: fused optimisers change weights without a trace."""
+    config = config_of(name, {"max_epochs": 4, "ema_decay": decay, "patience": 9})
+    users, seen = np.arange(len(KIND["image"])), []
+
+    def validate(model: TrainableRecommender) -> dict[str, float]:
+        fresh = build(name, config)
+        load_parameters(fresh, dict(model.named_parameters()))
+        seen.append(model.score(BLOCKS, users).clone())
+        torch.testing.assert_close(seen[-1], fresh.score(BLOCKS, users), rtol=1e-4, atol=1e-5)
+        return {"ndcg@20": float(len(seen))}
+
+    Trainer(build(name, config), BLOCKS, config.training, validate).run(lambda report: None)
+    assert len(seen) == 4
+    assert not torch.equal(seen[0], seen[-1])
+
+
 def test_the_widths_of_diffrec_are_mirrored_around_the_narrowest():
     model = DiffRec.build(config_of("diffrec", hidden_dims=[8, 16]), BLOCKS, {})
     assert [(layer.in_features, layer.out_features) for layer in model.layers] == [(34, 16), (16, 8), (8, 16), (16, 24)]

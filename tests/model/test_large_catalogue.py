@@ -9,10 +9,12 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.model import ld4mrec
 from ld4mrec_cli.model.candidates import Candidates, CandidateSampler, _draw_others
+from ld4mrec_cli.model.diffusion import ForwardProcess
 from ld4mrec_cli.model.inner_products import InnerProducts
 from ld4mrec_cli.model.ld4mrec import LD4MRec
 from ld4mrec_cli.model.losses import multinomial, squared, squared_in_closed_form
 from ld4mrec_cli.model.rows import Rows
+from ld4mrec_cli.model.schedule import LinearSchedule
 
 N_ITEMS = 40
 
@@ -175,6 +177,84 @@ def test_with_all_items_as_candidates_nothing_is_estimated(train, products):
     found = multinomial(scores, sought, visible, 0.02, torch.zeros(N_ITEMS), N_ITEMS - visible.counts)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found.sum(), scores)[0], expected_gradient)
+
+
+CASES = [(target, source) for target in ("all", "destroyed") for source in ("corrupted", "clean")]
+
+
+@pytest.mark.parametrize(("target", "source"), CASES)
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_with_all_items_as_candidates_the_model_trains_as_on_the_catalogue(world, target, source, exponent):
+    """Loss and gradients; with noise the rows are over the candidates, without over their own items."""
+    settings = {
+        "training__target": target,
+        "training__row_weight_exponent": exponent,
+        "model__guidance_source": source,
+        "model__dropout": 0.0,
+    }
+    n_items, found = world.train.shape[1], []
+    for sampled in (0, n_items - 1):
+        model = world.model(world.config(**settings, training__sampled_items=sampled))
+        model.batches(world.train, 8)
+        loss = model.loss(Rows.from_csr(world.train[:20]), generator())
+        loss.backward()
+        gradients = {
+            name: p.grad.to_dense() if p.grad.is_sparse else p.grad
+            for name, p in model.named_parameters()
+            if p.grad is not None
+        }
+        found.append((loss.detach(), gradients))
+    torch.testing.assert_close(found[1][0], found[0][0])
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, expected in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("target", ["all", "destroyed"])
+def test_on_some_candidates_the_model_has_the_loss_of_the_catalogue_in_the_mean(world, target):
+    """Of one row, over draws of the rest of the batch, of masks (the same for both) and of candidates."""
+    settings = {"model__dropout": 0.0, "training__target": target, "diffusion__smoothing_intensity": 0.3}
+    whole = world.model(world.config(**settings, training__sampled_items=0))
+    some = world.model(world.config(**settings, training__sampled_items=12))
+    some.batches(world.train, 8)
+    n_rows, row = world.train.shape[0], 1
+    rng, off, size = np.random.default_rng(0), [], 8
+    with torch.no_grad():
+        for seed in range(400):
+            others = rng.choice(np.delete(np.arange(n_rows), row), size - 1, replace=False)
+            batch, t = Rows.from_csr(world.train[np.append(others, row)]), torch.zeros(size, dtype=torch.int64)
+            losses, counts = zip(
+                *(model._row_losses(batch, t, generator(seed), size - 1, size) for model in (some, whole)), strict=True
+            )
+            if counts[0][-1] > 0:
+                off.append(float(losses[0] / losses[1]) - 1.0)
+    error = np.std(off) / np.sqrt(len(off))
+    assert abs(np.mean(off)) < max(4 * error, 0.004), (np.mean(off), error)
+    assert error < 0.004
+
+
+def test_noise_over_candidates_stands_for_that_over_the_catalogue(train):
+    """A linear map of it has the covariance that it has over the catalogue, over draws of batches and candidates."""
+    process = ForwardProcess(LinearSchedule(1, 1.0, 0.5, 0.5), 0.5)
+    sampler, rng, source = CandidateSampler(4, train.getnnz(axis=0), 30), np.random.default_rng(1), generator(4)
+    row, n_draws = 3, 8000
+    own = torch.from_numpy(train[row].indices.astype(np.int64))
+    matrix = torch.randn(N_ITEMS, 2, generator=generator(9))
+    matrix[own, 0] *= 3.0
+    matrix[own, 1] = 0.0  # one column is of the row's own items for the most part, one of the others
+    mapped = torch.zeros(n_draws, 2)
+    for n in range(n_draws):
+        others = rng.permutation(np.delete(np.arange(30), row))[:1]
+        batch = Rows.from_csr(train[np.append(others, row)])
+        candidates = sampler.draw(batch, source)
+        clean = candidates.among(batch)
+        visible = clean.select(torch.rand(clean.items.shape, generator=source) < 0.5)
+        t = torch.ones(2, dtype=torch.int64)
+        noisy = process.add_noise_over_candidates(visible, clean, t, source, candidates.log_inclusion)
+        assert noisy.noise is not None
+        mapped[n] = noisy.noise[-1] @ matrix[candidates.items]
+    expected = 0.5 * matrix.T @ matrix
+    torch.testing.assert_close(mapped.square().mean(dim=0), expected.diagonal(), rtol=0.12, atol=0.0)
 
 
 def test_the_gradient_of_the_embeddings_names_the_candidates_alone(world):

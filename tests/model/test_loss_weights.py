@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix, vstack
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ld4mrec_cli.model.diffusion import HISTORY
 from ld4mrec_cli.model.draws import Draws
-from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.model.ld4mrec import LD4MRec, mean_row_weight
 from ld4mrec_cli.model.losses import reconstruction_loss
 from ld4mrec_cli.model.rows import Rows
 
@@ -50,18 +51,18 @@ def by_hand(model: LD4MRec, clean: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor
     t = torch.multinomial(p, len(clean), replacement=True, generator=source)
     corrupted, draws = model.forward_process(clean, t, source), Draws(source, len(clean))
     scores = model.cnet.scores(corrupted.rows, t, clean if model.clean_guidance else None, draws)
-    losses, _ = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, draws)
+    losses = reconstruction_loss(scores, clean, corrupted, model.soft, model.loss_kind, model.target, draws)
     return t, 1.0 / (len(p) * p[t]), losses.detach(), corrupted.sought(clean, model.target)[0].counts
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, world, exponent):
-    """Rows weigh ``1 / (T p_t) · n^a / mean of (share sought · length)^a``."""
+    """Rows weigh ``1 / (T p_t) · n^a / mean of n^a over rows that count``."""
     model.row_weight_exponent = exponent
     model.batches(world.train, 8)
     t, weight, losses, n_sought = by_hand(model, clean)
-    counts, lengths = n_sought > 0, torch.from_numpy(world.train.getnnz(axis=1)).double()
-    typical = ((model.forward_process.mask_rate * lengths[lengths > 0]) ** exponent).mean()
+    counts = n_sought > 0
+    typical = mean_row_weight(np.diff(world.train.indptr), model.forward_process.mask_rate, exponent)
     weight = weight * n_sought**exponent / typical
     assert len(t.unique()) > 2
     assert 0 < counts.sum() < len(clean) - 10
@@ -69,6 +70,26 @@ def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, wo
     found = model.loss(clean, generator()).item()
     assert found == pytest.approx(expected / int(counts.sum()), rel=1e-5)
     assert found != pytest.approx(losses[counts].mean().item(), rel=0.05)  # what it is without weights
+
+
+@pytest.mark.parametrize(("share", "exponent"), [(0.5, 0.5), (0.2, 1.0), (1.0, 0.75)])
+def test_the_rows_that_count_weigh_one_in_the_mean(share, exponent):
+    """Over many maskings, with rows of one and of many behaviours."""
+    rng, length = np.random.default_rng(0), np.array([1] * 20 + [2] * 10 + [40] * 2)
+    n = rng.binomial(length, share, size=(4000, len(length)))
+    weights = n[n > 0] ** exponent / mean_row_weight(length, share, exponent)
+    assert weights.mean() == pytest.approx(1.0, rel=0.01)
+
+
+def test_rows_weigh_the_same_in_the_squared_error(world):
+    """n^a is of the multinomial loss alone."""
+    losses = []
+    for exponent in (0.0, 1.0):
+        mse = {"training.loss": "mse", "training.target": "all", "training.row_weight_exponent": exponent}
+        model = world.model(world.config_of(mse))
+        model.batches(world.train, 8)
+        losses.append(model.loss(Rows.from_csr(world.train), generator()).item())
+    assert losses[0] == losses[1]
 
 
 def test_the_weights_leave_the_expected_loss_as_it_is(model):

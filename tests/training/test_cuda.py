@@ -12,7 +12,19 @@ from ld4mrec_cli.workflow import Watcher, train
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no usable CUDA device")
 
 
-@pytest.mark.parametrize("part", [{}, {"diffusion__noise_scale": 5.0}, {"training__precision": "bf16"}])
+SAMPLED = {"training__sampled_items": 32}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"diffusion__noise_scale": 5.0},
+        {"training__precision": "bf16"},
+        SAMPLED,
+        {**SAMPLED, "diffusion__noise_scale": 5.0, "diffusion__steps": 1},
+    ],
+)
 def test_a_run_trained_on_cuda_scores_the_same_on_the_cpu(planted_config, planted_dataset, tmp_path, part):
     config = planted_config(training__device="cuda", training__max_epochs=2, **part)
     run = train(config, tmp_path / "run", Watcher())
@@ -22,7 +34,8 @@ def test_a_run_trained_on_cuda_scores_the_same_on_the_cpu(planted_config, plante
     torch.testing.assert_close(on_cuda, on_cpu, atol=1e-3, rtol=1e-3)
 
 
-def test_a_seed_gives_the_same_run_twice_on_cuda(planted_config, tmp_path):
-    config = planted_config(training__device="cuda", training__max_epochs=2)
+@pytest.mark.parametrize("part", [{}, SAMPLED])
+def test_a_seed_gives_the_same_run_twice_on_cuda(planted_config, tmp_path, part):
+    config = planted_config(training__device="cuda", training__max_epochs=2, **part)
     first, second = (train(config, tmp_path / name, Watcher()) for name in ("a", "b"))
     assert first.manifest.files["weights.safetensors"] == second.manifest.files["weights.safetensors"]

@@ -201,6 +201,26 @@ def test_the_average_follows_its_formula(decay):
         assert average.tensors["weight"].item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("sampled", [0, 6])
+def test_what_is_served_is_the_average_of_the_weights_after_each_step(world, sampled):
+    """Also of embeddings that a step does not reach."""
+    trainer = world.trainer(world.config(training__sampled_items=sampled, training__max_epochs=1))
+    expected = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    steps = 0
+
+    def follow() -> None:
+        nonlocal steps
+        steps += 1
+        decay = min(trainer.config.ema_decay, (1 + steps) / (10 + steps))
+        for name, parameter in trainer.model.named_parameters():
+            expected[name].lerp_(parameter.detach(), 1.0 - decay)
+
+    best = trainer.run(lambda report: None, follow)
+    assert steps > 2
+    for name, average in expected.items():
+        torch.testing.assert_close(best[name], average, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_the_average_is_in_the_model_only_for_the_time_of_the_block():
     model = torch.nn.Linear(1, 1, bias=False)
     average = WeightAverage(model, 0.9)
