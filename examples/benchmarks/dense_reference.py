@@ -35,9 +35,7 @@ class DenseLD4MRec(nn.Module):
         super().__init__()
         model, n_items = config.model, len(signals.degree)
         self.mask_rate, self.exponent = config.diffusion.mask_rate, config.training.row_weight_exponent
-        self.mean_weight = mean_row_weight(
-            np.diff(train.indptr)[np.diff(train.indptr) > 0], self.mask_rate, self.exponent
-        )
+        self.mean_weight = mean_row_weight(np.diff(train.indptr), self.mask_rate, self.exponent)
         self.probability, self.intensity = config.diffusion.soft_probability, config.diffusion.smoothing_intensity
         bases = [torch.from_numpy(np.asarray(basis, dtype=np.float32)) for basis in signals.bases.values()]
         self.n_signals = len(bases)

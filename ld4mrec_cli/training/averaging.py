@@ -34,9 +34,8 @@ class WeightAverage:
         self._log_decay = 0.0
         """Log of the product of all decays so far."""
         self._log_decay_of_row = {
-            name: torch.zeros(len(tensor), dtype=torch.float64, device=tensor.device)
-            for name, tensor in self._tensors.items()
-            if name not in self._dense
+            name: torch.zeros(len(parameter), dtype=torch.float64, device=parameter.device)
+            for parameter, name in self._sparse.items()
         }
         """What it was when a row was last brought up to date."""
 

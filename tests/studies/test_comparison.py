@@ -181,6 +181,22 @@ def test_runs_of_other_settings_or_data_are_not_taken(bench, change, message):
     assert bench.train.calls == []
 
 
+def test_a_setting_that_a_run_did_not_know_is_not_taken_for_its_default(bench):
+    """A run of an older version may be one of another objective; that of a model which does not read it is taken."""
+    bench.compare([bench.file("one.yaml")], ["ease"])
+    bench.train.calls.clear()
+    for label in ("ease-seed0", "ld4mrec-seed0"):
+        manifest = bench.root / "out" / "runs" / label / "manifest.json"
+        values = json.loads(manifest.read_text())
+        del values["config"]["training"]["row_weight_exponent"]
+        manifest.write_text(json.dumps(values))
+        if label == "ease-seed0":
+            bench.compare([bench.file("one.yaml")], ["ease"])
+    with pytest.raises(RunError, match=r"training\.row_weight_exponent was None in this run and is 0\.5 now"):
+        bench.compare([bench.file("one.yaml")], ["ease"])
+    assert bench.train.calls == []
+
+
 def test_other_cutoffs_and_a_moved_dataset_need_no_new_training(bench):
     bench.compare([], ["ease", "popularity"])
     bench.data = shutil.copytree(bench.data, bench.root / "moved")
