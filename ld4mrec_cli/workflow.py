@@ -29,7 +29,7 @@ from ld4mrec_cli.evaluation.metrics import Evaluation, evaluate
 from ld4mrec_cli.evaluation.ranking import NonFiniteScores, Scorer
 from ld4mrec_cli.files import remove_temporaries
 from ld4mrec_cli.memory import peak_memory_mb
-from ld4mrec_cli.model.device import resolve_device
+from ld4mrec_cli.model.device import has_bf16, resolve_device
 from ld4mrec_cli.model.guidance import COLLABORATIVE
 from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
 from ld4mrec_cli.model.trainable import TrainableRecommender
@@ -250,6 +250,10 @@ def _fit(job: _Job, model: TrainableRecommender, started: float) -> RunDirectory
     run, config, watcher = job.run, job.config, job.watcher
     if job.device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
+    if config.training.precision == "bf16" and not has_bf16(job.device.type):
+        watcher.on_note(
+            f"training.precision=bf16 is emulated on this {job.device.type}, and slow; auto takes float32 here"
+        )
     validate = validator(config, job.dataset, job.train_rows, job.note, job.group)
     trainer = Trainer(model, job.train_rows, config.training, validate, job.group)
     _restore(trainer, run)

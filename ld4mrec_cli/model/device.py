@@ -35,11 +35,11 @@ def resolve_device(name: str) -> torch.device:
 
 def in_bf16(precision: Literal["float32", "bf16", "auto"], device: torch.device) -> bool:
     """Whether matrix products are to be computed in bfloat16: as asked, or where the hardware has it."""
-    return precision == "bf16" or (precision == "auto" and _has_bf16(device.type))
+    return precision == "bf16" or (precision == "auto" and has_bf16(device.type))
 
 
 @cache
-def _has_bf16(device_type: str) -> bool:
+def has_bf16(device_type: str) -> bool:
     """Whether bfloat16 products are in the hardware; without, they are emulated and slower than float32."""
     if device_type == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)

@@ -16,6 +16,7 @@ from ld4mrec_cli.config import EvaluationConfig, TrainingConfig, load_config
 from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, DeviceError, RunError, TrainingDiverged, UserError
 from ld4mrec_cli.evaluation.metrics import ACCURACY
+from ld4mrec_cli.model import device
 from ld4mrec_cli.training.checkpoint import RunDirectory
 from ld4mrec_cli.workflow import Watcher, evaluate_run, train
 
@@ -54,6 +55,17 @@ def test_a_run_directory_holds_what_it_should(run, dataset):
     assert [line["epoch"] for line in lines] == [1, 2]
     assert all({"epoch", "loss", "seconds", "valid", "is_best", "validation_seconds"} == set(line) for line in lines)
     assert all(set(line["valid"]) == {f"{name}@20" for name in ACCURACY} for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("precision", "has", "is_said"), [("bf16", False, True), ("bf16", True, False), ("auto", False, False)]
+)
+def test_bf16_that_the_hardware_lacks_is_said(monkeypatch, planted_config, tmp_path, precision, has, is_said):
+    monkeypatch.setattr(workflow, "has_bf16", lambda kind: has)
+    monkeypatch.setattr(device, "has_bf16", lambda kind: has)
+    notes: list[str] = []
+    train(planted_config(training__precision=precision), tmp_path / "run", Watcher(on_note=notes.append))
+    assert any("training.precision=bf16 is emulated on this cpu" in note for note in notes) == is_said
 
 
 def test_the_manifest_tells_what_was_done(run, dataset, planted_config):
