@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ld4mrec_cli.config import Config, IALSConfig
 from ld4mrec_cli.model.inner_products import InnerProducts
-from ld4mrec_cli.model.least_squares import fit_items, solve
+from ld4mrec_cli.model.least_squares import LeastSquares, fit_items
 
 
 class IALS:
@@ -23,7 +23,7 @@ class IALS:
     def __init__(self, items: Tensor, settings: IALSConfig) -> None:
         """``items``: item vectors ``(n_items, factors)`` float32."""
         self.items = items
-        self.settings = settings
+        self._users = LeastSquares(items, settings)
 
     @classmethod
     def fit(cls, train: csr_matrix, config: Config) -> Self:
@@ -45,5 +45,5 @@ class IALS:
 
     def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> InnerProducts:
         """The same, not yet multiplied out."""
-        vectors = solve(rows, self.items, self.settings)
+        vectors = self._users.solve(rows)
         return InnerProducts((vectors,), (self.items,), self.items.new_zeros(len(self.items)))

@@ -26,7 +26,7 @@ from ld4mrec_cli.model.guidance import (
     ridge_item_weights,
 )
 from ld4mrec_cli.model.inner_products import InnerProducts
-from ld4mrec_cli.model.least_squares import fit_items, solve
+from ld4mrec_cli.model.least_squares import LeastSquares, fit_items
 from ld4mrec_cli.model.losses import multinomial, reconstruction_loss, squared_in_closed_form
 from ld4mrec_cli.model.rows import Rows
 from ld4mrec_cli.model.schedule import LinearSchedule
@@ -87,16 +87,16 @@ class FactorScores:
 
     def __init__(self, items: np.ndarray, settings: IALSConfig, scale: float) -> None:
         """``items``: ``(n_items, dim)``."""
-        self._items, self._settings, self._scale = torch.from_numpy(items), settings, scale
-        self._items_there = self._items
-        """The same on the device of the last scores."""
+        self._items, self._scale = torch.from_numpy(items), scale
+        """Kept on the device of the last scores."""
+        self._users = LeastSquares(self._items, settings)
 
     def __call__(self, rows: csr_matrix, device: torch.device) -> Tensor:
         """Scores ``(n, n_items)`` on ``device``; the small systems are solved on the CPU."""
-        if self._items_there.device != device:
-            self._items_there = self._items.to(device)
-        vectors = solve(rows, self._items, self._settings).to(device)
-        return (vectors @ self._items_there.T).clamp_min_(0.0).mul_(self._scale)
+        if self._items.device != device:
+            self._items = self._items.to(device)
+        vectors = self._users.solve(rows).mul_(self._scale).to(device)
+        return (vectors @ self._items.T).clamp_min_(0.0)
 
 
 class LD4MRec(TrainableRecommender):

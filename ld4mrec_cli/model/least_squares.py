@@ -22,44 +22,59 @@ def fit_items(train: csr_matrix, settings: IALSConfig, seed: int) -> Tensor:
     drawn = rng.normal(scale=0.1 / np.sqrt(settings.factors), size=(train.shape[1], settings.factors))
     items, columns = torch.from_numpy(drawn.astype(np.float32)), train.T.tocsr()
     for _ in range(settings.iterations):
-        users = solve(train, items, settings)
-        items = solve(columns, users, settings)
+        users = LeastSquares(items, settings).solve(train)
+        items = LeastSquares(users, settings).solve(columns)
     return items
 
 
-def solve(rows: csr_matrix, other: Tensor, settings: IALSConfig) -> Tensor:
-    """Vectors ``(n, factors)`` of ``rows`` ``(n, n_other)`` given the ``other`` side's ``(n_other, factors)``.
+class LeastSquares:
+    """Solves for the vectors of one side, given those of the other.
 
-    A row with the set S of interactions solves
-    ``(α₀ Σ v vᵀ + Σ_S v vᵀ + λ (|S| + α₀ n_other)^ν I) w = Σ_S v``; one without interactions is zero.
-
-    Raises:
-        UserError: the ridge is too small for the precision of the numbers.
+    What all rows share, ``α₀ Σ v vᵀ = Q S Qᵀ``, is decomposed once: in the basis Q it is diagonal, whatever ridge a
+    row's length adds to it.
     """
-    alpha, factors = settings.unobserved_weight, other.shape[1]
-    shared = (alpha * (other.T @ other)).double()
-    degree = np.diff(rows.indptr)
-    out = other.new_zeros(rows.shape[0], factors)
-    for size, chosen in _groups(degree, factors):
-        ridge = settings.regularisation * (size + alpha * rows.shape[1]) ** settings.frequency_exponent
-        vectors = other[torch.from_numpy(rows[chosen].indices.reshape(len(chosen), size).astype(np.int64))]
-        base = shared + ridge * torch.eye(factors, dtype=torch.float64)
-        step = _solve_short if size < factors else _solve_long
-        out[torch.from_numpy(chosen)] = step(base, vectors)
-    return out
+
+    def __init__(self, other: Tensor, settings: IALSConfig) -> None:
+        """``other``: vectors ``(n_other, factors)`` float32."""
+        self.settings = settings
+        alpha = settings.unobserved_weight
+        self._shared, basis = torch.linalg.eigh((alpha * (other.T @ other)).double())
+        self._basis = basis.to(other.dtype)
+        self._vectors = other @ self._basis
+
+    def solve(self, rows: csr_matrix) -> Tensor:
+        """Vectors ``(n, factors)`` of ``rows`` ``(n, n_other)``.
+
+        A row with the set S of interactions solves
+        ``(α₀ Σ v vᵀ + Σ_S v vᵀ + λ (|S| + α₀ n_other)^ν I) w = Σ_S v``; one without interactions is zero.
+
+        Raises:
+            UserError: the ridge is too small for the precision of the numbers.
+        """
+        settings, factors = self.settings, self._vectors.shape[1]
+        solved = self._vectors.new_zeros(rows.shape[0], factors)
+        for size, chosen in _groups(np.diff(rows.indptr), factors):
+            frequency = size + settings.unobserved_weight * rows.shape[1]
+            ridge = settings.regularisation * frequency**settings.frequency_exponent
+            vectors = self._vectors[torch.from_numpy(rows[chosen].indices.reshape(-1, size).astype(np.int64))]
+            diagonal = self._shared.clamp_min(0.0) + ridge
+            if diagonal.min() <= torch.finfo(diagonal.dtype).eps * diagonal.max():
+                raise _no_solution()
+            step = _solve_short if size < factors else _solve_long
+            solved[torch.from_numpy(chosen)] = step(diagonal, vectors)
+        return solved @ self._basis.T
 
 
-def _solve_long(base: Tensor, vectors: Tensor) -> Tensor:
-    """Solve ``(base + VᵀV) w = Vᵀ1`` for V ``(n, size, factors)`` directly."""
-    shared = base.to(vectors.dtype).expand(len(vectors), -1, -1)
+def _solve_long(diagonal: Tensor, vectors: Tensor) -> Tensor:
+    """Solve ``(D + VᵀV) w = Vᵀ1`` for V ``(n, size, factors)`` and the ``diagonal`` ``(factors,)`` of D directly."""
+    shared = torch.diag(diagonal.to(vectors.dtype)).expand(len(vectors), -1, -1)
     factor = _cholesky(torch.baddbmm(shared, vectors.transpose(1, 2), vectors))
     return torch.cholesky_solve(vectors.sum(dim=1).unsqueeze(2), factor).squeeze(2)
 
 
-def _solve_short(base: Tensor, vectors: Tensor) -> Tensor:
-    """The same for V of few rows, by Woodbury's identity: ``w = M Vᵀ (I + V M Vᵀ)⁻¹ 1`` with ``M = base⁻¹``."""
-    inverse = torch.cholesky_inverse(_cholesky(base)).to(vectors.dtype)
-    spread = vectors @ inverse
+def _solve_short(diagonal: Tensor, vectors: Tensor) -> Tensor:
+    """The same for V of few rows, by Woodbury's identity: ``w = D⁻¹ Vᵀ (I + V D⁻¹ Vᵀ)⁻¹ 1``."""
+    spread = vectors * diagonal.reciprocal().to(vectors.dtype)
     small = torch.baddbmm(torch.eye(vectors.shape[1]).expand(len(vectors), -1, -1), spread, vectors.transpose(1, 2))
     weights = torch.cholesky_solve(torch.ones(*vectors.shape[:2], 1), _cholesky(small))
     return (spread.transpose(1, 2) @ weights).squeeze(2)
@@ -68,11 +83,15 @@ def _solve_short(base: Tensor, vectors: Tensor) -> Tensor:
 def _cholesky(system: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(system)
     if bool(failed.any()):
-        raise UserError(
-            "the equations of ials have no unique solution",
-            hint="Raise ials.regularisation (of LD4MRec: model.factor_scores_ridge)",
-        )
+        raise _no_solution()
     return factor
+
+
+def _no_solution() -> UserError:
+    return UserError(
+        "the equations of ials have no unique solution",
+        hint="Raise ials.regularisation (of LD4MRec: model.factor_scores_ridge)",
+    )
 
 
 def _groups(degree: np.ndarray, factors: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -16,7 +16,7 @@ from ld4mrec_cli.baselines.registry import FITTED, restore
 from ld4mrec_cli.config import Config, IALSConfig
 from ld4mrec_cli.errors import UserError
 from ld4mrec_cli.evaluation.ranking import rank
-from ld4mrec_cli.model.least_squares import NUMBERS_AT_A_TIME, _groups, solve
+from ld4mrec_cli.model.least_squares import NUMBERS_AT_A_TIME, LeastSquares, _groups
 
 TRAIN = csr_matrix(
     np.array(
@@ -218,7 +218,7 @@ def test_ials_solves_its_normal_equations():
     degree, v = np.diff(rows.indptr), other.numpy().astype(np.float64)
     assert degree.min() == 0
     assert 0 < degree[degree > 0].min() < 12 < degree.max()
-    found = solve(rows, other, settings).numpy()
+    found = LeastSquares(other, settings).solve(rows).numpy()
     for user in range(30):
         mine = v[rows[user].indices]
         ridge = 0.05 * (degree[user] + 0.2 * 40) ** 0.5
