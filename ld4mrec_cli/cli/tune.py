@@ -50,6 +50,10 @@ def tune(
     device: Device = None,
     set_: Overrides = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
+    prune: Annotated[
+        bool | None,
+        typer.Option("--prune/--no-prune", help="Leave trials that fall behind the median.", show_default="prune"),
+    ] = None,
     print_space: Annotated[bool, typer.Option("--print-space", help="Print the search space and do nothing.")] = False,
 ) -> None:
     """Search for better hyperparameters, by validation only; the best ones are written as a config for `train`.
@@ -72,7 +76,7 @@ def tune(
         typer.echo(_space_text(space, settings), nl=False)
         return
     searched = _space(space, settings, stored)
-    search = _tune(settings, searched, out, _budget(trials, minutes, stored))
+    search = _tune(settings, searched, out, _budget(trials, minutes, prune, stored))
     if format is Format.JSON:
         typer.echo(json.dumps(_as_json(search)))
     else:
@@ -97,13 +101,14 @@ def _space_text(file: Path | None, settings: Config) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _budget(trials: int | None, minutes: float | None, stored: SearchDirectory | None) -> Budget:
-    """What the command line gives takes the place of an earlier budget as a whole."""
+def _budget(trials: int | None, minutes: float | None, prune: bool | None, stored: SearchDirectory | None) -> Budget:
+    """Trials and minutes of the command line take the place of an earlier budget's together."""
     from ld4mrec_cli.studies.records import Budget
 
+    known = stored.info.budget if stored else Budget(trials=DEFAULT_TRIALS, prune=True)
     if trials is None and minutes is None:
-        return stored.info.budget if stored else Budget(trials=DEFAULT_TRIALS)
-    return Budget(trials=trials, minutes=minutes)
+        trials, minutes = known.trials, known.minutes
+    return Budget(trials=trials, minutes=minutes, prune=known.prune if prune is None else prune)
 
 
 def _tune(settings: Config, space: Space, out: Path | None, budget: Budget) -> SearchDirectory:
@@ -162,7 +167,7 @@ def _trial_line(search: SearchDirectory, trial: Trial) -> str:
     value = search.value(trial)
     result = f"{trial.status}: {trial.reason}" if value is None else f"valid {search.info.metric} {value:.4f}"
     best = "  best" if trial is search.best() else ""
-    cut = "  stopped: the time is up" if trial.status == "stopped" else ""
+    cut = {"stopped": "  stopped: the time is up", "pruned": "  stopped: behind the median"}.get(trial.status, "")
     values = ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.values.items())
     return f"trial {trial.number:3d}  {result}{best}{cut}  {trial.seconds:.1f} s  {values}"
 

@@ -11,7 +11,7 @@ MAY_DIFFER = ("data.path", "training.device")
 """Settings that may differ when a search is continued; data.path must lead to the same data."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Status = Literal["complete", "stopped", "failed", "refused"]
+Status = Literal["complete", "stopped", "pruned", "failed", "refused"]
 
 
 class Budget(BaseModel):
@@ -22,6 +22,8 @@ class Budget(BaseModel):
     """Trials in all."""
     minutes: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     """Time of all trials together, those before an interruption included."""
+    prune: bool = False
+    """Whether trials that fall behind are not finished."""
 
 
 class Trial(BaseModel):
@@ -32,7 +34,8 @@ class Trial(BaseModel):
     values: dict[str, Any]
     """By config key."""
     status: Status
-    """``stopped``: cut by the time budget; ``failed``: diverged or out of memory; ``refused``: not a valid training."""
+    """``stopped``: cut by the time budget; ``pruned``: cut for falling behind; ``failed``: diverged or out of memory;
+    ``refused``: not a valid training."""
     valid: dict[str, Finite] = {}
     """Validation metrics of the best epoch; empty where there is no result."""
     best_epoch: int | None = None

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
 from ld4mrec_cli.errors import ConfigError, OutputError, RunError
 from ld4mrec_cli.files import locked_file, remove_temporaries, write_json, write_text
+from ld4mrec_cli.studies.pruning import Curve
 from ld4mrec_cli.studies.records import SearchInfo, Trial, changed_values
 from ld4mrec_cli.studies.space_files import space_from_mapping
 from ld4mrec_cli.studies.spaces import Space, with_values
@@ -111,6 +112,14 @@ class SearchDirectory:
         found = [trial for trial in self.trials if self.value(trial) is not None]
         return sorted(found, key=lambda trial: (-trial.valid[self.info.metric], trial.number))
 
+    def curves(self) -> list[Curve]:
+        """Validation values of the complete trials, by epoch."""
+        return [self._curve(trial) for trial in self.trials if trial.status == "complete"]
+
+    def _curve(self, trial: Trial) -> Curve:
+        path = self.run_path(trial.number)
+        return RunDirectory.open(path).validation_curve(self.info.metric) if (path / MANIFEST).is_file() else {}
+
     def record(self, trial: Trial) -> None:
         """Add a finished trial, bring ``best.yaml`` up to date and drop weights that are not needed."""
         lines = "".join(found.model_dump_json() + "\n" for found in (*self.trials, trial))
@@ -186,7 +195,7 @@ class SearchDirectory:
             return f"is trial {trial.number}, trial {number} belongs here"
         if set(trial.values) != set(self.info.space):
             return f"trial {number} has other settings than the search space"
-        has_result = trial.status in ("complete", "stopped")
+        has_result = trial.status in ("complete", "stopped", "pruned")
         if trial.seed != self.info.seed or has_result != (self.info.metric in trial.valid):
             return f"trial {number} is not of this search"
         if not (self.run_path(number) / MANIFEST).is_file():

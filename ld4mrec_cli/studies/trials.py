@@ -21,6 +21,7 @@ from ld4mrec_cli.errors import (
     UserError,
 )
 from ld4mrec_cli.memory import is_out_of_memory
+from ld4mrec_cli.studies.pruning import Curve, IsBehind
 from ld4mrec_cli.studies.records import MAY_DIFFER, Trial
 from ld4mrec_cli.studies.spaces import with_values
 from ld4mrec_cli.training.checkpoint import RunDirectory
@@ -31,24 +32,30 @@ NOT_OF_A_TRIAL = (DatasetError, DeviceError, OutputError, RunError, TrainingInte
 """Errors that the next trial would meet too: they end the search."""
 
 
-class _TimeIsUp(Exception):
-    """Stops the training of a trial when the time budget is spent."""
+class _Cut(Exception):
+    """Stops the training of a trial: it fell behind, or the time is up."""
 
 
 def run_trial(
-    number: int, base: Config, values: Mapping[str, Any], path: Path, seconds_left: float, watcher: Watcher
+    number: int,
+    base: Config,
+    values: Mapping[str, Any],
+    path: Path,
+    seconds_left: float,
+    is_behind: IsBehind,
+    watcher: Watcher,
 ) -> Trial:
     """Train ``base`` with other values in the run directory ``path``, or finish what a kill cut short there.
 
-    Training stops at the first validated epoch after ``seconds_left``. A fault of these values is in the
-    trial that is returned; what would end the search is raised: NOT_OF_A_TRIAL, an interruption, and any
+    Training stops at the first validated epoch that ``is_behind``, or after ``seconds_left``. A fault of these values
+    is in the trial that is returned; what would end the search is raised: NOT_OF_A_TRIAL, an interruption, and any
     fault of trial 0, whose values are the user's own.
     """
     started, before = time.monotonic(), _seconds_before(path)
     outcome: dict[str, Any]
     try:
         config = with_values(base, values)
-        outcome = _result(_train(config, path, seconds_left - before, watcher), config)
+        outcome = _result(_train(config, path, seconds_left - before, is_behind, watcher), config, is_behind)
     except TrainingDiverged as error:
         outcome = {"status": "failed", "reason": str(error)}
     except NOT_OF_A_TRIAL:
@@ -73,27 +80,35 @@ def _seconds_before(path: Path) -> float:
         return 0.0
 
 
-def _train(config: Config, path: Path, seconds: float, watcher: Watcher) -> RunDirectory:
+def _train(config: Config, path: Path, seconds: float, is_behind: IsBehind, watcher: Watcher) -> RunDirectory:
     left = _leftover(path, config)
     if left and not left.is_unfinished:
         return left
-    timed = _timed(watcher, seconds)
+    before = left.validation_curve(config.training.metric) if left else {}
+    watched = _watched(watcher, seconds, config.training.metric, before, is_behind)
     try:
-        return workflow.resume(path, config, timed) if left else workflow.train(config, path, timed)
-    except _TimeIsUp:
+        return workflow.resume(path, config, watched) if left else workflow.train(config, path, watched)
+    except _Cut:
         # As if max_epochs had been the epochs done: the best weights become those that are served.
         epochs = RunDirectory.open(path).manifest.epochs
         return workflow.resume(path, with_values(config, {"training.max_epochs": epochs}), Watcher())
 
 
-def _timed(watcher: Watcher, seconds: float) -> Watcher:
-    """A watcher that stops the training at the first validated epoch after so many seconds."""
-    started = time.monotonic()
+def _watched(watcher: Watcher, seconds: float, metric: str, before: Curve, is_behind: IsBehind) -> Watcher:
+    """A watcher that cuts the training at a validated epoch: after so many seconds, or where it is behind.
+
+    ``before`` is the curve of an earlier start; epochs of it may be run again.
+    """
+    started, curve = time.monotonic(), dict(before)
 
     def on_epoch(report: EpochReport) -> None:
         watcher.on_epoch(report)
-        if report.valid is not None and time.monotonic() - started >= seconds:
-            raise _TimeIsUp
+        if report.valid is None:
+            return
+        curve[report.epoch] = report.valid[metric]
+        so_far = {epoch: value for epoch, value in curve.items() if epoch <= report.epoch}
+        if time.monotonic() - started >= seconds or is_behind(so_far):
+            raise _Cut
 
     return replace(watcher, on_epoch=on_epoch)
 
@@ -113,11 +128,12 @@ def _leftover(path: Path, config: Config) -> RunDirectory | None:
     return None
 
 
-def _result(run: RunDirectory, config: Config) -> dict[str, Any]:
+def _result(run: RunDirectory, config: Config, is_behind: IsBehind) -> dict[str, Any]:
     """What a trial's run says of it."""
     best, epochs = run.manifest.best, run.manifest.epochs
     if best is None:
         return {"status": "failed", "reason": "no epoch was validated", "epochs": epochs}
     was_cut = run.config.training.max_epochs < config.training.max_epochs
-    status = "stopped" if was_cut else "complete"
+    cut = "pruned" if was_cut and is_behind(run.validation_curve(config.training.metric)) else "stopped"
+    status = cut if was_cut else "complete"
     return {"status": status, "valid": best.valid, "best_epoch": best.epoch, "epochs": epochs}

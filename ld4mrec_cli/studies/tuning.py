@@ -20,6 +20,7 @@ from ld4mrec_cli.data.dataset import PreparedDataset
 from ld4mrec_cli.errors import ConfigError, DatasetError, StudyFailed, TrainingInterrupted, UserError
 from ld4mrec_cli.model.device import resolve_device
 from ld4mrec_cli.studies.proposals import propose
+from ld4mrec_cli.studies.pruning import IsBehind, behind_median, never
 from ld4mrec_cli.studies.records import MAY_DIFFER, Budget, SearchInfo, Trial
 from ld4mrec_cli.studies.search import PLOT, SearchDirectory
 from ld4mrec_cli.studies.search_plot import plot_search
@@ -138,8 +139,8 @@ class _Search:
                 self.watcher.on_note("every combination of the search space was tried")
                 break
             self.watcher.on_trial(number, values)
-            path, left = directory.run_path(number), self._seconds_left()
-            directory.record(run_trial(number, self.base, values, path, left, self.watcher.training))
+            path, left, is_behind = directory.run_path(number), self._seconds_left(), self._rule()
+            directory.record(run_trial(number, self.base, values, path, left, is_behind, self.watcher.training))
             self.watcher.on_result(directory, directory.trials[-1])
         if directory.best() is None:
             n, reason = len(directory.trials), directory.trials[-1].reason
@@ -153,6 +154,9 @@ class _Search:
             return self.space.values_of(self.base)
         results = [self.directory.value(trial) for trial in trials]
         return propose(self.space, [trial.values for trial in trials], results, self.base.training.seed)
+
+    def _rule(self) -> IsBehind:
+        return behind_median(self.directory.curves()) if self.budget.prune else never
 
     def _is_spent(self) -> bool:
         done = len(self.directory.trials)

@@ -244,6 +244,14 @@ class RunDirectory:
         text = (self.path / METRICS).read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
+    def validation_curve(self, metric: str) -> dict[int, float]:
+        """Value of a validation metric by epoch. Raises RunError where ``metrics.jsonl`` is damaged."""
+        try:
+            lines = self.read_metrics()
+            return {int(line["epoch"]): float(line["valid"][metric]) for line in lines if line["valid"]}
+        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
+            raise RunError("is damaged", where=self.path / METRICS, hint="Start anew with another directory") from None
+
     def save_checkpoint(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Write all that ``--resume`` needs into one file, at once."""
         plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

@@ -63,6 +63,19 @@ def test_a_search_is_continued_by_its_directory_alone(ease, cli, tmp_path):
     assert (again.code, len(again.json["trials"]), again.err) == (0, 4, "")
 
 
+def test_pruning_is_on_unless_switched_off_and_stays_so(ease, cli, tmp_path):
+    def is_on(name):
+        return json.loads((tmp_path / name / "search.json").read_text())["budget"]["prune"]
+
+    assert ease("--trials", 1, "--out", "on").code == ease("--trials", 1, "--out", "off", "--no-prune").code == 0
+    assert (is_on("on"), is_on("off")) == (True, False)
+    assert cli("tune", "--out", "off", "--trials", 2).code == 0
+    assert not is_on("off")
+    assert cli("tune", "--out", "off", "--prune").code == 0
+    assert is_on("off")
+    assert json.loads((tmp_path / "off" / "search.json").read_text())["budget"]["trials"] == 2
+
+
 def test_a_budget_in_minutes_has_no_bound_on_the_trials(ease):
     assert len(ease("--minutes", 0.01, "--format", "json").json["trials"]) > 1
 
