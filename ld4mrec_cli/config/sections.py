@@ -144,7 +144,7 @@ class ModelConfig(Section):
     """Weight α₀ of an item without interaction in the squared error, where an interaction weighs 1."""
     factor_scores_ridge: Positive = 0.4
     """Ridge λ of the vectors."""
-    factor_scores_frequency_exponent: Fraction = 0.5
+    factor_scores_frequency_exponent: Probability = 0.5
     """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
     popularity_bias: bool = True
     """Start the output bias at the log popularity of the items (multinomial loss only)."""
