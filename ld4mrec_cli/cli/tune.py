@@ -52,7 +52,7 @@ def tune(
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
     prune: Annotated[
         bool | None,
-        typer.Option("--prune/--no-prune", help="Leave trials that fall behind the median.", show_default="prune"),
+        typer.Option("--prune/--no-prune", help="Cut trials that fall behind the median.", show_default="prune"),
     ] = None,
     print_space: Annotated[bool, typer.Option("--print-space", help="Print the search space and do nothing.")] = False,
 ) -> None:
@@ -129,7 +129,14 @@ def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchWatcher
     with console.status("searching") if console.is_terminal else nullcontext() as status:
         shown = _Shown(metric, n_trials, status.update if status else None)
         note = partial(console.print, markup=False)
-        training = Watcher(on_stage=shown.on_stage, on_epoch=shown.on_epoch)
+        said = set[str]()
+
+        def note_once(text: str) -> None:  # every trial would say the same
+            if text not in said:
+                said.add(text)
+                note(text)
+
+        training = Watcher(on_stage=shown.on_stage, on_note=note_once, on_epoch=shown.on_epoch)
         yield SearchWatcher(shown.on_trial, lambda search, trial: note(_trial_line(search, trial)), note, training)
 
 

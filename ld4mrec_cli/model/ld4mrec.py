@@ -87,8 +87,9 @@ class FactorScores:
 
     def __init__(self, items: np.ndarray, settings: IALSConfig, scale: float) -> None:
         """``items``: ``(n_items, dim)``."""
-        self._items, self._scale = torch.from_numpy(items), scale
+        self._items = torch.from_numpy(items)
         """Kept on the device of the last scores."""
+        self._scale = scale
         self._users = LeastSquares(self._items, settings)
 
     def __call__(self, rows: csr_matrix, device: torch.device) -> Tensor:

@@ -14,6 +14,8 @@ from ld4mrec_cli.errors import UserError
 
 NUMBERS_AT_A_TIME = 2**24
 """Numbers that the gathered vectors, and the systems of a group of rows, may each hold."""
+ROWS_AT_A_TIME = 2**16
+"""Vectors that are widened to float64 at a time."""
 
 
 def fit_items(train: csr_matrix, settings: IALSConfig, seed: int) -> Tensor:
@@ -36,11 +38,13 @@ class LeastSquares:
 
     def __init__(self, other: Tensor, settings: IALSConfig) -> None:
         """``other``: vectors ``(n_other, factors)`` float32."""
-        self.settings = settings
-        alpha = settings.unobserved_weight
-        self._shared, basis = torch.linalg.eigh((alpha * (other.T @ other)).double())
-        self._basis = basis.to(other.dtype)
-        self._vectors = other @ self._basis
+        self._settings = settings
+        try:  # in float64: directions in which the vectors hardly reach would else be noise, and divided by the ridge
+            squares, basis = torch.linalg.eigh(settings.unobserved_weight * _gram(other))
+        except RuntimeError:  # of LAPACK, for what is not finite
+            raise _no_solution() from None
+        self._shared, self._basis = squares.clamp_min(0.0), basis.to(other.dtype)
+        self._vectors = torch.cat([(part.double() @ basis).to(other.dtype) for part in other.split(ROWS_AT_A_TIME)])
 
     def solve(self, rows: csr_matrix) -> Tensor:
         """Vectors ``(n, factors)`` of ``rows`` ``(n, n_other)``.
@@ -51,18 +55,27 @@ class LeastSquares:
         Raises:
             UserError: the ridge is too small for the precision of the numbers.
         """
-        settings, factors = self.settings, self._vectors.shape[1]
+        settings, factors = self._settings, self._vectors.shape[1]
         solved = self._vectors.new_zeros(rows.shape[0], factors)
         for size, chosen in _groups(np.diff(rows.indptr), factors):
             frequency = size + settings.unobserved_weight * rows.shape[1]
             ridge = settings.regularisation * frequency**settings.frequency_exponent
             vectors = self._vectors[torch.from_numpy(rows[chosen].indices.reshape(-1, size).astype(np.int64))]
-            diagonal = self._shared.clamp_min(0.0) + ridge
+            diagonal = self._shared + ridge
             if diagonal.min() <= torch.finfo(diagonal.dtype).eps * diagonal.max():
                 raise _no_solution()
             step = _solve_short if size < factors else _solve_long
             solved[torch.from_numpy(chosen)] = step(diagonal, vectors)
         return solved @ self._basis.T
+
+
+def _gram(vectors: Tensor) -> Tensor:
+    """``VᵀV`` in float64, without a copy of all of V."""
+    total = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
+    for part in vectors.split(ROWS_AT_A_TIME):
+        wide = part.double()
+        total += wide.T @ wide
+    return total
 
 
 def _solve_long(diagonal: Tensor, vectors: Tensor) -> Tensor:
@@ -96,6 +109,8 @@ def _no_solution() -> UserError:
 
 def _groups(degree: np.ndarray, factors: int) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of one degree at a time, as many as memory is bounded for; rows without interactions are left out."""
+    if not len(degree):
+        return
     order = np.argsort(degree, kind="stable")
     sizes, starts = np.unique(degree[order], return_index=True)
     for size, same in zip(sizes.tolist(), np.split(order, starts[1:]), strict=True):

@@ -1,14 +1,13 @@
 """Which trials are not worth finishing: those behind the median of the complete ones at the same epoch.
 
-The rule is that of Golovin et al. (KDD 2017, section 3.2.2), as optuna has it. It depends on the validations alone, so
-that a search that was cut short prunes what it would have pruned.
+The rule is median stopping (Golovin et al., KDD 2017, section 3.2.2). It depends on the validations alone, so that a
+search that was cut short prunes what it would have pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-
-import optuna
+from statistics import median
 
 COMPLETE_TRIALS = 5
 """Complete trials before any is pruned: fewer have no median to speak of."""
@@ -30,21 +29,13 @@ def never(curve: Curve) -> bool:
 
 def behind_median(complete: Sequence[Curve]) -> IsBehind:
     """The rule for a trial after the ``complete`` ones: its best value against the median of theirs at its epoch."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = optuna.pruners.MedianPruner(COMPLETE_TRIALS, n_warmup_steps=WARM_UP + 1, n_min_trials=JUDGES)
-    study = optuna.create_study(direction="maximize", pruner=pruner)
-    study.add_trials([_known(curve) for curve in complete if curve])
+    known = [curve for curve in complete if curve]
 
     def is_behind(curve: Curve) -> bool:
-        trial = study.ask()
-        for epoch, value in curve.items():
-            trial.report(value, epoch)
-        behind = bool(trial.should_prune())
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)  # asked about, not part of the study
-        return behind
+        epoch = max(curve, default=0)
+        there = [other[epoch] for other in known if epoch in other]
+        if len(known) < COMPLETE_TRIALS or len(there) < JUDGES or epoch <= WARM_UP:
+            return False
+        return max(curve.values()) < median(there)
 
     return is_behind
-
-
-def _known(curve: Curve) -> optuna.trial.FrozenTrial:
-    return optuna.trial.create_trial(value=max(curve.values()), intermediate_values=dict(curve))

@@ -21,11 +21,11 @@ from ld4mrec_cli.errors import (
     UserError,
 )
 from ld4mrec_cli.memory import is_out_of_memory
-from ld4mrec_cli.studies.pruning import Curve, IsBehind
+from ld4mrec_cli.studies.pruning import IsBehind
 from ld4mrec_cli.studies.records import MAY_DIFFER, Trial
 from ld4mrec_cli.studies.spaces import with_values
 from ld4mrec_cli.training.checkpoint import RunDirectory
-from ld4mrec_cli.training.trainer import EpochReport
+from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.workflow import Watcher
 
 NOT_OF_A_TRIAL = (DatasetError, DeviceError, OutputError, RunError, TrainingInterrupted)
@@ -33,7 +33,11 @@ NOT_OF_A_TRIAL = (DatasetError, DeviceError, OutputError, RunError, TrainingInte
 
 
 class _Cut(Exception):
-    """Stops the training of a trial: it fell behind, or the time is up."""
+    """Stops the training of a trial: it fell behind in ``epoch``, or, without one, the time is up."""
+
+    def __init__(self, epoch: int | None = None) -> None:
+        super().__init__()
+        self.epoch = epoch
 
 
 def run_trial(
@@ -83,34 +87,50 @@ def _seconds_before(path: Path) -> float:
 def _train(config: Config, path: Path, seconds: float, is_behind: IsBehind, watcher: Watcher) -> RunDirectory:
     left = _leftover(path, config)
     if left and not left.is_unfinished:
-        return left
-    before = left.validation_curve(config.training.metric) if left else {}
-    watched = _watched(watcher, seconds, config.training.metric, before, is_behind)
+        if not _was_cut(left, config) or seconds <= 0.0 or _is_behind(left, is_behind):
+            return left
+        shutil.rmtree(path)  # cut by a rule or a budget that is no more
+        left = None
+    watched = _watched(watcher, seconds, config.training.metric, is_behind)
     try:
         return workflow.resume(path, config, watched) if left else workflow.train(config, path, watched)
-    except _Cut:
-        # As if max_epochs had been the epochs done: the best weights become those that are served.
-        epochs = RunDirectory.open(path).manifest.epochs
+    except _Cut as cut:
+        # As if max_epochs had been the epochs done: the best weights become those that are served. Epochs after the
+        # last checkpoint are run again where the rule cut the trial, and are given up where the time is up.
+        epochs = cut.epoch or RunDirectory.open(path).manifest.epochs
         return workflow.resume(path, with_values(config, {"training.max_epochs": epochs}), Watcher())
 
 
-def _watched(watcher: Watcher, seconds: float, metric: str, before: Curve, is_behind: IsBehind) -> Watcher:
-    """A watcher that cuts the training at a validated epoch: after so many seconds, or where it is behind.
+def _watched(watcher: Watcher, seconds: float, metric: str, is_behind: IsBehind) -> Watcher:
+    """A watcher that cuts the training at a validated epoch: where it is behind, or after so many seconds."""
+    started, curve = time.monotonic(), dict[int, float]()
 
-    ``before`` is the curve of an earlier start; epochs of it may be run again.
-    """
-    started, curve = time.monotonic(), dict(before)
+    def judge(report: EpochReport) -> None:
+        if report.valid is not None:
+            curve[report.epoch] = report.valid[metric]
+            if is_behind(curve):
+                raise _Cut(report.epoch)
+
+    def on_start(trainer: Trainer) -> None:
+        watcher.on_start(trainer)
+        for report in trainer.progress.history:  # of an earlier start
+            judge(report)
 
     def on_epoch(report: EpochReport) -> None:
         watcher.on_epoch(report)
-        if report.valid is None:
-            return
-        curve[report.epoch] = report.valid[metric]
-        so_far = {epoch: value for epoch, value in curve.items() if epoch <= report.epoch}
-        if time.monotonic() - started >= seconds or is_behind(so_far):
+        judge(report)
+        if report.valid is not None and time.monotonic() - started >= seconds:
             raise _Cut
 
-    return replace(watcher, on_epoch=on_epoch)
+    return replace(watcher, on_start=on_start, on_epoch=on_epoch)
+
+
+def _was_cut(run: RunDirectory, config: Config) -> bool:
+    return run.config.training.max_epochs < config.training.max_epochs
+
+
+def _is_behind(run: RunDirectory, is_behind: IsBehind) -> bool:
+    return is_behind(run.validation_curve(run.config.training.metric))
 
 
 def _leftover(path: Path, config: Config) -> RunDirectory | None:
@@ -133,7 +153,7 @@ def _result(run: RunDirectory, config: Config, is_behind: IsBehind) -> dict[str,
     best, epochs = run.manifest.best, run.manifest.epochs
     if best is None:
         return {"status": "failed", "reason": "no epoch was validated", "epochs": epochs}
-    was_cut = run.config.training.max_epochs < config.training.max_epochs
-    cut = "pruned" if was_cut and is_behind(run.validation_curve(config.training.metric)) else "stopped"
-    status = cut if was_cut else "complete"
+    status = "complete"
+    if _was_cut(run, config):
+        status = "pruned" if _is_behind(run, is_behind) else "stopped"
     return {"status": status, "valid": best.valid, "best_epoch": best.epoch, "epochs": epochs}

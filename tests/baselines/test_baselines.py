@@ -226,6 +226,27 @@ def test_ials_solves_its_normal_equations():
         assert_allclose(found[user], np.linalg.solve(system, mine.sum(axis=0)), atol=1e-5)
 
 
+def test_a_small_ridge_is_not_drowned_by_rounding():
+    """Fewer items than factors, so that most directions have the ridge alone."""
+    rng = np.random.default_rng(1)
+    rows = csr_matrix((rng.random((30, 20)) < 0.3).astype(np.float32))
+    other = torch.from_numpy(rng.normal(size=(20, 64)).astype(np.float32))
+    settings = IALSConfig(unobserved_weight=1.0, regularisation=1e-5, frequency_exponent=0.0)
+    v = other.numpy().astype(np.float64)
+    found = LeastSquares(other, settings).solve(rows).numpy().astype(np.float64) @ v.T
+    for user in range(30):
+        mine = v[rows[user].indices]
+        expected = v @ np.linalg.solve(v.T @ v + mine.T @ mine + 1e-5 * np.eye(64), mine.sum(axis=0))
+        assert_allclose(found[user], expected, atol=1e-4)
+
+
+def test_no_rows_have_no_vectors_and_vectors_that_are_not_finite_name_the_setting():
+    settings = IALSConfig(factors=4)
+    assert LeastSquares(torch.ones(5, 4), settings).solve(csr_matrix((0, 5), dtype=np.float32)).shape == (0, 4)
+    with pytest.raises(UserError, match=r"Raise ials\.regularisation"):
+        LeastSquares(torch.full((5, 4), torch.nan), settings).solve(csr_matrix(np.ones((1, 5), dtype=np.float32)))
+
+
 def test_equations_without_a_solution_name_the_setting():
     settings = {"regularisation": 1e-30, "frequency_exponent": 0.0, "factors": 64}
     with pytest.raises(UserError, match=r"Raise ials\.regularisation"):

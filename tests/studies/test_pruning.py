@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ld4mrec_cli.errors import RunError
+from ld4mrec_cli import workflow
+from ld4mrec_cli.errors import RunError, TrainingInterrupted
 from ld4mrec_cli.studies import pruning
 from ld4mrec_cli.studies.pruning import COMPLETE_TRIALS, WARM_UP, behind_median
 from ld4mrec_cli.studies.records import Budget
@@ -112,32 +114,57 @@ def test_a_pruned_trial_that_was_not_written_down_is_pruned_again(quick, base, t
     assert lines(search(base, tmp_path / "s")) == lines(found)
 
 
-def test_a_trial_interrupted_before_it_was_pruned_is_pruned_where_it_would_have_been(quick, base, tmp_path):
+@pytest.mark.parametrize("where", ["signals", "first batch", "epoch 2", "epoch 4"])
+def test_a_trial_interrupted_before_it_was_pruned_is_pruned_where_it_would_have_been(quick, base, tmp_path, where):
+    """Before there are metrics, in the warm-up, and at the very epoch at which it is cut."""
     whole = search(base, tmp_path / "whole")
-    n = next(trial.number for trial in whole.trials if trial.status == "pruned")
+    cut = next(trial for trial in whole.trials if trial.status == "pruned")
+    assert cut.epochs == 4
     now = []
 
-    def on_epoch(report):
-        if now[-1] == n and report.epoch == 2:
+    def interrupt(place):
+        if now[-1] == cut.number and place == where:
             raise KeyboardInterrupt
 
-    watcher = SearchWatcher(on_trial=lambda number, values: now.append(number), training=Watcher(on_epoch=on_epoch))
-    with pytest.raises(Exception, match="interrupted"):
+    training = Watcher(
+        on_stage=lambda text: interrupt("signals") if "signals" in text else None,
+        on_batch=lambda: interrupt("first batch"),
+        on_epoch=lambda report: interrupt(f"epoch {report.epoch}"),
+    )
+    watcher = SearchWatcher(on_trial=lambda number, values: now.append(number), training=training)
+    with pytest.raises(TrainingInterrupted):
         search(base, tmp_path / "s", watcher=watcher)
     assert lines(search(base, tmp_path / "s")) == lines(whole)
+
+
+def test_what_is_pruned_does_not_depend_on_the_pace_of_checkpoints(quick, base, tmp_path, monkeypatch):
+    often = search(base, tmp_path / "often")
+    monkeypatch.setattr(workflow._Pace, "is_due", lambda pace: pace._written == -math.inf)
+    assert lines(search(base, tmp_path / "seldom")) == lines(often)
+
+
+def test_without_pruning_what_was_pruned_and_not_written_down_is_finished(quick, base, tmp_path):
+    found = search(base, tmp_path / "s")
+    n = next(trial.number for trial in found.trials if trial.status == "pruned")
+    written = (tmp_path / "s" / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "s" / "trials.jsonl").write_text("".join(written[:n]))
+    again = search(base, tmp_path / "s", prune=False)
+    assert {(trial.status, trial.epochs) for trial in again.trials} == {("complete", 8)}
 
 
 def test_pruning_may_be_switched_while_a_search_goes_on(quick, base, tmp_path):
     search(base, tmp_path / "s", trials=3, prune=False)
     found = search(base, tmp_path / "s", prune=True)
     assert {trial.status for trial in found.trials[:3]} == {"complete"}
+    assert "pruned" in {trial.status for trial in found.trials[3:]}
+    assert [len(curve) for curve in found.curves()] == [8] * sum(t.status == "complete" for t in found.trials)
     assert SearchDirectory.open(tmp_path / "s").info.budget.prune
 
 
 def test_damaged_metrics_of_a_trial_are_told(quick, base, tmp_path):
     found = search(base, tmp_path / "s", trials=2)
     (found.run_path(0) / "metrics.jsonl").write_text(json.dumps({"epoch": 1}) + "\n")
-    with pytest.raises(RunError, match=r"metrics\.jsonl.*is damaged|is damaged"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is damaged"):
         search(base, tmp_path / "s", trials=3)
 
 
