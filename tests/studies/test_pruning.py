@@ -89,6 +89,13 @@ def lines(found: SearchDirectory) -> list[dict]:
     return [trial.model_dump(exclude={"seconds"}) for trial in found.trials]
 
 
+def forget_from_the_first_pruned(found: SearchDirectory) -> None:
+    """As if killed before the line of that trial was written; its run directory is there."""
+    n = next(trial.number for trial in found.trials if trial.status == "pruned")
+    written = (found.path / "trials.jsonl").read_text().splitlines(keepends=True)
+    (found.path / "trials.jsonl").write_text("".join(written[:n]))
+
+
 def test_hopeless_trials_are_cut_and_the_result_is_the_same(quick, base, tmp_path):
     cut, whole = search(base, tmp_path / "cut"), search(base, tmp_path / "whole", prune=False)
     assert [trial.values for trial in cut.trials] == [trial.values for trial in whole.trials]
@@ -108,9 +115,7 @@ def test_hopeless_trials_are_cut_and_the_result_is_the_same(quick, base, tmp_pat
 
 def test_a_pruned_trial_that_was_not_written_down_is_pruned_again(quick, base, tmp_path):
     found = search(base, tmp_path / "s")
-    n = next(trial.number for trial in found.trials if trial.status == "pruned")
-    written = (tmp_path / "s" / "trials.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "s" / "trials.jsonl").write_text("".join(written[:n]))
+    forget_from_the_first_pruned(found)
     assert lines(search(base, tmp_path / "s")) == lines(found)
 
 
@@ -145,9 +150,7 @@ def test_what_is_pruned_does_not_depend_on_the_pace_of_checkpoints(quick, base, 
 
 def test_without_pruning_what_was_pruned_and_not_written_down_is_finished(quick, base, tmp_path):
     found = search(base, tmp_path / "s")
-    n = next(trial.number for trial in found.trials if trial.status == "pruned")
-    written = (tmp_path / "s" / "trials.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "s" / "trials.jsonl").write_text("".join(written[:n]))
+    forget_from_the_first_pruned(found)
     again = search(base, tmp_path / "s", prune=False)
     assert {(trial.status, trial.epochs) for trial in again.trials} == {("complete", 8)}
 
