@@ -42,7 +42,11 @@ class Csc:
     """Holds what the pickle of a csc matrix says."""
 
 
-MATRICES = {f"{kind.__name__.lower()}_{form}": kind for kind in (Coo, Csr, Csc) for form in ("matrix", "array")}
+MATRICES = {
+    f"{kind.__name__.lower()}_{form}": kind
+    for kind in (Coo, Csr, Csc)
+    for form in ("matrix", "array")
+}
 
 
 def bytes_of(text: str, encoding: str = "latin1") -> bytes:
@@ -92,7 +96,10 @@ def read_matrix(path: Path) -> Matrix:
         if not len(rows) == len(columns) == len(values):
             raise Refused("has arrays of different lengths")
         if len(rows) and not (
-            rows.min() >= 0 and rows.max() < n_users and columns.min() >= 0 and columns.max() < n_items
+            rows.min() >= 0
+            and rows.max() < n_users
+            and columns.min() >= 0
+            and columns.max() < n_items
         ):
             raise Refused("has entries outside its shape")
         kept = values != 0
@@ -155,8 +162,12 @@ def write(out: Path, matrices: dict[str, Matrix], n_items: int, features: list[P
     with (out / "interactions.csv").open("w", encoding="utf-8", newline="\n") as table:
         table.write("user,item,split\n")
         for split, (users, items, _) in matrices.items():
-            table.writelines(f"{user},{item},{split}\n" for user, item in zip(users, items, strict=True))
-    (out / "items.csv").write_text("item\n" + "".join(f"{item}\n" for item in range(n_items)), encoding="utf-8")
+            table.writelines(
+                f"{user},{item},{split}\n" for user, item in zip(users, items, strict=True)
+            )
+    (out / "items.csv").write_text(
+        "item\n" + "".join(f"{item}\n" for item in range(n_items)), encoding="utf-8"
+    )
     for path in features:
         shutil.copyfile(path, out / path.name)
 

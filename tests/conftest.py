@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from model_zoo import TRAINED_BASELINES, build
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.baselines.registry import TRAINED
-from ld4mrec_cli.config import Config, PrepareConfig, config_from_mapping
-from ld4mrec_cli.data.preparation import prepare
-from ld4mrec_cli.data.synthetic import SyntheticSize, write_planted
+from ld4mrec_cli.config import Config, config_from_mapping
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.data.synthetic import SyntheticSize, write_synthetic
 from ld4mrec_cli.evaluation.metrics import evaluate
-from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
-from ld4mrec_cli.model.trainable import TrainableRecommender
+from ld4mrec_cli.models.base import TrainableRecommender
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
+from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
 torch.set_num_threads(1)
@@ -36,7 +38,7 @@ SMALL: dict[str, Any] = {
     "model.time_dim": 8,
     "model.collaborative_rank": 8,
     "model.modality_dim": 8,
-    "model.item_weights_ridge": 10.0,
+    "model.ease_ridge": 10.0,
 }
 """Settings that make every test fast; a test's own settings go on top."""
 
@@ -84,11 +86,17 @@ class World:
         return LD4MRec(config.model, config.diffusion, config.training, self.signals(config))
 
     def trainer(
-        self, config: Config, validate: Callable[[TrainableRecommender], Mapping[str, float]] | None = None
+        self,
+        config: Config,
+        validate: Callable[[TrainableRecommender], Mapping[str, float]] | None = None,
     ) -> Trainer:
         """A trainer of an untrained model, validated on held-out interactions unless told otherwise."""
         name = config.model_name
-        model = TRAINED[name].build(config, self.train, self.features) if name in TRAINED else self.model(config)
+        model = (
+            build(name, self.train, config, self.features)
+            if name in TRAINED_BASELINES
+            else self.model(config)
+        )
         return Trainer(model, self.train, config.training, validate or self.validate)
 
     def validate(self, model: TrainableRecommender) -> dict[str, float]:
@@ -117,7 +125,10 @@ def world() -> World:
     return World(
         train=csr_matrix((drawn & ~held_out).astype(np.float32)),
         valid=csr_matrix(held_out.astype(np.float32)),
-        features={"image": image.astype(np.float32), "text": rng.normal(size=(len(kind), 6)).astype(np.float32)},
+        features={
+            "image": image.astype(np.float32),
+            "text": rng.normal(size=(len(kind), 6)).astype(np.float32),
+        },
         kind=kind,
         cold_like=n_warm,
         cold_unlike=n_warm + 1,
@@ -130,8 +141,10 @@ def planted_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("planted")
     raw = root / "raw"
     raw.mkdir()
-    size = SyntheticSize(users=400, items=240, interactions_per_user=10, image_dim=16, tastes_per_user=1)
-    write_planted(raw, seed=0, size=size)
+    size = SyntheticSize(
+        users=400, items=240, interactions_per_user=10, image_dim=16, tastes_per_user=1
+    )
+    write_synthetic(raw, seed=0, size=size)
     prepare(raw, root / "planted", PrepareConfig(text_dim=16))
     return root / "planted"
 

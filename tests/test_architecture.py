@@ -93,16 +93,28 @@ def test_nothing_runs_code_from_its_input(module):
     roots = {name.split(".")[0] for name in imported(module)}
     assert not roots & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     for name, call in calls(module):
-        assert name not in {"eval", "exec", "compile", "__import__", "torch.load", "yaml.load", "os.system"}
+        assert name not in {
+            "eval",
+            "exec",
+            "compile",
+            "__import__",
+            "torch.load",
+            "yaml.load",
+            "os.system",
+        }
         settings = {keyword.arg: keyword.value for keyword in call.keywords}
         for unsafe in ("allow_pickle", "shell"):
             value = settings.get(unsafe)
-            assert value is None or (isinstance(value, ast.Constant) and value.value is False), f"{name}: {unsafe}"
+            assert value is None or (isinstance(value, ast.Constant) and value.value is False), (
+                f"{name}: {unsafe}"
+            )
         if name in ("np.load", "numpy.load"):
             assert "allow_pickle" in settings
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) in ("model", "evaluation", "baselines")])
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if layer_of(name) in ("model", "evaluation", "baselines")]
+)
 def test_the_core_neither_prints_nor_opens_files(module):
     roots = {name.split(".")[0] for name in imported(module)}
     assert not roots & {"pathlib", "os", "sys", "logging", "rich", "typer", "polars"}
@@ -113,7 +125,12 @@ def test_the_core_neither_prints_nor_opens_files(module):
 def test_the_core_keeps_no_global_state(module):
     for name, _ in calls(module):
         assert not name.endswith(".cuda"), f"{module}: {name}"
-        assert name not in {"torch.manual_seed", "np.random.seed", "torch.set_default_device", "random.seed"}
+        assert name not in {
+            "torch.manual_seed",
+            "np.random.seed",
+            "torch.set_default_device",
+            "random.seed",
+        }
     assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
 
 

@@ -8,20 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ld4mrec_cli.cli.reference import config_reference
 from ld4mrec_cli.config import (
     Config,
-    DiffusionConfig,
-    ModelConfig,
-    PrepareConfig,
-    Section,
-    TrainingConfig,
     config_from_mapping,
     config_to_yaml,
-    differences,
+    iter_differences,
     load_config,
 )
-from ld4mrec_cli.errors import ConfigError
+from ld4mrec_cli.config.reference import config_reference
+from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
+from ld4mrec_cli.settings.base import Section
+from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.settings.training import TrainingConfig
+from ld4mrec_cli.utils.errors import ConfigError
 
 SECTIONS = {
     name: field.annotation
@@ -52,12 +51,18 @@ configs = st.builds(
     ),
     model=st.builds(
         ModelConfig,
-        guidance=st.none() | st.lists(st.sampled_from(["yes", "null", "1", "café"]), unique=True).map(tuple),
+        guidance=st.none()
+        | st.lists(st.sampled_from(["yes", "null", "1", "café"]), unique=True).map(tuple),
     ),
     diffusion=st.builds(
-        DiffusionConfig, mask_rate=st.floats(0.1, 0.9), noise_min=st.just(0.0), noise_max=st.floats(0, 0.9)
+        DiffusionConfig,
+        mask_rate=st.floats(0.1, 0.9),
+        noise_min=st.just(0.0),
+        noise_max=st.floats(0, 0.9),
     ),
-    training=st.builds(TrainingConfig, learning_rate=st.floats(1e-12, 1e3), seed=st.integers(0, 2**32 - 1)),
+    training=st.builds(
+        TrainingConfig, learning_rate=st.floats(1e-12, 1e3), seed=st.integers(0, 2**32 - 1)
+    ),
 )
 
 
@@ -80,8 +85,16 @@ def test_a_written_preset_is_complete_and_read_back_equal(preset, tmp_path):
 
 def test_the_paper_preset_is_the_published_model():
     config = config_from_mapping({"preset": "paper"})
-    assert (config.training.loss, config.training.target, config.training.ema_decay) == ("mse", "all", 0.0)
-    assert (config.model.guidance_source, config.model.item_side, config.model.item_weights) == ("clean", False, False)
+    assert (config.training.loss, config.training.target, config.training.ema_decay) == (
+        "mse",
+        "all",
+        0.0,
+    )
+    assert (config.model.guidance_source, config.model.item_side, config.model.ease) == (
+        "clean",
+        False,
+        False,
+    )
     assert (config.diffusion.mask_rate, config.diffusion.soft_reconstruction) == (0.0, True)
     assert config.diffusion.noise_scale > 0
 
@@ -89,7 +102,7 @@ def test_the_paper_preset_is_the_published_model():
 def test_own_values_go_over_the_preset_and_overrides_over_the_file(tmp_path):
     path = written(tmp_path, "preset: paper\nmodel:\n  item_side: true\ntraining:\n  seed: 1\n")
     config = load_config(path, ["training.seed=2", "model.hidden_dim=8"])
-    assert (config.model.item_side, config.model.item_weights) == (True, False)
+    assert (config.model.item_side, config.model.ease) == (True, False)
     assert (config.training.seed, config.model.hidden_dim, config.training.loss) == (2, 8, "mse")
 
 
@@ -122,7 +135,10 @@ def test_overrides_are_read_as_yaml(override, expected):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.learning_rat=1", r"unknown key 'training.learning_rat'. Did you mean 'learning_rate'\?"),
+        (
+            "training.learning_rat=1",
+            r"unknown key 'training.learning_rat'. Did you mean 'learning_rate'\?",
+        ),
         ("trainin.seed=1", r"unknown key 'trainin'. Did you mean 'training'\?"),
         ("model.hidden=1", r"unknown key 'model.hidden'. Did you mean 'hidden_dim'\?"),
         ("model.zzz=1", r"unknown key 'model.zzz'. Known: hidden_dim"),
@@ -177,11 +193,17 @@ def test_a_bad_override_is_refused_with_its_key(override, message):
         (["prepare.valid_ratio=0.5", "prepare.test_ratio=0.5"], "prepare: valid_ratio"),
         (["prepare.valid_ratio=0"], "prepare.valid_ratio: Input should be greater than 0"),
         (["prepare.test_ratio=0"], "prepare.test_ratio: Input should be greater than 0"),
-        (["diffusion.noise_min=0.3", "diffusion.noise_max=0.2"], "diffusion: noise_min must not exceed noise_max"),
+        (
+            ["diffusion.noise_min=0.3", "diffusion.noise_max=0.2"],
+            "diffusion: noise_min must not exceed noise_max",
+        ),
         (["diffusion.noise_scale=100"], "no signal is left"),
-        (["diffusion.noise_scale=1", "diffusion.inference_steps=6"], "inference_steps must not exceed steps"),
+        (
+            ["diffusion.noise_scale=1", "diffusion.inference_steps=6"],
+            "inference_steps must not exceed steps",
+        ),
         (["diffusion.inference_steps=2"], "needs Gaussian noise"),
-        (["diffusion.mask_rate=0", "training.target=destroyed"], "target=destroyed needs masking"),
+        (["diffusion.mask_rate=0", "training.target=masked"], "target=masked needs masking"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(overrides, message):
@@ -195,7 +217,10 @@ def test_settings_that_do_not_fit_together_are_refused(overrides, message):
         ("model: [", r"config\.yaml:\d+: not valid YAML"),
         ("- a\n- b\n", "a configuration is a mapping"),
         ("just text", "a configuration is a mapping"),
-        ("model:\n  hiden_dim: 3\n", r"config\.yaml: unknown key 'model.hiden_dim'. Did you mean 'hidden_dim'"),
+        (
+            "model:\n  hiden_dim: 3\n",
+            r"config\.yaml: unknown key 'model.hiden_dim'. Did you mean 'hidden_dim'",
+        ),
         ("1: 2\n", "config"),
         ("preset: [paper]\n", "preset"),
         ("preset:\n", "preset"),
@@ -239,23 +264,34 @@ def test_the_reference_names_every_setting_in_plain_words():
             assert name in SECTIONS or f"| `{name}` |" in reference, name
     for jargon in ("Annotated", "FieldInfo", "Optional", "typing", "NoneType"):
         assert jargon not in reference
-    assert all(line.replace("\\|", "").count("|") == 5 for line in reference.splitlines() if line.startswith("|"))
+    assert all(
+        line.replace("\\|", "").count("|") == 5
+        for line in reference.splitlines()
+        if line.startswith("|")
+    )
 
 
 def test_the_reference_in_the_documentation_is_up_to_date(request):
     documented = (request.config.rootpath / "docs" / "config.md").read_text(encoding="utf-8")
-    assert documented == config_reference(), "write it again with `ld4mrec config --reference > docs/config.md`"
+    assert documented == config_reference(), (
+        "write it again with `ld4mrec config --reference > docs/config.md`"
+    )
 
 
 def test_a_key_given_twice_is_refused(tmp_path):
-    path = written(tmp_path, "training:\n  seed: 1\nmodel:\n  dropout: 0.1\ntraining:\n  patience: 2\n")
+    path = written(
+        tmp_path, "training:\n  seed: 1\nmodel:\n  dropout: 0.1\ntraining:\n  patience: 2\n"
+    )
     with pytest.raises(ConfigError, match=r":5: not valid YAML: 'training' is given twice"):
         load_config(path)
 
 
 def test_flags_reach_into_an_empty_section(tmp_path):
     assert (
-        load_config(written(tmp_path, "training:\n"), ["training.patience=3"], {"training.seed": 7}).training.seed == 7
+        load_config(
+            written(tmp_path, "training:\n"), ["training.patience=3"], {"training.seed": 7}
+        ).training.seed
+        == 7
     )
 
 
@@ -267,33 +303,46 @@ def test_a_signal_named_twice_is_refused(key):
 
 def test_differences_name_settings_by_key_and_leave_out_what_may_differ():
     before = Config().model_dump(mode="json")
-    after = load_config(None, ["training.seed=3", "model.dropout=0.1", "name=x", "evaluation.mask=train+valid"])
+    after = load_config(
+        None, ["training.seed=3", "model.dropout=0.1", "name=x", "evaluation.mask=train+valid"]
+    )
     after = after.model_dump(mode="json")
-    found = {difference.key: (difference.was, difference.now) for difference in differences(before, after)}
+    found = {
+        difference.key: (difference.was, difference.now)
+        for difference in iter_differences(before, after)
+    }
     assert found == {
         "training.seed": (0, 3),
         "model.dropout": (0.5, 0.1),
         "name": (None, "x"),
         "evaluation.mask": ("train", "train+valid"),
     }
-    assert [d.key for d in differences(before, after, ("evaluation", "model.dropout", "name"))] == ["training.seed"]
+    assert [
+        d.key for d in iter_differences(before, after, ("evaluation", "model.dropout", "name"))
+    ] == ["training.seed"]
     del before["training"]["seed"]
-    assert ("training.seed", None, 3) in list(differences(before, after))
-    assert list(differences(after, after)) == []
+    assert ("training.seed", None, 3) in list(iter_differences(before, after))
+    assert list(iter_differences(after, after)) == []
 
 
 def test_sections_of_models_that_are_not_trained_do_not_differ():
     """So that a search or a comparison of baselines goes on after a setting of LD4MRec was added or changed."""
     before = load_config(None, ["model_name=bpr"]).model_dump(mode="json")
-    after = load_config(None, ["model_name=bpr", "model.dropout=0.1", "ease.ridge=3"]).model_dump(mode="json")
-    assert list(differences(before, after)) == []
+    after = load_config(None, ["model_name=bpr", "model.dropout=0.1", "ease.ridge=3"]).model_dump(
+        mode="json"
+    )
+    assert list(iter_differences(before, after)) == []
     del before["diffusion"]["steps"], before["training"]["row_weight_exponent"]
     after["training"]["sampled_items"] = 512
-    assert list(differences(before, after)) == []
+    assert list(iter_differences(before, after)) == []
     after["training"]["learning_rate"] = 1.0
-    assert [difference.key for difference in differences(before, after)] == ["training.learning_rate"]
+    assert [difference.key for difference in iter_differences(before, after)] == [
+        "training.learning_rate"
+    ]
     after["training"]["learning_rate"] = before["training"]["learning_rate"]
     after["bpr"]["factors"] += 1
-    assert [difference.key for difference in differences(before, after)] == ["bpr.factors"]
+    assert [difference.key for difference in iter_differences(before, after)] == ["bpr.factors"]
     after["model_name"] = "ld4mrec"
-    assert {"model_name", "model.dropout"} <= {difference.key for difference in differences(before, after)}
+    assert {"model_name", "model.dropout"} <= {
+        difference.key for difference in iter_differences(before, after)
+    }

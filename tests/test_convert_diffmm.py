@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data.preparation import prepare
-from ld4mrec_cli.data.sources import read_source
-from ld4mrec_cli.errors import SourceError
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.data.readers import read_source
+from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.utils.errors import SourceError
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "convert_diffmm.py"
 NAMES = {"trnMat.pkl": "train", "valMat.pkl": "valid", "tstMat.pkl": "test"}
@@ -40,12 +40,20 @@ def write_raw(raw: Path, make=sp.coo_matrix, protocol: int = 4) -> Path:
 
 
 def convert(raw: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, raw, out], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, SCRIPT, raw, out], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "protocol"),
-    [(sp.coo_matrix, 4), (sp.csr_matrix, 5), (sp.csc_matrix, 3), (sp.csr_array, 2), (sp.coo_array, 5)],
+    [
+        (sp.coo_matrix, 4),
+        (sp.csr_matrix, 5),
+        (sp.csc_matrix, 3),
+        (sp.csr_array, 2),
+        (sp.coo_array, 5),
+    ],
 )
 def test_matrices_come_through(tmp_path, make, protocol):
     raw, out = write_raw(tmp_path / "raw", make, protocol), tmp_path / "out"
@@ -58,7 +66,7 @@ def test_matrices_come_through(tmp_path, make, protocol):
         for label, split in enumerate(NAMES.values())
         for user, item in np.argwhere(dense(split))
     }
-    assert set(source.interactions.select("user", "item", "label").rows()) == expected
+    assert set(source.interactions.select("user", "item", "split").rows()) == expected
     assert source.features["image"].item_ids == [str(item) for item in range(6)]
     assert (source.features["image"].values == FEATURES).all()
     assert prepare(out, tmp_path / "data", PrepareConfig()).schema.split_method == "given"
@@ -68,8 +76,12 @@ def test_stored_zeros_and_old_names_of_the_arrays(tmp_path):
     raw = write_raw(tmp_path / "raw")
     matrix = sp.coo_matrix(([1.0, 0.0], ([0, 1], [0, 1])), shape=(4, 6))
     del matrix.__dict__["coords"]
-    matrix.__dict__.update(row=np.array([0, 1], dtype=np.int32), col=np.array([0, 1], dtype=np.int32))
-    (raw / "valMat.pkl").write_bytes(pickle.dumps(matrix).replace(b"scipy.sparse._coo", b"scipy.sparse.kcoo"))
+    matrix.__dict__.update(
+        row=np.array([0, 1], dtype=np.int32), col=np.array([0, 1], dtype=np.int32)
+    )
+    (raw / "valMat.pkl").write_bytes(
+        pickle.dumps(matrix).replace(b"scipy.sparse._coo", b"scipy.sparse.kcoo")
+    )
     assert "1 valid" in convert(raw, tmp_path / "out").stdout
 
 
@@ -141,7 +153,12 @@ def test_files_that_do_not_fit_are_refused(tmp_path, what):
         (raw / "tstMat.pkl").write_bytes(pickle.dumps(matrix))
     done = convert(raw, tmp_path / "out")
     assert done.returncode == 2
-    message = {"missing": "cannot be read", "few rows": "6 items", "outside": "outside", "lengths": "do not fit"}[what]
+    message = {
+        "missing": "cannot be read",
+        "few rows": "6 items",
+        "outside": "outside",
+        "lengths": "do not fit",
+    }[what]
     assert message in done.stderr
 
 

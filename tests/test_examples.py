@@ -21,7 +21,11 @@ def test_there_are_examples():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_trains_ld4mrec_on_the_data_it_is_named_after(path):
     config = load_config(path)
-    assert (config.model_name, config.name, str(config.data.path)) == ("ld4mrec", path.stem, f"data/{path.stem}")
+    assert (config.model_name, config.name, str(config.data.path)) == (
+        "ld4mrec",
+        path.stem,
+        f"data/{path.stem}",
+    )
     assert config.training.precision != "bf16", "emulated, and very slow, on most machines"
 
 

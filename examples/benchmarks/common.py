@@ -16,8 +16,8 @@ import torch
 from power_law import dataset
 
 from ld4mrec_cli.config import Config, load_config
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.model.ld4mrec import ItemSignals
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 
 TIKTOK = (9_308, 6_710, 68_722)
 """Users, items and interactions of the TikTok dataset."""
@@ -28,13 +28,17 @@ ELECTRONICS = (192_403, 63_001, 1_689_188)
 def machine() -> str:
     """Processor, cores in use, memory and versions, in a line."""
     name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+    for line in (
+        Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ()
+    ):
         if line.startswith("model name"):
             name = line.split(":")[1].strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
+    versions = (
+        f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
+    )
     return f"{name}, {torch.get_num_threads()} threads, {memory:.0f} GiB, {gpu}; {versions}; commit {commit()}"
 
 
@@ -60,11 +64,11 @@ def median_seconds(works: Mapping[str, Callable[[], object]], repeats: int) -> d
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
-def opened(data: Path | None, size: tuple[int, int, int], scratch: Path) -> PreparedDataset:
+def opened(data: Path | None, size: tuple[int, int, int], scratch: Path) -> Dataset:
     """The dataset directory ``data``, or a generated one of ``size`` in ``scratch``."""
     if data is None:
         data = dataset(scratch / "-".join(map(str, size)), *size)
-    return PreparedDataset.open(data)
+    return Dataset.open(data)
 
 
 def configured(file: Path | None, settings: Sequence[str]) -> Config:
@@ -72,9 +76,11 @@ def configured(file: Path | None, settings: Sequence[str]) -> Config:
     return load_config(file, settings, {})
 
 
-def signals_of(data: PreparedDataset, config: Config) -> ItemSignals:
+def signals_of(data: Dataset, config: Config) -> ItemSignals:
     """Item signals, as a training computes them first."""
-    features = {name: data.modality(name).values for name in data.modality_names(config.data.modalities)}
+    features = {
+        name: data.modality(name).values for name in data.modality_names(config.data.modalities)
+    }
     return ItemSignals.compute(config.model, data.matrix("train"), features, config.training.seed)
 
 
@@ -92,4 +98,6 @@ def run_command(*arguments: object) -> tuple[float, float]:
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - began, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return time.perf_counter() - began, usage.ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    ) / 1e9

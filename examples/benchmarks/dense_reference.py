@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.model.ld4mrec import ItemSignals, log_popularity, mean_row_weight
+from ld4mrec_cli.models.ld4mrec.model import log_popularity, mean_row_weight
+from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 
 
 class Block(nn.Module):
@@ -29,17 +30,28 @@ class Block(nn.Module):
 
 
 class DenseLD4MRec(nn.Module):
-    """C-Net over dense rows, multinomial loss of what masking destroyed, soft labels on a drawn subset."""
+    """C-Net over dense rows, multinomial loss of what masking masked, soft labels on a drawn subset."""
 
     def __init__(self, config: Config, signals: ItemSignals, train: csr_matrix) -> None:
         super().__init__()
         model, n_items = config.model, len(signals.degree)
-        self.mask_rate, self.exponent = config.diffusion.mask_rate, config.training.row_weight_exponent
+        self.mask_rate, self.exponent = (
+            config.diffusion.mask_rate,
+            config.training.row_weight_exponent,
+        )
         self.mean_weight = mean_row_weight(np.diff(train.indptr), self.mask_rate, self.exponent)
-        self.probability, self.intensity = config.diffusion.soft_probability, config.diffusion.smoothing_intensity
-        bases = [torch.from_numpy(np.asarray(basis, dtype=np.float32)) for basis in signals.bases.values()]
+        self.probability, self.intensity = (
+            config.diffusion.soft_probability,
+            config.diffusion.smoothing_intensity,
+        )
+        bases = [
+            torch.from_numpy(np.asarray(basis, dtype=np.float32))
+            for basis in signals.bases.values()
+        ]
         self.n_signals = len(bases)
-        scale = torch.from_numpy(1.0 / np.sqrt(np.maximum(signals.degree, 1.0))).float().unsqueeze(1)
+        scale = (
+            torch.from_numpy(1.0 / np.sqrt(np.maximum(signals.degree, 1.0))).float().unsqueeze(1)
+        )
         for k, basis in enumerate(bases):
             self.register_buffer(f"basis_{k}", basis)
             self.register_buffer(f"scaled_{k}", basis * scale)
@@ -47,9 +59,13 @@ class DenseLD4MRec(nn.Module):
         self.encoder, self.decoder = nn.Linear(n_items, dim), nn.Linear(dim, n_items)
         self.dropout = nn.Dropout(model.dropout)
         self.t_in = nn.Parameter(torch.zeros(model.time_dim))
-        self.bd = nn.ModuleList(Block(dim, model.time_dim, width, model.dropout) for _ in range(model.bd_blocks))
+        self.bd = nn.ModuleList(
+            Block(dim, model.time_dim, width, model.dropout) for _ in range(model.bd_blocks)
+        )
         joined = sum(basis.shape[1] for basis in bases)
-        self.bg = nn.ModuleList(Block(dim, joined, width, model.dropout) for _ in range(model.bg_blocks))
+        self.bg = nn.ModuleList(
+            Block(dim, joined, width, model.dropout) for _ in range(model.bg_blocks)
+        )
         self.queries = nn.ModuleList(nn.Linear(dim, basis.shape[1], bias=False) for basis in bases)
         self.scales = nn.Parameter(torch.ones(len(bases)))
         with torch.no_grad():
@@ -70,17 +86,17 @@ class DenseLD4MRec(nn.Module):
         return scores
 
     def loss(self, clean: Tensor) -> Tensor:
-        visible = clean * (torch.rand_like(clean) >= self.mask_rate)
-        destroyed = clean - visible
-        scores = self(visible).masked_fill(visible > 0, -torch.inf)
+        unmasked = clean * (torch.rand_like(clean) >= self.mask_rate)
+        masked = clean - unmasked
+        scores = self(unmasked).masked_fill(unmasked > 0, -torch.inf)
         chosen = torch.rand_like(clean) < self.probability
-        labels = torch.where(chosen, destroyed + self.intensity * (1.0 - 2.0 * destroyed), destroyed)
-        labels = labels * (visible == 0)
+        labels = torch.where(chosen, masked + self.intensity * (1.0 - 2.0 * masked), masked)
+        labels = labels * (unmasked == 0)
         labels = labels / labels.sum(dim=1, keepdim=True).clamp_min(1e-12)
-        losses = -(labels * F.log_softmax(scores, dim=1).masked_fill(visible > 0, 0.0)).sum(dim=1)
-        n_sought = destroyed.sum(dim=1)
-        weights = n_sought**self.exponent / self.mean_weight * (n_sought > 0)
-        return (losses * weights).sum() / (n_sought > 0).sum()
+        losses = -(labels * F.log_softmax(scores, dim=1).masked_fill(unmasked > 0, 0.0)).sum(dim=1)
+        n_targets = masked.sum(dim=1)
+        weights = n_targets**self.exponent / self.mean_weight * (n_targets > 0)
+        return (losses * weights).sum() / (n_targets > 0).sum()
 
 
 class DenseTraining:
@@ -89,10 +105,16 @@ class DenseTraining:
     def __init__(self, config: Config, signals: ItemSignals, train: csr_matrix) -> None:
         torch.manual_seed(0)
         self.model = DenseLD4MRec(config, signals, train)
-        self.train, self.size, self.decay = train, config.training.batch_size, config.training.ema_decay
+        self.train, self.size, self.decay = (
+            train,
+            config.training.batch_size,
+            config.training.ema_decay,
+        )
         self.users = np.flatnonzero(np.diff(train.indptr))
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.training.learning_rate, weight_decay=config.training.weight_decay
+            self.model.parameters(),
+            lr=config.training.learning_rate,
+            weight_decay=config.training.weight_decay,
         )
         self.average = [parameter.detach().clone() for parameter in self.model.parameters()]
         self.rng = np.random.default_rng(0)

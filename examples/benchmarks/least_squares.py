@@ -19,8 +19,8 @@ from common import TIKTOK, machine, median_seconds, opened, table
 from power_law import add_size
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.config import IALSConfig
-from ld4mrec_cli.model.least_squares import LeastSquares, fit_items
+from ld4mrec_cli.models.ials_settings import IALSConfig
+from ld4mrec_cli.models.ops.als import LeastSquares, fit_item_factors
 
 
 def solve_anew(rows: csr_matrix, other: torch.Tensor, settings: IALSConfig) -> torch.Tensor:
@@ -31,7 +31,7 @@ def solve_anew(rows: csr_matrix, other: torch.Tensor, settings: IALSConfig) -> t
     for size in np.unique(degree[degree > 0]):
         chosen = np.flatnonzero(degree == size)
         frequency = int(size) + settings.unobserved_weight * rows.shape[1]
-        ridge = settings.regularisation * frequency**settings.frequency_exponent
+        ridge = settings.regularization * frequency**settings.frequency_exponent
         inverse = torch.linalg.inv(shared + ridge * torch.eye(len(shared)))
         vectors = other[torch.from_numpy(rows[chosen].indices.reshape(-1, size).astype(np.int64))]
         spread = vectors @ inverse
@@ -42,19 +42,31 @@ def solve_anew(rows: csr_matrix, other: torch.Tensor, settings: IALSConfig) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="dataset directory; one is generated otherwise")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated"
+    )
     add_size(parser, *TIKTOK)
     arguments = parser.parse_args()
 
-    data = opened(arguments.data, (arguments.users, arguments.items, arguments.interactions), arguments.scratch)
+    data = opened(
+        arguments.data,
+        (arguments.users, arguments.items, arguments.interactions),
+        arguments.scratch,
+    )
     train = data.matrix("train")
     settings = IALSConfig(
-        factors=256, unobserved_weight=0.003, regularisation=0.4, frequency_exponent=0.5, iterations=1
+        factors=256,
+        unobserved_weight=0.003,
+        regularization=0.4,
+        frequency_exponent=0.5,
+        iterations=1,
     )
-    items = fit_items(train, settings, 0)
+    items = fit_item_factors(train, settings, 0)
     once = LeastSquares(items, settings)
     print(machine())
     print(f"{data.shape[0]:,} users, {data.shape[1]:,} items, {settings.factors} factors\n")
@@ -62,7 +74,10 @@ def main() -> None:
     for count in (1, 1024):
         rows = train[:count]
         difference = (once.solve(rows) - solve_anew(rows, items, settings)).abs().max()
-        ways = {"once": partial(once.solve, rows), "anew": partial(solve_anew, rows, items, settings)}
+        ways = {
+            "once": partial(once.solve, rows),
+            "anew": partial(solve_anew, rows, items, settings),
+        }
         seconds = median_seconds(ways, arguments.repeats)
         ratio = seconds["anew"] / seconds["once"]
         times = (f"{1000 * seconds[name]:.1f}" for name in ("once", "anew"))

@@ -22,7 +22,7 @@ ITEMS_PER_CLUSTER = 500
 LOYALTY = 0.8
 """Share of the interactions that stay in the user's cluster."""
 OVERSHOOT = 1.25
-"""Draws per interaction asked for: the same pair may come up twice, and then counts once."""
+"""BatchRNG per interaction asked for: the same pair may come up twice, and then counts once."""
 
 
 def ranks(rng: np.random.Generator, n: np.ndarray | int, count: int) -> np.ndarray:
@@ -33,7 +33,9 @@ def ranks(rng: np.random.Generator, n: np.ndarray | int, count: int) -> np.ndarr
 def pairs(user: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:
     """An item for each ``user``, as ``user * items + item``; popular items stand first in each cluster."""
     n_clusters, count = max(1, items // ITEMS_PER_CLUSTER), len(user)
-    home = (user * 2_654_435_761) % n_clusters  # Knuth's multiplicative hash: busy users are spread over the clusters
+    home = (
+        user * 2_654_435_761
+    ) % n_clusters  # Knuth's multiplicative hash: busy users are spread over the clusters
     away = ranks(rng, n_clusters, count)
     cluster = np.where(rng.random(count) < LOYALTY, home, away)
     sizes = items // n_clusters + (cluster < items % n_clusters)
@@ -49,7 +51,9 @@ def interactions(users: int, items: int, count: int, seed: int) -> np.ndarray:
     while len(found) < count:
         missing = int((count - len(found)) * OVERSHOOT)
         sizes = [min(CHUNK, missing - start) for start in range(0, missing, CHUNK)]
-        found = np.unique(np.concatenate([found, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)]))
+        found = np.unique(
+            np.concatenate([found, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)])
+        )
     others = np.setdiff1d(found, first, assume_unique=True)
     return np.sort(np.concatenate([first, rng.choice(others, count - len(first), replace=False)]))
 
@@ -63,10 +67,20 @@ def dataset(out: Path, users: int, items: int, count: int, seed: int = 0) -> Pat
     keys = interactions(users, items, count, seed)
     table = pl.DataFrame({"user": keys // items, "item": keys % items})
     table.write_parquet(raw / "interactions.parquet")
-    # The catalogue keeps the size asked for, whether each item was drawn or not.
+    # The catalog keeps the size asked for, whether each item was drawn or not.
     pl.DataFrame({"item": np.arange(items)}).write_parquet(raw / "items.parquet")
     options = ["--k-core", "0", "--split", "random", "--overwrite"]
-    command = [sys.executable, "-m", "ld4mrec_cli", "prepare", "--raw", str(raw), "--out", str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "ld4mrec_cli",
+        "prepare",
+        "--raw",
+        str(raw),
+        "--out",
+        str(out),
+        *options,
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return out
 
@@ -79,7 +93,9 @@ def add_size(parser: argparse.ArgumentParser, users: int, items: int, count: int
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_size(parser, 192_403, 63_001, 1_689_188)
     parser.add_argument("--out", type=Path, required=True, help="dataset directory to write")
     arguments = parser.parse_args()

@@ -33,17 +33,23 @@ class Language:
     """Made-up words with Zipf frequencies, and texts cut from one long stream of them."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        syllables = [c + v for c in "bcdfghklmnprstvz" for v in ("a", "e", "i", "o", "u", "ar", "en")]
+        syllables = [
+            c + v for c in "bcdfghklmnprstvz" for v in ("a", "e", "i", "o", "u", "ar", "en")
+        ]
         picks = rng.integers(0, len(syllables), size=(WORDS, 3))
         words = ["".join(syllables[p] for p in row[: 1 + n % 3]) for n, row in enumerate(picks)]
         frequency = 1.0 / np.arange(3, WORDS + 3)
-        self.stream = " ".join(words[w] for w in rng.choice(WORDS, size=2_000_000, p=frequency / frequency.sum()))
+        self.stream = " ".join(
+            words[w] for w in rng.choice(WORDS, size=2_000_000, p=frequency / frequency.sum())
+        )
 
     def texts(self, rng: np.random.Generator, count: int, shortest: int, longest: int) -> list[str]:
         """Texts of between ``shortest`` and ``longest`` characters."""
         lengths = rng.integers(shortest, longest, size=count)
         starts = rng.integers(0, len(self.stream) - longest, size=count)
-        return [self.stream[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+        return [
+            self.stream[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)
+        ]
 
 
 def power_law(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
@@ -85,13 +91,38 @@ REVIEWS: dict[str, Callable[[str, str, int, int, str], str]] = {
 def metadata(generation: str, item: str, text: str) -> str:
     title, kind, body = text[:60], text[60:75].strip(), text[75:]
     if generation == "2014":
-        record = {"asin": item, "title": title, "brand": kind, "categories": [["All", kind]], "description": body}
+        record = {
+            "asin": item,
+            "title": title,
+            "brand": kind,
+            "categories": [["All", kind]],
+            "description": body,
+        }
         return repr(record | {"imUrl": "http://images/x.jpg", "salesRank": {"All": 7}}) + "\n"
     if generation == "2018":
-        record = {"category": ["All", kind], "description": [body], "title": title, "also_buy": [item] * 5}
-        return json.dumps(record | {"brand": kind, "main_cat": "All", "asin": item, "imageURL": []}) + "\n"
-    record = {"main_category": "All", "title": title, "features": [body[:80]], "description": [body], "store": kind}
-    return json.dumps(record | {"categories": ["All", kind], "details": {"Brand": kind}, "parent_asin": item}) + "\n"
+        record = {
+            "category": ["All", kind],
+            "description": [body],
+            "title": title,
+            "also_buy": [item] * 5,
+        }
+        return (
+            json.dumps(record | {"brand": kind, "main_cat": "All", "asin": item, "imageURL": []})
+            + "\n"
+        )
+    record = {
+        "main_category": "All",
+        "title": title,
+        "features": [body[:80]],
+        "description": [body],
+        "store": kind,
+    }
+    return (
+        json.dumps(
+            record | {"categories": ["All", kind], "details": {"Brand": kind}, "parent_asin": item}
+        )
+        + "\n"
+    )
 
 
 def write(path: Path, pieces: Iterator[str]) -> None:
@@ -102,14 +133,19 @@ def write(path: Path, pieces: Iterator[str]) -> None:
     partial.rename(path)
 
 
-def reviews(generation: str, count: int, users: int, items: int, language: Language) -> Iterator[str]:
+def reviews(
+    generation: str, count: int, users: int, items: int, language: Language
+) -> Iterator[str]:
     rng = np.random.default_rng(1)
     line = REVIEWS[generation]
     for start in range(0, count, CHUNK):
         n = min(CHUNK, count - start)
         texts = language.texts(rng, n, 100, 700)
         who, what = power_law(rng, users, n).tolist(), power_law(rng, items, n).tolist()
-        stars, when = rng.integers(1, 6, n).tolist(), rng.integers(1_300_000_000, 1_500_000_000, n).tolist()
+        stars, when = (
+            rng.integers(1, 6, n).tolist(),
+            rng.integers(1_300_000_000, 1_500_000_000, n).tolist(),
+        )
         yield "".join(
             line(f"A{u:013d}", f"B{i:09d}", r, t, text)
             for u, i, r, t, text in zip(who, what, stars, when, texts, strict=True)
@@ -121,7 +157,9 @@ def all_metadata(generation: str, items: int, language: Language) -> Iterator[st
     for start in range(0, items, CHUNK):
         n = min(CHUNK, items - start)
         texts = language.texts(rng, n, 300, 1500)
-        yield "".join(metadata(generation, f"B{start + k:09d}", text) for k, text in enumerate(texts))
+        yield "".join(
+            metadata(generation, f"B{start + k:09d}", text) for k, text in enumerate(texts)
+        )
 
 
 def generate(raw: Path, generation: str, count: int, items: int) -> None:
@@ -136,21 +174,38 @@ def generate(raw: Path, generation: str, count: int, items: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reviews", type=int, default=5_000_000)
     parser.add_argument("--items", type=int, default=500_000)
     parser.add_argument("--generation", choices=sorted(NAMES), default="2018")
-    parser.add_argument("--dir", type=Path, required=True, help="where the files are generated and prepared")
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="where the files are generated and prepared"
+    )
     arguments = parser.parse_args()
 
     raw = arguments.dir / f"amazon-{arguments.generation}-{arguments.reviews}-{arguments.items}"
     began = time.perf_counter()
     generate(raw, arguments.generation, arguments.reviews, arguments.items)
     packed = sum(path.stat().st_size for path in raw.iterdir())
-    print(f"generated in {time.perf_counter() - began:.0f} s: {packed / 1e6:,.0f} MB gzipped in {raw}", flush=True)
+    print(
+        f"generated in {time.perf_counter() - began:.0f} s: {packed / 1e6:,.0f} MB gzipped in {raw}",
+        flush=True,
+    )
 
     out = arguments.dir / f"{raw.name}-prepared"
-    command = [sys.executable, "-m", "ld4mrec_cli", "prepare", "--raw", raw, "--out", out, "--overwrite"]
+    command = [
+        sys.executable,
+        "-m",
+        "ld4mrec_cli",
+        "prepare",
+        "--raw",
+        raw,
+        "--out",
+        out,
+        "--overwrite",
+    ]
     began = time.perf_counter()
     code = subprocess.run([str(part) for part in command], check=False).returncode
     seconds = time.perf_counter() - began

@@ -2,7 +2,7 @@
 
     python examples/benchmarks/scaling.py --out scaling.png
 
-Each size is trained for one epoch in a process of its own, with small widths and the losses of a large catalogue
+Each size is trained for one epoch in a process of its own, with small widths and the losses of a large catalog
 throughout, so that what is seen is the growth. What a process takes before there are data is measured, too.
 """
 
@@ -20,7 +20,7 @@ from power_law import dataset
 SETTINGS = {
     "model.hidden_dim": 64,
     "model.collaborative_rank": 32,
-    "model.item_weights": "false",
+    "model.ease": "false",
     "training.batch_size": 1024,
     "training.sampled_items": 2048,
     "training.validation_users": 200,
@@ -28,7 +28,9 @@ SETTINGS = {
     "training.precision": "auto",
 }
 SWEEPS = {
-    "interactions": [(n // 10, n // 50, n) for n in (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)],
+    "interactions": [
+        (n // 10, n // 50, n) for n in (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
+    ],
     "items": [(100_000, n, 1_000_000) for n in (10_000, 30_000, 100_000, 300_000, 1_000_000)],
     "users": [(n, 50_000, 1_000_000) for n in (30_000, 60_000, 125_000, 250_000, 500_000)],
 }
@@ -40,10 +42,16 @@ def measure(size: tuple[int, int, int], scratch: Path) -> dict[str, float]:
     data = dataset(scratch / "-".join(map(str, size)), *size)
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         run = Path(place) / "run"
-        options = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
+        options = [
+            part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")
+        ]
         seconds, memory = run_command("train", "--data", data, "--run", run, *options)
         line = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    return {"epoch": line["seconds"] - line["validation_seconds"], "whole": seconds, "memory": memory}
+    return {
+        "epoch": line["seconds"] - line["validation_seconds"],
+        "whole": seconds,
+        "memory": memory,
+    }
 
 
 def slope(sizes: list[float], values: list[float]) -> float:
@@ -62,11 +70,21 @@ def plot(found: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], 
     for axis, (name, points) in zip(axes, found.items(), strict=True):
         at = [size[{"users": 0, "items": 1, "interactions": 2}[name]] for size, _ in points]
         axis.loglog(at, [values["epoch"] for _, values in points], "o-", label="an epoch, s")
-        axis.loglog(at, [values["whole"] for _, values in points], "s-", label="whole training of one epoch, s")
+        axis.loglog(
+            at,
+            [values["whole"] for _, values in points],
+            "s-",
+            label="whole training of one epoch, s",
+        )
         axis.loglog(at, [values["memory"] for _, values in points], "^-", label="peak memory, GB")
         guide = np.array([at[0], at[-1]], dtype=float)
-        axis.loglog(guide, points[-1][1]["epoch"] * guide / at[-1], ":", color="grey", label="linear")
-        others = {"interactions": "users and items grow along", "items": "100,000 users, 1,000,000 interactions"}
+        axis.loglog(
+            guide, points[-1][1]["epoch"] * guide / at[-1], ":", color="gray", label="linear"
+        )
+        others = {
+            "interactions": "users and items grow along",
+            "items": "100,000 users, 1,000,000 interactions",
+        }
         axis.set_title(others.get(name, "50,000 items, 1,000,000 interactions"), fontsize=9)
         axis.set_xlabel(name)
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())
@@ -76,24 +94,42 @@ def plot(found: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("scaling.png"), help="picture to write")
-    parser.add_argument("--largest", type=int, default=10_000_000, help="leave sizes with more interactions out")
-    parser.add_argument("--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated")
+    parser.add_argument(
+        "--largest", type=int, default=10_000_000, help="leave sizes with more interactions out"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated"
+    )
     arguments = parser.parse_args()
     print(machine(), flush=True)
     found = {}
     for name, sizes in SWEEPS.items():
-        found[name] = [(size, measure(size, arguments.scratch)) for size in sizes if size[2] <= arguments.largest]
+        found[name] = [
+            (size, measure(size, arguments.scratch))
+            for size in sizes
+            if size[2] <= arguments.largest
+        ]
         rows = [
-            [*(f"{n:,}" for n in size), f"{v['epoch']:.2f}", f"{v['whole']:.1f}", f"{v['memory']:.2f}"]
+            [
+                *(f"{n:,}" for n in size),
+                f"{v['epoch']:.2f}",
+                f"{v['whole']:.1f}",
+                f"{v['memory']:.2f}",
+            ]
             for size, v in found[name]
         ]
         print(f"\n{name} grow\n")
         print(table(["users", "items", "interactions", "epoch s", "whole s", "memory GB"], rows))
         at = [size[{"users": 0, "items": 1, "interactions": 2}[name]] for size, _ in found[name]]
         for what in ("epoch", "whole", "memory"):
-            print(f"{what} grows as {name}^{slope(at, [v[what] for _, v in found[name]]):.2f}", flush=True)
+            print(
+                f"{what} grows as {name}^{slope(at, [v[what] for _, v in found[name]]):.2f}",
+                flush=True,
+            )
     plot(found, arguments.out)
 
 

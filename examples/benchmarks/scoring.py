@@ -16,16 +16,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import ELECTRONICS, TIKTOK, configured, machine, median_seconds, opened, run_command, signals_of, table
+from common import (
+    ELECTRONICS,
+    TIKTOK,
+    configured,
+    machine,
+    median_seconds,
+    opened,
+    run_command,
+    signals_of,
+    table,
+)
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.baselines.ials import IALS
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
-from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.models.ials import IALS
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.serving.recommender import Recommender
-from ld4mrec_cli.training.checkpoint import RunDirectory
 
 K, BATCH = 20, 1024
 
@@ -38,25 +48,34 @@ def rank_all(scorer: Scorer, rows: csr_matrix, users: np.ndarray) -> None:
 
 def rows_of(seconds: dict[str, float], n_users: int) -> list[list[str]]:
     first = next(iter(seconds.values()))
-    return [[name, f"{s:.2f}", f"{n_users / s:,.0f}", f"{s / first:.2f}"] for name, s in seconds.items()]
+    return [
+        [name, f"{s:.2f}", f"{n_users / s:,.0f}", f"{s / first:.2f}"] for name, s in seconds.items()
+    ]
 
 
-def steps(data: PreparedDataset, repeats: int) -> None:
+def steps(data: Dataset, repeats: int) -> None:
     """One step against K, of one and the same model but for the number of steps."""
-    noisy = ["diffusion.noise_scale=0.1", "diffusion.steps=40", "model.item_weights=false"]
+    noisy = ["diffusion.noise_scale=0.1", "diffusion.steps=40", "model.ease=false"]
     signals = signals_of(data, configured(None, noisy))
     rows, users = data.matrix("train"), np.arange(min(2048, data.shape[0]))
     works = {}
     for n in (1, 10, 40):
         config = configured(None, [*noisy, f"diffusion.inference_steps={n}"])
         model = LD4MRec(config.model, config.diffusion, config.training, signals).eval()
-        works[f"{n} steps" if n > 1 else "one step"] = lambda model=model: rank_all(model, rows, users)
+        works[f"{n} steps" if n > 1 else "one step"] = lambda model=model: rank_all(
+            model, rows, users
+        )
     seconds = median_seconds(works, repeats)
     print(f"\n{len(users):,} users, {data.shape[1]:,} items\n")
-    print(table(["inference", "s", "users per s", "time against one step"], rows_of(seconds, len(users))), flush=True)
+    print(
+        table(
+            ["inference", "s", "users per s", "time against one step"], rows_of(seconds, len(users))
+        ),
+        flush=True,
+    )
 
 
-def waiting(data: PreparedDataset, scratch: Path) -> None:
+def waiting(data: Dataset, scratch: Path) -> None:
     """The time that one user waits for a list, in a loaded model with item weights and item side."""
     run = scratch / f"run-{os.getpid()}"
     run_command("train", "--data", data.directory, "--run", run, "--set", "training.max_epochs=1")
@@ -67,11 +86,14 @@ def waiting(data: PreparedDataset, scratch: Path) -> None:
         list(recommender.for_users([recommender.users[user]], K))
         taken.append(1000.0 * (time.perf_counter() - began))
     late = sorted(taken[1:])[int(0.99 * (len(taken) - 1))]
-    print(f"\none user: first request {taken[0]:.1f} ms, then median {statistics.median(taken[1:]):.2f} ms,", end=" ")
+    print(
+        f"\none user: first request {taken[0]:.1f} ms, then median {statistics.median(taken[1:]):.2f} ms,",
+        end=" ",
+    )
     print(f"99 of 100 within {late:.2f} ms", flush=True)
 
 
-def against_implicit(data: PreparedDataset, factors: int, n_users: int, repeats: int) -> None:
+def against_implicit(data: Dataset, factors: int, n_users: int, repeats: int) -> None:
     """Lists for ``n_users``: inner products of ``factors`` numbers in each case."""
     try:
         from implicit.als import AlternatingLeastSquares
@@ -81,12 +103,14 @@ def against_implicit(data: PreparedDataset, factors: int, n_users: int, repeats:
         return
     rows, users = data.matrix("train"), np.arange(min(n_users, data.shape[0]))
     half = factors // 2
-    widths = [f"model.hidden_dim={half}", f"model.collaborative_rank={half}", "model.item_weights=false"]
+    widths = [f"model.hidden_dim={half}", f"model.collaborative_rank={half}", "model.ease=false"]
     config: Config = configured(None, widths)
     ours = LD4MRec(config.model, config.diffusion, config.training, signals_of(data, config)).eval()
     vectors = torch.randn(data.shape[1], factors, generator=torch.Generator().manual_seed(0))
     ials = IALS(vectors, config.ials)
-    theirs = AlternatingLeastSquares(factors=factors, iterations=1, num_threads=torch.get_num_threads())
+    theirs = AlternatingLeastSquares(
+        factors=factors, iterations=1, num_threads=torch.get_num_threads()
+    )
     with threadpool_limits(1, user_api="blas"):  # as `implicit` asks for in training
         theirs.fit(rows, show_progress=False)
     works = {
@@ -97,20 +121,40 @@ def against_implicit(data: PreparedDataset, factors: int, n_users: int, repeats:
         f"ials of ld4mrec, {factors} factors": lambda: rank_all(ials, rows, users),
     }
     seconds = median_seconds(works, repeats)
-    print(f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: the {K} best for {len(users):,} users\n")
-    print(table(["recommender", "s", "users per s", "time against implicit"], rows_of(seconds, len(users))))
+    print(
+        f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: the {K} best for {len(users):,} users\n"
+    )
+    print(
+        table(
+            ["recommender", "s", "users per s", "time against implicit"],
+            rows_of(seconds, len(users)),
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--factors", type=int, default=256)
     parser.add_argument(
-        "--large-users", type=int, default=16_384, help="users that lists are made for, with `implicit`"
+        "--large-users",
+        type=int,
+        default=16_384,
+        help="users that lists are made for, with `implicit`",
     )
-    parser.add_argument("--data", type=Path, help="dataset directory for steps and waiting time; generated otherwise")
-    parser.add_argument("--large", type=Path, help="dataset directory for `implicit`; generated otherwise")
-    parser.add_argument("--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="dataset directory for steps and waiting time; generated otherwise",
+    )
+    parser.add_argument(
+        "--large", type=Path, help="dataset directory for `implicit`; generated otherwise"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated"
+    )
     arguments = parser.parse_args()
     print(machine())
     arguments.scratch.mkdir(parents=True, exist_ok=True)

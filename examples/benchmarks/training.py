@@ -1,6 +1,6 @@
 """Time of a training epoch: what ships against the dense float32 form of the same model, and against baselines.
 
-What ships at this size is `examples/tiktok.yaml`: bf16 where the hardware has it, and a loss over the items sought and
+What ships at this size is `examples/tiktok.yaml`: bf16 where the hardware has it, and a loss over the items targets and
 512 others.
 
     python examples/benchmarks/training.py                                   # generated, at TikTok's size
@@ -21,50 +21,65 @@ from common import TIKTOK, configured, machine, median_seconds, opened, signals_
 from dense_reference import DenseTraining
 from power_law import add_size
 
-from ld4mrec_cli.baselines.registry import TRAINED
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.model.device import in_bf16
-from ld4mrec_cli.model.ld4mrec import ItemSignals, LD4MRec
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
+from ld4mrec_cli.models.registry import build_baseline
 from ld4mrec_cli.training.trainer import Trainer
+from ld4mrec_cli.utils.device import in_bf16
 
 
 class Epochs:
     """Epochs of the shipped training loop, one by one."""
 
-    def __init__(self, model: object, config: Config, data: PreparedDataset) -> None:
+    def __init__(self, model: object, config: Config, data: Dataset) -> None:
         settings = config.training
-        self.trainer = Trainer(model, data.matrix("train"), settings, lambda scorer: {settings.metric: 0.0})
+        self.trainer = Trainer(
+            model, data.matrix("train"), settings, lambda scorer: {settings.metric: 0.0}
+        )
 
     def epoch(self) -> None:
         self.trainer._epoch(lambda: None)
         self.trainer.progress.epoch += 1
 
 
-def ours(config: Config, precision: str, data: PreparedDataset, signals: ItemSignals) -> Epochs:
+def ours(config: Config, precision: str, data: Dataset, signals: ItemSignals) -> Epochs:
     training = config.training.model_copy(update={"precision": precision})
     config = config.model_copy(update={"training": training})
     return Epochs(LD4MRec(config.model, config.diffusion, config.training, signals), config, data)
 
 
-def baseline(name: str, settings: list[str], data: PreparedDataset) -> Epochs:
+def baseline(name: str, settings: list[str], data: Dataset) -> Epochs:
     config = configured(None, [f"model_name={name}", *settings])
-    model = TRAINED[name].build(config, data.matrix("train"), {})
+    model = build_baseline(
+        name, data.matrix("train"), config.model_settings, {}, config.training.seed
+    )
     return Epochs(model, config, data)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="dataset directory; one is generated otherwise")
     parser.add_argument("--config", type=Path, help="configuration of LD4MRec")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--without", action="append", default=[], help="leave one out: dense, diffrec or lightgcn")
-    parser.add_argument("--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated")
+    parser.add_argument(
+        "--without", action="append", default=[], help="leave one out: dense, diffrec or lightgcn"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("benchmark-data"), help="where data are generated"
+    )
     add_size(parser, *TIKTOK)
     arguments = parser.parse_args()
 
-    data = opened(arguments.data, (arguments.users, arguments.items, arguments.interactions), arguments.scratch)
+    data = opened(
+        arguments.data,
+        (arguments.users, arguments.items, arguments.interactions),
+        arguments.scratch,
+    )
     config = configured(arguments.config, arguments.set)
     began = time.perf_counter()
     signals = signals_of(data, config)
@@ -77,16 +92,22 @@ def main() -> None:
     precision = "bf16" if in_bf16("auto", torch.device("cpu")) else "float32"
     trainings = {
         f"ld4mrec, {precision}, 512 items sampled": lambda: ours(sampled, precision, data, signals),
-        f"ld4mrec, {precision}, whole catalogue": lambda: ours(whole, precision, data, signals),
-        "ld4mrec, float32, whole catalogue": lambda: ours(whole, "float32", data, signals),
+        f"ld4mrec, {precision}, whole catalog": lambda: ours(whole, precision, data, signals),
+        "ld4mrec, float32, whole catalog": lambda: ours(whole, "float32", data, signals),
         "dense float32 form": lambda: DenseTraining(config, signals, data.matrix("train")),
         f"diffrec (batch {config.training.batch_size})": lambda: baseline(
             "diffrec", [f"training.batch_size={config.training.batch_size}"], data
         ),
         "lightgcn (batch 2048 interactions)": lambda: baseline("lightgcn", [], data),
     }
-    kept = {name: make() for name, make in trainings.items() if not any(word in name for word in arguments.without)}
-    seconds = median_seconds({name: training.epoch for name, training in kept.items()}, arguments.repeats)
+    kept = {
+        name: make()
+        for name, make in trainings.items()
+        if not any(word in name for word in arguments.without)
+    }
+    seconds = median_seconds(
+        {name: training.epoch for name, training in kept.items()}, arguments.repeats
+    )
     first = next(iter(seconds.values()))
     rows = [[name, f"{s:.2f}", f"{n / s:,.0f}", f"{s / first:.2f}"] for name, s in seconds.items()]
     print(table(["training", "s per epoch", "interactions per s", "time against the first"], rows))

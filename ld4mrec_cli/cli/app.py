@@ -13,9 +13,20 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.cli import compare, config, demo, evaluate, inject_noise, inspect, prepare, recommend, train, tune
-from ld4mrec_cli.errors import UserError
-from ld4mrec_cli.memory import is_out_of_memory
+from ld4mrec_cli.cli import (
+    compare,
+    config,
+    demo,
+    evaluate,
+    inject_noise,
+    inspect,
+    prepare,
+    recommend,
+    train,
+    tune,
+)
+from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.utils.memory import is_out_of_memory
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
 
@@ -81,10 +92,14 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code: 0 done, 1 the run failed, 2 wrong usage or bad input."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA matrix products repeatable
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # makes CUDA matrix products repeatable
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # titles hold more than some terminals can show
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # titles hold more than some terminals can show
     try:
         result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
         sys.stdout.flush()
@@ -95,7 +110,9 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except (Exception, KeyboardInterrupt) as error:
         message, code = (LOST, 1) if _is_of_another_process(error) else _explain(error)
-        whose = f"process {os.environ['RANK']}: " if is_shared() and os.environ["RANK"] != "0" else ""
+        whose = (
+            f"process {os.environ['RANK']}: " if is_shared() and os.environ["RANK"] != "0" else ""
+        )
         sys.stderr.write(f"{whose}error: {message}\n")
         sys.stderr.flush()
         return code
@@ -106,7 +123,11 @@ LOST = "another process of this work ended, or cannot be reached"
 
 def _is_of_another_process(error: BaseException) -> bool:
     """Whether an error says that processes that torchrun started lost each other."""
-    return is_shared() and isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
+    return (
+        is_shared()
+        and isinstance(error, RuntimeError)
+        and any(name in str(error) for name in ("gloo", "NCCL"))
+    )
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

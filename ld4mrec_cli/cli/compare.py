@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ld4mrec_cli.cli.evaluate import Split, parse_cutoffs
+from ld4mrec_cli.cli.evaluate import parse_cutoffs
 from ld4mrec_cli.cli.options import Device, Overrides
-from ld4mrec_cli.errors import StudyFailed, UserError
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.utils.errors import StudyFailed, UserError
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.studies.results import Comparison
+    from ld4mrec_cli.experiments.compare.results import Comparison
 
 
 class Format(StrEnum):
@@ -27,24 +28,35 @@ class Format(StrEnum):
 def compare(
     config: Annotated[
         list[str] | None,
-        typer.Option(metavar="[LABEL=]FILE", help="A contender's configuration; repeat it.", show_default=False),
+        typer.Option(
+            metavar="[LABEL=]FILE", help="A system's configuration; repeat it.", show_default=False
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A model with its defaults, as a contender; repeat it.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="A model with its defaults, as a system; repeat it.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Dataset directory for all (data.path).", show_default="the configs'")
+        Path | None,
+        typer.Option(help="Dataset directory for all (data.path).", show_default="the configs'"),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds of the trainings, comma-separated.")] = "0,1,2",
     set_: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Directory to write, or to go on with.", show_default="runs/compare-DATASET-TIME"),
+        typer.Option(
+            help="Directory to write, or to go on with.", show_default="runs/compare-DATASET-TIME"
+        ),
     ] = None,
     split: Annotated[Split, typer.Option(help="Split to evaluate.")] = Split.TEST,
-    k: Annotated[str | None, typer.Option(help="Cutoffs, comma-separated.", show_default="the configs'")] = None,
-    metric: Annotated[str, typer.Option(help="Metric that ranks the contenders.")] = "ndcg@20",
+    k: Annotated[
+        str | None, typer.Option(help="Cutoffs, comma-separated.", show_default="the configs'")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Metric that ranks the systems.")] = "ndcg@20",
     device: Device = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
 ) -> None:
@@ -59,25 +71,27 @@ def compare(
         "evaluation.k": parse_cutoffs(k) if k is not None else None,
     }
 
-    from ld4mrec_cli.cli.console import say
-    from ld4mrec_cli.cli.text import printable
-    from ld4mrec_cli.model.device import resolve_device
-    from ld4mrec_cli.studies.comparison import compare as run_comparison
-    from ld4mrec_cli.studies.contenders import read_contenders, shared_dataset
-    from ld4mrec_cli.studies.plan import plan_comparison
-    from ld4mrec_cli.studies.report import write_report
-    from ld4mrec_cli.training.places import new_run_path
+    from ld4mrec_cli.cli.console import log
+    from ld4mrec_cli.experiments.compare.comparison import compare as run_comparison
+    from ld4mrec_cli.experiments.compare.plan import plan_comparison
+    from ld4mrec_cli.experiments.compare.report import write_report
+    from ld4mrec_cli.experiments.compare.systems import read_systems, shared_dataset
+    from ld4mrec_cli.runs.paths import new_run_path
+    from ld4mrec_cli.utils.device import resolve_device
+    from ld4mrec_cli.utils.text import printable
 
-    contenders = read_contenders(config or (), model or (), set_ or (), flags)
-    chosen, dataset = resolve_device(device or "auto"), shared_dataset(contenders)
+    systems = read_systems(config or (), model or (), set_ or (), flags)
+    chosen, dataset = resolve_device(device or "auto"), shared_dataset(systems)
     place = out or new_run_path(f"compare-{dataset.name}")
-    plan = plan_comparison(contenders, dataset, numbers, split.value, metric, chosen, place)
-    found = run_comparison(plan, lambda line: say(printable(line)))
+    plan = plan_comparison(systems, dataset, numbers, split.value, metric, chosen, place)
+    found = run_comparison(plan, lambda line: log(printable(line)))
     write_report(found, plan)
     print_comparison(found, format, place)
     if len(found.working) < 2:
-        worked = f"{len(found.working) or 'none'} of {len(found.contenders)} contenders worked"
-        raise StudyFailed(f"nothing to compare: {worked}", where=place, hint="The reasons are above")
+        worked = f"{len(found.working) or 'none'} of {len(found.systems)} systems worked"
+        raise StudyFailed(
+            f"nothing to compare: {worked}", where=place, hint="The reasons are above"
+        )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -85,7 +99,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"--seeds '{text}' is not a list of whole numbers", hint="Give it as 0,1,2") from None
+        raise UserError(
+            f"--seeds '{text}' is not a list of whole numbers", hint="Give it as 0,1,2"
+        ) from None
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds {seed} is not between 0 and {2**32 - 1}")
@@ -96,20 +112,25 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def print_comparison(found: Comparison, format: Format, place: Path) -> None:
     """Print the comparison, and where it was written: after a table, else beside it on stderr."""
-    from ld4mrec_cli.cli.console import print_table, say, stdout
-    from ld4mrec_cli.cli.text import printable
-    from ld4mrec_cli.studies import report
+    from ld4mrec_cli.cli.console import log, print_table, stdout
+    from ld4mrec_cli.experiments.compare import report
+    from ld4mrec_cli.utils.text import printable
 
     written = f"comparison written to {place}"
     if format is Format.TABLE:
         table = report.main_table(found)
         print_table(table.columns, table.rows, title=printable(report.title(found)))
-        lines = [*(report.verdict(found, metric) for metric in found.tested), *report.failures(found), written]
+        lines = [
+            *(report.verdict(found, metric) for metric in found.tested),
+            *report.failures(found),
+            written,
+        ]
         for line in lines:
             stdout().print(printable(line), markup=False)
         return
     typer.echo(
-        report.markdown(found) if format is Format.MARKDOWN else found.model_dump_json(), nl=format is Format.JSON
+        report.markdown(found) if format is Format.MARKDOWN else found.model_dump_json(),
+        nl=format is Format.JSON,
     )
     for line in (*report.failures(found), written):
-        say(printable(line))
+        log(printable(line))

@@ -7,15 +7,19 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
-from ld4mrec_cli.cli.reference import config_reference
 from ld4mrec_cli.config import config_to_yaml
+from ld4mrec_cli.config.reference import config_reference
 
 
 def config(
     config: ConfigFile = None,
     set_: Overrides = None,
-    preset: Annotated[str | None, typer.Option(help="default or paper.", show_default=False)] = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Print what every setting means.")] = False,
+    preset: Annotated[
+        str | None, typer.Option(help="default or paper.", show_default=False)
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Print what every setting means.")
+    ] = False,
 ) -> None:
     """Print the complete configuration as YAML, or what every setting means.
 

@@ -23,8 +23,8 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from ld4mrec_cli.training.session import Callbacks
     from ld4mrec_cli.training.trainer import EpochReport, Trainer
-    from ld4mrec_cli.workflow import Watcher
 
 PIPE_WIDTH = 120
 SIGN_OF_LIFE = 10.0
@@ -53,12 +53,14 @@ def _console(*, to_stderr: bool) -> Console:
     )
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a plain line on stderr."""
     stderr().print(text, markup=False)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None
+) -> None:
     """Print a table on stdout: with rules on a terminal, aligned by spaces on a pipe."""
     console = stdout()
     lines = box.SIMPLE_HEAD if console.is_terminal else None
@@ -71,24 +73,24 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 @contextmanager
-def training_watcher(metric: str, shown: bool = True) -> Iterator[Watcher]:
+def training_callbacks(metric: str, shown: bool = True) -> Iterator[Callbacks]:
     """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere.
 
     Not ``shown``, they do nothing: of several processes one speaks.
     """
-    from ld4mrec_cli.workflow import Watcher
+    from ld4mrec_cli.training.session import Callbacks
 
     if not shown:
-        yield Watcher()
+        yield Callbacks()
         return
     console = stderr()
     if not console.is_terminal:
-        yield Watcher(on_stage=say, on_note=say, on_epoch=_plain_epochs(metric))
+        yield Callbacks(on_stage=log, on_note=log, on_epoch=_plain_epochs(metric))
         return
     with _progress(console) as progress:
         bar = _Bar(progress, metric)
         note = partial(progress.console.print, markup=False)
-        yield Watcher(bar.on_stage, note, bar.on_start, bar.on_batch, bar.on_epoch)
+        yield Callbacks(bar.on_stage, note, bar.on_start, bar.on_batch, bar.on_epoch)
 
 
 class _Bar:
@@ -113,12 +115,16 @@ class _Bar:
 
     def on_epoch(self, report: EpochReport) -> None:
         if report.is_best and report.valid:
-            self.best = f", best {self.metric} {report.valid[self.metric]:.4f} (epoch {report.epoch})"
+            self.best = (
+                f", best {self.metric} {report.valid[self.metric]:.4f} (epoch {report.epoch})"
+            )
             self.progress.console.print(_epoch_line(report, self.metric), markup=False)
         self._next_epoch(report.epoch + 1)
 
     def _next_epoch(self, epoch: int) -> None:
-        self.progress.reset(self.task, total=self.n_batches, description=f"epoch {epoch}{self.best}")
+        self.progress.reset(
+            self.task, total=self.n_batches, description=f"epoch {epoch}{self.best}"
+        )
 
 
 def _plain_epochs(metric: str) -> Callable[[EpochReport], None]:
@@ -129,7 +135,7 @@ def _plain_epochs(metric: str) -> Callable[[EpochReport], None]:
         nonlocal last
         now = time.monotonic()
         if report.epoch <= 3 or (report.is_best and now - last >= 1.0) or now - last >= 10.0:
-            say(_epoch_line(report, metric))
+            log(_epoch_line(report, metric))
             last = now
 
     return on_epoch
@@ -138,12 +144,16 @@ def _plain_epochs(metric: str) -> Callable[[EpochReport], None]:
 def _epoch_line(report: EpochReport, metric: str) -> str:
     line = f"epoch {report.epoch:4d}  loss {report.loss:.4f}  {report.seconds:.1f} s"
     if report.valid:
-        line += f"  valid {metric} {report.valid[metric]:.4f}" + ("  best" if report.is_best else "")
+        line += f"  valid {metric} {report.valid[metric]:.4f}" + (
+            "  best" if report.is_best else ""
+        )
     return line
 
 
 @contextmanager
-def progress_counter(description: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
+def progress_counter(
+    description: str, total: int, shown: bool = True
+) -> Iterator[Callable[[int], None] | None]:
     """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere or if not shown."""
     console = stderr()
     if not (shown and console.is_terminal):
@@ -182,7 +192,9 @@ def preparation_progress() -> Iterator[PreparationProgress]:
             amount = _amount(done, total, megabytes)
             if label not in bars:
                 description = label.replace("[", "\\[")
-                bars[label] = progress.add_task(description, total=total, visible=False, amount=amount)
+                bars[label] = progress.add_task(
+                    description, total=total, visible=False, amount=amount
+                )
             progress.update(bars[label], completed=done, visible=done < total, amount=amount)
 
         yield show
@@ -195,7 +207,7 @@ def _plain_preparation() -> PreparationProgress:
     def show(label: str, done: int, total: int, *, megabytes: bool = False) -> None:
         now = time.monotonic()
         if now - last.setdefault(label, now) >= SIGN_OF_LIFE:
-            say(f"{label}: {_amount(done, total, megabytes)}")
+            log(f"{label}: {_amount(done, total, megabytes)}")
             last[label] = now
 
     return show
@@ -206,5 +218,10 @@ def _amount(done: int, total: int, megabytes: bool) -> str:
 
 
 def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=console, transient=True)

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ld4mrec_cli.errors import OutputError
+from ld4mrec_cli.utils.errors import OutputError
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.training.checkpoint import RunDirectory
+    from ld4mrec_cli.runs.run_directory import RunDirectory
 
 MARK = "this-is-an-ld4mrec-demo"
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for raw files, dataset and runs.")] = Path("ld4mrec-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated data and the training.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo.")] = False,
+    out: Annotated[Path, typer.Option(help="Directory for raw files, dataset and runs.")] = Path(
+        "ld4mrec-demo"
+    ),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the generated data and the training.")
+    ] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier demo.")
+    ] = False,
 ) -> None:
     """Run the whole path on generated data with planted tastes: no download, under a minute.
 
@@ -31,19 +37,27 @@ def demo(
     from ld4mrec_cli.cli.console import print_table
     from ld4mrec_cli.cli.prepare import print_summary
     from ld4mrec_cli.cli.recommend import Format, write
-    from ld4mrec_cli.config import PrepareConfig
-    from ld4mrec_cli.data.preparation import prepare
-    from ld4mrec_cli.data.synthetic import write_planted
-    from ld4mrec_cli.model.device import resolve_device
+    from ld4mrec_cli.data.prepare import prepare
+    from ld4mrec_cli.data.synthetic import write_synthetic
     from ld4mrec_cli.serving.recommender import Recommender
+    from ld4mrec_cli.settings.data import PrepareConfig
+    from ld4mrec_cli.utils.device import resolve_device
 
     raw, data = out / "raw", out / "data"
-    _step("raw files", f"ls {raw}", "Generated: users who like some content clusters; items with titles and images.")
+    _step(
+        "raw files",
+        f"ls {raw}",
+        "Generated: users who like some content clusters; items with titles and images.",
+    )
     raw.mkdir()
-    write_planted(raw, seed)
+    write_synthetic(raw, seed)
     typer.echo("  ".join(sorted(path.name for path in raw.iterdir())))
 
-    _step("prepare", f"ld4mrec prepare --raw {raw} --out {data}", "Filter, split, turn texts into vectors.")
+    _step(
+        "prepare",
+        f"ld4mrec prepare --raw {raw} --out {data}",
+        "Filter, split, turn texts into vectors.",
+    )
     print_summary(prepare(raw, data, PrepareConfig(seed=seed)), data)
 
     run, rows = None, []
@@ -51,16 +65,26 @@ def demo(
         path = out / "runs" / name
         _step("train", f"ld4mrec train --data {data} --run {path} {arguments}".rstrip(), meaning)
         run, metrics = _train(name, data, path, seed)
-        rows.append([name, *(f"{metrics[f'{metric}@20']:.4f}" for metric in ("recall", "ndcg", "coverage"))])
+        rows.append(
+            [name, *(f"{metrics[f'{metric}@20']:.4f}" for metric in ("recall", "ndcg", "coverage"))]
+        )
     assert run is not None
 
-    _step("evaluate", f"ld4mrec evaluate --run {run.path}", "Rank all items for every user with a test item.")
+    _step(
+        "evaluate",
+        f"ld4mrec evaluate --run {run.path}",
+        "Rank all items for every user with a test item.",
+    )
     print_table(["model", "recall@20", "ndcg@20", "coverage@20"], rows)
 
     recommender = Recommender(run, resolve_device("cpu"))
     someone = recommender.users[0]
     command = f"ld4mrec recommend --run {run.path} --user {someone} --k 5"
-    _step("recommend", command, "One pass through the network. What the user has had, then what comes next:")
+    _step(
+        "recommend",
+        command,
+        "One pass through the network. What the user has had, then what comes next:",
+    )
     titles = recommender.titles or recommender.items.ids
     for item in recommender.train[0].indices:
         typer.echo(f"      {recommender.items[item]}              {titles[item]}")
@@ -77,22 +101,25 @@ VARIANTS: dict[str, tuple[str, str]] = {
 
 
 def _train(name: str, data: Path, path: Path, seed: int) -> tuple[RunDirectory, dict[str, float]]:
-    from ld4mrec_cli import workflow
-    from ld4mrec_cli.cli.console import training_watcher
+    from ld4mrec_cli.cli.console import training_callbacks
     from ld4mrec_cli.cli.train import print_result
     from ld4mrec_cli.config import load_config
-    from ld4mrec_cli.data.dataset import PreparedDataset
-    from ld4mrec_cli.model.device import resolve_device
+    from ld4mrec_cli.data.dataset import Dataset
+    from ld4mrec_cli.runs.evaluate import evaluate_run
+    from ld4mrec_cli.training.session import train as run_training
+    from ld4mrec_cli.utils.device import resolve_device
 
-    special = {"popularity": ["model_name=popularity"], "no-content": ["data.modalities=[]"]}.get(name, [])
+    special = {"popularity": ["model_name=popularity"], "no-content": ["data.modalities=[]"]}.get(
+        name, []
+    )
     common = [f"data.path={json.dumps(str(data))}", f"training.seed={seed}", "training.device=cpu"]
     config = load_config(None, [*common, *special])
-    with training_watcher(config.training.metric) as watcher:
-        run = workflow.train(config, path, watcher)
+    with training_callbacks(config.training.metric) as callbacks:
+        run = run_training(config, path, callbacks)
     print_result(run)
     options = config.evaluation.model_copy(update={"k": (20,)})
-    dataset = PreparedDataset.open(data)
-    return run, workflow.evaluate_run(run, dataset, "test", options, resolve_device("cpu")).metrics
+    dataset = Dataset.open(data)
+    return run, evaluate_run(run, dataset, "test", options, resolve_device("cpu")).metrics
 
 
 def _step(title: str, command: str, meaning: str) -> None:
@@ -104,9 +131,15 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise OutputError("exists and is not a directory", where=out, hint="Choose another --out")
     if out.exists() and any(out.iterdir()):
         if not overwrite:
-            raise OutputError("exists", where=out, hint="Choose another --out, or give --overwrite to replace it")
+            raise OutputError(
+                "exists", where=out, hint="Choose another --out, or give --overwrite to replace it"
+            )
         if not (out / MARK).is_file():
-            raise OutputError("is not an earlier demo, so it is not replaced", where=out, hint="Choose another --out")
+            raise OutputError(
+                "is not an earlier demo, so it is not replaced",
+                where=out,
+                hint="Choose another --out",
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()

@@ -11,15 +11,16 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli.cli.options import Data, Device, Run
-from ld4mrec_cli.config import EvaluationConfig
-from ld4mrec_cli.errors import UserError
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.settings.evaluation import EvaluationConfig
+from ld4mrec_cli.utils.errors import UserError
 
 
-class Split(StrEnum):
+class EvaluatedSplit(StrEnum):
     """Splits that can be evaluated."""
 
-    TEST = "test"
-    VALID = "valid"
+    TEST = Split.TEST.value
+    VALID = Split.VALID.value
 
 
 class Format(StrEnum):
@@ -38,41 +39,47 @@ class MaskChoice(StrEnum):
 
 def evaluate(
     run: Run = None,
-    split: Annotated[Split, typer.Option(help="Split to evaluate.")] = Split.TEST,
-    k: Annotated[str | None, typer.Option(help="Cutoffs, comma-separated.", show_default="5,10,20,50")] = None,
+    split: Annotated[EvaluatedSplit, typer.Option(help="Split to evaluate.")] = EvaluatedSplit.TEST,
+    k: Annotated[
+        str | None, typer.Option(help="Cutoffs, comma-separated.", show_default="5,10,20,50")
+    ] = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
     mask: Annotated[
-        MaskChoice | None, typer.Option(help="Items left out of the ranking.", show_default="the run's, train")
+        MaskChoice | None,
+        typer.Option(help="Items left out of the ranking.", show_default="the run's, train"),
     ] = None,
     data: Data = None,
     device: Device = None,
 ) -> None:
-    """Evaluate a trained run by full ranking over the catalogue.
+    """Evaluate a trained run by full ranking over the catalog.
 
     Example: ld4mrec evaluate --split test --k 10,20 --format json
     """
     cutoffs = parse_cutoffs(k) if k is not None else None
-    if split is Split.VALID and mask is MaskChoice.TRAIN_VALID:
+    if split is EvaluatedSplit.VALID and mask is MaskChoice.TRAIN_VALID:
         hint = "Leave out --mask: on the valid split, training items are masked"
-        raise UserError("--mask train+valid would leave out the very items that --split valid looks for", hint=hint)
+        raise UserError(
+            "--mask train+valid would leave out the very items that --split valid looks for",
+            hint=hint,
+        )
 
-    from ld4mrec_cli import workflow
     from ld4mrec_cli.cli.console import progress_counter
-    from ld4mrec_cli.data.dataset import PreparedDataset
-    from ld4mrec_cli.model.device import resolve_device
-    from ld4mrec_cli.parallel import joined
-    from ld4mrec_cli.training.checkpoint import RunDirectory
-    from ld4mrec_cli.training.places import latest_run
+    from ld4mrec_cli.data.dataset import Dataset
+    from ld4mrec_cli.runs.evaluate import evaluate_run
+    from ld4mrec_cli.runs.paths import latest_run
+    from ld4mrec_cli.runs.run_directory import RunDirectory
+    from ld4mrec_cli.utils.device import resolve_device
+    from ld4mrec_cli.utils.distributed import init_distributed
 
-    with joined() as group:
-        opened = RunDirectory.open(run or Path(group.tell(str(latest_run()))))
+    with init_distributed() as group:
+        opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
         options = _options(opened.config.evaluation, split, cutoffs, mask)
-        dataset = PreparedDataset.open(data or Path(opened.manifest.dataset.path))
-        chosen = group.place(resolve_device(device or "auto"))
-        own_users = group.sizes(dataset.schema.splits[split.value].users)[group.rank]
-        with progress_counter("evaluating", own_users, group.is_writer) as on_batch:
-            result = workflow.evaluate_run(opened, dataset, split.value, options, chosen, on_batch, group)
-        if not group.is_writer:
+        dataset = Dataset.open(data or Path(opened.manifest.dataset.path))
+        chosen = group.device_for(resolve_device(device or "auto"))
+        own_users = group.shard_sizes(dataset.schema.splits[split.value].users)[group.rank]
+        with progress_counter("evaluating", own_users, group.is_main_process) as on_batch:
+            result = evaluate_run(opened, dataset, split.value, options, chosen, on_batch, group)
+        if not group.is_main_process:
             return
     if format is Format.JSON:
         _print_json(result.metrics, len(result.users), split.value, options, opened.path)
@@ -86,12 +93,17 @@ def evaluate(
 
 
 def _options(
-    options: EvaluationConfig, split: Split, cutoffs: tuple[int, ...] | None, mask: MaskChoice | None
+    options: EvaluationConfig,
+    split: EvaluatedSplit,
+    cutoffs: tuple[int, ...] | None,
+    mask: MaskChoice | None,
 ) -> EvaluationConfig:
     """The run's options with those given by flag, and the mask that acts: the valid split masks training items."""
-    given = MaskChoice.TRAIN if split is Split.VALID else mask
+    given = MaskChoice.TRAIN if split is EvaluatedSplit.VALID else mask
     changes = {"k": cutoffs, "mask": given.value if given else None}
-    return options.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    return options.model_copy(
+        update={name: value for name, value in changes.items() if value is not None}
+    )
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
@@ -99,7 +111,9 @@ def parse_cutoffs(text: str) -> tuple[int, ...]:
     try:
         cutoffs = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise UserError(f"--k '{text}' is not a list of whole numbers", hint="Give it as 5,10,20") from None
+        raise UserError(
+            f"--k '{text}' is not a list of whole numbers", hint="Give it as 5,10,20"
+        ) from None
     if cutoffs[0] < 1:
         raise UserError(f"--k {cutoffs[0]} is below 1")
     return tuple(cutoffs)
@@ -114,6 +128,14 @@ def print_metrics(metrics: Mapping[str, float], cutoffs: Sequence[int], title: s
     print_table(["metric", *(f"@{k}" for k in cutoffs)], rows, title=title)
 
 
-def _print_json(metrics: Mapping[str, float], n_users: int, split: str, options: EvaluationConfig, run: Path) -> None:
-    result = {"split": split, "n_users": n_users, "metrics": metrics, "mask": options.mask, "run": str(run)}
+def _print_json(
+    metrics: Mapping[str, float], n_users: int, split: str, options: EvaluationConfig, run: Path
+) -> None:
+    result = {
+        "split": split,
+        "n_users": n_users,
+        "metrics": metrics,
+        "mask": options.mask,
+        "run": str(run),
+    }
     typer.echo(json.dumps(result))

@@ -11,10 +11,15 @@ import typer
 def inject_noise(
     data: Annotated[Path, typer.Option(help="Dataset directory to take.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Dataset directory to write.", show_default=False)],
-    ratio: Annotated[float, typer.Option(help="Share of the training interactions, e.g. 0.1.", show_default=False)],
+    ratio: Annotated[
+        float,
+        typer.Option(help="Share of the training interactions, e.g. 0.1.", show_default=False),
+    ],
     type: Annotated[str, typer.Option(help="random, popular, drop or flip.")] = "random",
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")
+    ] = False,
 ) -> None:
     """Copy a dataset directory with noise in its training interactions; validation and test stay as they are.
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ld4mrec_cli.cli.options import Overrides, read_config
-from ld4mrec_cli.cli.text import printable
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.errors import ConfigError, UserError
+from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.utils.errors import ConfigError, UserError
+from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.data.inspection_summary import Inspection, ItemGlance
+    from ld4mrec_cli.data.inspect.summary import Inspection, ItemPreview
 
 
 class Format(StrEnum):
@@ -30,7 +30,13 @@ class Format(StrEnum):
 
 
 SUFFIXES = {".json": Format.JSON, ".html": Format.HTML, ".htm": Format.HTML}
-ACTING = ("prepare.format", "prepare.columns", "prepare.text_fields", "prepare.on_error", "prepare.max_errors")
+ACTING = (
+    "prepare.format",
+    "prepare.columns",
+    "prepare.text_fields",
+    "prepare.on_error",
+    "prepare.max_errors",
+)
 """Settings that say how raw files are read; no other acts here."""
 
 LONGEST_TITLE = 80
@@ -38,15 +44,23 @@ LONGEST_TITLE = 80
 
 def inspect(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Raw directory or dataset directory.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Raw directory or dataset directory.", show_default=False
+        ),
     ],
     format: Annotated[
-        Format | None, typer.Option(help="Output format.", show_default="by the suffix of --out, else table")
+        Format | None,
+        typer.Option(help="Output format.", show_default="by the suffix of --out, else table"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)
+    ] = None,
     raw_format: Annotated[
         str | None,
-        typer.Option(help="Layout of raw files: auto, amazon, mmrec, recbole or table.", show_default="auto"),
+        typer.Option(
+            help="Layout of raw files: auto, amazon, mmrec, recbole or table.", show_default="auto"
+        ),
     ] = None,
     set_: Overrides = None,
 ) -> None:
@@ -60,12 +74,14 @@ def inspect(
     options = _read_options(set_, raw_format)
 
     from ld4mrec_cli.data.dataset import is_dataset
-    from ld4mrec_cli.data.inspection import inspect as inspect_directory
-    from ld4mrec_cli.files import write_text
+    from ld4mrec_cli.data.inspect.inspection import inspect as inspect_directory
+    from ld4mrec_cli.utils.files import write_text
 
     if (set_ or raw_format) and is_dataset(directory):
         hint = "Leave out --set and --raw-format"
-        raise UserError("is a dataset directory, which is read in one way", where=directory, hint=hint)
+        raise UserError(
+            "is a dataset directory, which is read in one way", where=directory, hint=hint
+        )
     found = inspect_directory(directory, options)
     if out is not None:
         write_text(out, _text(found, chosen))
@@ -81,7 +97,9 @@ def _read_options(overrides: Sequence[str] | None, raw_format: str | None) -> Pr
     for override in overrides or ():
         key = override.partition("=")[0].strip()
         if not key.startswith(ACTING):
-            raise ConfigError(f"{key} does not act on inspect", hint=f"Those that do: {', '.join(ACTING)}")
+            raise ConfigError(
+                f"{key} does not act on inspect", hint=f"Those that do: {', '.join(ACTING)}"
+            )
     return options
 
 
@@ -89,7 +107,7 @@ def _text(found: Inspection, format: Format) -> str:
     if format is Format.JSON:
         return found.model_dump_json() + "\n"
     if format is Format.HTML:
-        from ld4mrec_cli.data.inspection_page import page
+        from ld4mrec_cli.data.inspect.page import page
 
         return page(found)
     with redirect_stdout(io.StringIO()) as stream:
@@ -100,7 +118,7 @@ def _text(found: Inspection, format: Format) -> str:
 def print_inspection(found: Inspection) -> None:
     """Print an inspection as tables."""
     from ld4mrec_cli.cli.console import print_table
-    from ld4mrec_cli.data import inspection_tables as tables
+    from ld4mrec_cli.data.inspect import tables
 
     _print_head(found)
     blocks = [
@@ -116,11 +134,11 @@ def print_inspection(found: Inspection) -> None:
             print_table(table.columns, table.rows)
             _print(*filter(None, [line]))
     _print_items("most popular items:", found.popular_items)
-    _print_items("items drawn at random:", found.drawn_items)
+    _print_items("items drawn at random:", found.sample_items)
 
 
 def _print_head(found: Inspection) -> None:
-    from ld4mrec_cli.data.inspection_tables import time_line, what_it_is
+    from ld4mrec_cli.data.inspect.tables import time_line, what_it_is
 
     counts = found.counts
     _print(
@@ -139,7 +157,7 @@ def _print_head(found: Inspection) -> None:
         _print(time_line(found.times))
 
 
-def _print_items(heading: str, items: Sequence[ItemGlance]) -> None:
+def _print_items(heading: str, items: Sequence[ItemPreview]) -> None:
     if not items:
         return
     width = max(len(item.item) for item in items)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
-from ld4mrec_cli.errors import ConfigError
+from ld4mrec_cli.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.data.preparation import Prepared
+    from ld4mrec_cli.data.prepare import Prepared
 
 
 def prepare(
     raw: Annotated[Path, typer.Option(help="Directory with the raw files.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="Dataset directory to write.", show_default="data/NAME of --raw")
+        Path | None,
+        typer.Option(help="Dataset directory to write.", show_default="data/NAME of --raw"),
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="auto, amazon, mmrec, recbole or table.", show_default="auto")
@@ -33,11 +34,13 @@ def prepare(
     k_core: Annotated[
         int | None,
         typer.Option(
-            help="Keep users and items with at least N interactions; 0 keeps all.", show_default="0 if given, else 5"
+            help="Keep users and items with at least N interactions; 0 keeps all.",
+            show_default="0 if given, else 5",
         ),
     ] = None,
     min_rating: Annotated[
-        float | None, typer.Option(help="Drop interactions rated below R.", metavar="R", show_default="keep all")
+        float | None,
+        typer.Option(help="Drop interactions rated below R.", metavar="R", show_default="keep all"),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -55,15 +58,23 @@ def prepare(
             show_default="title, brand, categories, description",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of random splits.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of random splits.", show_default="0")
+    ] = None,
     on_error: Annotated[
         str | None,
-        typer.Option(help="Malformed lines: raise (an error) or skip (leave out and count).", show_default="raise"),
+        typer.Option(
+            help="Malformed lines: raise (an error) or skip (leave out and count).",
+            show_default="raise",
+        ),
     ] = None,
     max_errors: Annotated[
-        int | None, typer.Option(help="With --on-error skip: more than N are an error.", show_default="100")
+        int | None,
+        typer.Option(help="With --on-error skip: more than N are an error.", show_default="100"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")
+    ] = False,
     config: ConfigFile = None,
     set_: Overrides = None,
 ) -> None:
@@ -74,12 +85,19 @@ def prepare(
     Example: ld4mrec prepare --raw shop/ --column user=customer --column item=sku --min-rating 4
     """
     flags: dict[str, Any] = {"format": format, "split": split, "k_core": k_core, "seed": seed}
-    flags |= {"on_error": on_error, "max_errors": max_errors, "min_rating": min_rating, "text_fields": text_field}
+    flags |= {
+        "on_error": on_error,
+        "max_errors": max_errors,
+        "min_rating": min_rating,
+        "text_fields": text_field,
+    }
     flags |= {f"columns.{name}": theirs for name, theirs in column_names(column or ()).items()}
-    options = read_config(config, set_, {f"prepare.{key}": value for key, value in flags.items()}).prepare
+    options = read_config(
+        config, set_, {f"prepare.{key}": value for key, value in flags.items()}
+    ).prepare
 
     from ld4mrec_cli.cli.console import preparation_progress
-    from ld4mrec_cli.data.preparation import prepare as prepare_directory
+    from ld4mrec_cli.data.prepare import prepare as prepare_directory
 
     target = out or Path("data") / raw.resolve().name
     with preparation_progress() as show:
@@ -88,7 +106,9 @@ def prepare(
             target,
             options,
             overwrite=overwrite,
-            on_read=lambda path, done, total: show(f"reading {path.name}", done, total, megabytes=True),
+            on_read=lambda path, done, total: show(
+                f"reading {path.name}", done, total, megabytes=True
+            ),
             on_encoded=lambda modality, done, total: show(f"encoding {modality}", done, total),
         )
     print_summary(prepared, target)
@@ -104,7 +124,9 @@ def column_names(given: Sequence[str]) -> dict[str, str]:
     for flag in given:
         ours, _, theirs = (part.strip() for part in flag.partition("="))
         if not ours or not theirs:
-            raise ConfigError(f"--column '{flag}' is not of the form NAME=COLUMN, such as user=customer")
+            raise ConfigError(
+                f"--column '{flag}' is not of the form NAME=COLUMN, such as user=customer"
+            )
         if ours in names:
             raise ConfigError(f"--column names {ours} twice: '{names[ours]}' and '{theirs}'")
         names[ours] = theirs
@@ -113,11 +135,11 @@ def column_names(given: Sequence[str]) -> dict[str, str]:
 
 def print_summary(prepared: Prepared, out: Path) -> None:
     """Print what a dataset directory holds."""
-    from ld4mrec_cli.cli.console import print_table, say, stdout
+    from ld4mrec_cli.cli.console import log, print_table, stdout
 
     schema = prepared.schema
-    for fault in prepared.faults:
-        say(f"left out: {fault}")
+    for fault in prepared.bad_lines:
+        log(f"left out: {fault}")
     left_out = [f"left out: {count:,} {why}" for why, count in prepared.left_out.items()]
     console = stdout()
     console.print(
@@ -127,7 +149,10 @@ def print_summary(prepared: Prepared, out: Path) -> None:
     )
     for line in left_out:
         console.print(line, markup=False)
-    rows = [[name, f"{s.interactions:,}", f"{s.users:,}", f"{s.items:,}"] for name, s in schema.splits.items()]
+    rows = [
+        [name, f"{s.interactions:,}", f"{s.users:,}", f"{s.items:,}"]
+        for name, s in schema.splits.items()
+    ]
     print_table(["split", "interactions", "users", "items"], rows)
     if schema.modalities:
         features = [

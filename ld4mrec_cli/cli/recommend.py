@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from ld4mrec_cli.cli.options import Device, Run
-from ld4mrec_cli.cli.text import printable
-from ld4mrec_cli.errors import UnknownIdError, UserError
+from ld4mrec_cli.utils.errors import UnknownIdError, UserError
+from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,12 @@ class Format(StrEnum):
 
 ENTRIES_PER_FRAME = 200_000
 """Entries that a Parquet export holds as Python values at a time."""
-SUFFIXES = {".json": Format.JSON, ".jsonl": Format.JSON, ".csv": Format.CSV, ".parquet": Format.PARQUET}
+SUFFIXES = {
+    ".json": Format.JSON,
+    ".jsonl": Format.JSON,
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
+}
 
 
 def recommend(
@@ -42,18 +47,28 @@ def recommend(
         list[str] | None, typer.Argument(metavar="[ID]...", help="Further users after --user.")
     ] = None,
     run: Run = None,
-    user: Annotated[list[str] | None, typer.Option(help="User id; may be repeated.", show_default=False)] = None,
-    users_file: Annotated[Path | None, typer.Option(help="File with a user id per line.", show_default=False)] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(help="User id; may be repeated.", show_default=False)
+    ] = None,
+    users_file: Annotated[
+        Path | None, typer.Option(help="File with a user id per line.", show_default=False)
+    ] = None,
     all: Annotated[bool, typer.Option("--all", help="Every user of the dataset.")] = False,
     history: Annotated[
         str | None,
-        typer.Option(help="Item ids, comma-separated, of someone the dataset does not know.", show_default=False),
+        typer.Option(
+            help="Item ids, comma-separated, of someone the dataset does not know.",
+            show_default=False,
+        ),
     ] = None,
     k: Annotated[int, typer.Option(min=1, help="Items per user.")] = 20,
     format: Annotated[
-        Format | None, typer.Option(help="Output format.", show_default="by the suffix of --out, else table")
+        Format | None,
+        typer.Option(help="Output format.", show_default="by the suffix of --out, else table"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also recommend items the user has had.")
     ] = False,
@@ -70,15 +85,15 @@ def recommend(
     if chosen is Format.PARQUET and out is None:
         raise UserError("Parquet is not for a terminal", hint="Name a file with --out")
 
-    from ld4mrec_cli.model.device import resolve_device
-    from ld4mrec_cli.parallel import joined
+    from ld4mrec_cli.runs.paths import latest_run
+    from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.serving.recommender import Recommender
-    from ld4mrec_cli.training.checkpoint import RunDirectory
-    from ld4mrec_cli.training.places import latest_run
+    from ld4mrec_cli.utils.device import resolve_device
+    from ld4mrec_cli.utils.distributed import init_distributed
 
-    with joined() as group:
-        opened = RunDirectory.open(run or Path(group.tell(str(latest_run()))))
-        recommender = Recommender(opened, group.place(resolve_device(device or "auto")))
+    with init_distributed() as group:
+        opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
+        recommender = Recommender(opened, group.device_for(resolve_device(device or "auto")))
         if history is not None:
             items = parse_history(history, recommender)
             lists = iter([recommender.for_history(items, k, include_seen=include_seen)])
@@ -86,14 +101,18 @@ def recommend(
             given = [*(user or ()), *(more_users or ())]
             users = recommender.users.ids if all else _users(users_file, given, recommender)
             batch = opened.config.evaluation.batch_size
-            lists = recommender.for_users(users, k, include_seen=include_seen, batch_size=batch, group=group)
-        if group.is_writer:
+            lists = recommender.for_users(
+                users, k, include_seen=include_seen, batch_size=batch, group=group
+            )
+        if group.is_main_process:
             write(lists, chosen, out)
         else:
             list(lists)  # this process scores its share; the lists are the writer's
 
 
-def _exactly_one(user: list[str] | None, users_file: Path | None, everyone: bool, history: str | None) -> None:
+def _exactly_one(
+    user: list[str] | None, users_file: Path | None, everyone: bool, history: str | None
+) -> None:
     given = [bool(user), users_file is not None, everyone, history is not None]
     if sum(given) != 1:
         what = "nobody to recommend to" if not any(given) else "several ways to name users"
@@ -110,7 +129,9 @@ def _users(path: Path | None, given: list[str], recommender: Recommender) -> lis
         if not user.strip() and user not in recommender.users:
             continue
         if user not in recommender.users:
-            raise UnknownIdError(f"unknown user '{printable(user.strip())}'", where=path, line=number)
+            raise UnknownIdError(
+                f"unknown user '{printable(user.strip())}'", where=path, line=number
+            )
         users[user] = None
     if not users:
         raise UserError("names no user", where=path)
@@ -141,7 +162,9 @@ def parse_history(text: str, recommender: Recommender) -> list[str]:
     try:
         fields = next(csv.reader([text], skipinitialspace=True), [])
     except csv.Error as error:
-        raise UserError(f"--history cannot be read ({error})", hint="Give item ids, comma-separated") from None
+        raise UserError(
+            f"--history cannot be read ({error})", hint="Give item ids, comma-separated"
+        ) from None
     items = [_as_known(field, recommender.items) for field in fields]
     items = [item for item in items if item.strip() or item in recommender.items]
     if not items:
@@ -151,7 +174,7 @@ def parse_history(text: str, recommender: Recommender) -> list[str]:
 
 def write(lists: Iterable[RecommendationList], format: Format, out: Path | None) -> None:
     """Write lists to a file (atomically) or to stdout, as they are made."""
-    from ld4mrec_cli.files import atomic_file
+    from ld4mrec_cli.utils.files import atomic_file
 
     if out is None:
         _write_text(lists, format, sys.stdout)
@@ -172,7 +195,9 @@ def _write_text(lists: Iterable[RecommendationList], format: Format, stream: Tex
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["user", "rank", "item", "score"])
         for one in lists:
-            writer.writerows([row["user"], row["rank"], row["item"], f"{row['score']:.7g}"] for row in _rows(one))
+            writer.writerows(
+                [row["user"], row["rank"], row["item"], f"{row['score']:.7g}"] for row in _rows(one)
+            )
     else:
         _write_table(lists, stream)
 
@@ -180,11 +205,15 @@ def _write_text(lists: Iterable[RecommendationList], format: Format, stream: Tex
 def _write_table(lists: Iterable[RecommendationList], stream: TextIO) -> None:
     for number, one in enumerate(lists):
         stream.write("\n" if number else "")
-        stream.write(f"user {printable(one.user)}\n" if one.user is not None else "for the history given\n")
+        stream.write(
+            f"user {printable(one.user)}\n" if one.user is not None else "for the history given\n"
+        )
         items = [printable(entry.item) for entry in one.items]
         width = max(map(len, items), default=4)
         for rank, (item, entry) in enumerate(zip(items, one.items, strict=True), start=1):
-            line = f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {printable(entry.title or '')}"
+            line = (
+                f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {printable(entry.title or '')}"
+            )
             stream.write(line.rstrip() + "\n")
 
 
@@ -212,7 +241,13 @@ def _frame(lists: Sequence[RecommendationList]) -> pl.DataFrame:
     import polars as pl
 
     entries = [entry for one in lists for entry in one.items]
-    schema = {"user": pl.String, "rank": pl.UInt32, "item": pl.String, "score": pl.Float32, "title": pl.String}
+    schema = {
+        "user": pl.String,
+        "rank": pl.UInt32,
+        "item": pl.String,
+        "score": pl.Float32,
+        "title": pl.String,
+    }
     columns: dict[str, Sequence[Any]] = {
         "user": [one.user for one in lists for _ in one.items],
         "rank": [rank for one in lists for rank in range(1, len(one.items) + 1)],
@@ -225,7 +260,13 @@ def _frame(lists: Sequence[RecommendationList]) -> pl.DataFrame:
 
 def _rows(one: RecommendationList) -> Iterator[dict[str, Any]]:
     for rank, entry in enumerate(one.items, start=1):
-        yield {"user": one.user, "rank": rank, "item": entry.item, "score": entry.score, "title": entry.title}
+        yield {
+            "user": one.user,
+            "rank": rank,
+            "item": entry.item,
+            "score": entry.score,
+            "title": entry.title,
+        }
 
 
 def _as_object(one: RecommendationList) -> dict[str, Any]:

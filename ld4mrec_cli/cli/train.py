@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
-from ld4mrec_cli.config import Config, ModelName, load_config
+from ld4mrec_cli.config import Config, load_config
+from ld4mrec_cli.models.specs import MODELS
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.parallel import Group
-    from ld4mrec_cli.training.checkpoint import RunDirectory
+    from ld4mrec_cli.runs.run_directory import RunDirectory
+    from ld4mrec_cli.utils.distributed import Group
 
 
 def train(
     config: ConfigFile = None,
-    data: Annotated[Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)] = None,
-    model: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(get_args(ModelName))}.", show_default="ld4mrec")
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run directory to write.", show_default="runs/NAME-TIME")] = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(MODELS)}.", show_default="ld4mrec")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory to write.", show_default="runs/NAME-TIME")
+    ] = None,
     set_: Overrides = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the training.", show_default="0")
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue --run, or the newest unfinished run in runs/.")
+        bool,
+        typer.Option("--resume", help="Continue --run, or the newest unfinished run in runs/."),
     ] = False,
 ) -> None:
     """Train a model on a dataset directory; the epoch is chosen on validation.
@@ -42,41 +52,45 @@ def train(
         "training.device": device,
         "training.seed": seed,
     }
-    from ld4mrec_cli.parallel import joined
+    from ld4mrec_cli.utils.distributed import init_distributed
 
-    with joined() as group:
+    with init_distributed() as group:
         if resume:
             trained = _resume(run, config, set_, flags, group)
         else:
             trained = _train(run, read_config(config, set_, flags), group)
-        if group.is_writer:
+        if group.is_main_process:
             print_result(trained)
 
 
 def _train(run: Path | None, settings: Config, group: Group) -> RunDirectory:
-    from ld4mrec_cli import workflow
-    from ld4mrec_cli.cli.console import training_watcher
+    from ld4mrec_cli.cli.console import training_callbacks
+    from ld4mrec_cli.training.session import train as run_training
 
-    with training_watcher(settings.training.metric, group.is_writer) as watcher:
-        return workflow.train(settings, run, watcher, group)
+    with training_callbacks(settings.training.metric, group.is_main_process) as callbacks:
+        return run_training(settings, run, callbacks, group)
 
 
 def _resume(
-    run: Path | None, config: Path | None, overrides: list[str] | None, flags: Mapping[str, Any], group: Group
+    run: Path | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    flags: Mapping[str, Any],
+    group: Group,
 ) -> RunDirectory:
     """Continue a run; what the command line gives is over the run's own settings, unless it names a --config."""
-    from ld4mrec_cli import workflow
-    from ld4mrec_cli.cli.console import training_watcher
-    from ld4mrec_cli.training.checkpoint import RunDirectory
-    from ld4mrec_cli.training.places import unfinished_run
+    from ld4mrec_cli.cli.console import training_callbacks
+    from ld4mrec_cli.runs.paths import unfinished_run
+    from ld4mrec_cli.runs.run_directory import RunDirectory
+    from ld4mrec_cli.training.session import resume
 
     path = run
     if path is None:  # one process looks: each would find the others at it
         wanted = load_config(config).name if config else None
-        path = Path(group.tell(str(unfinished_run(wanted)) if group.is_writer else ""))
+        path = Path(group.broadcast(str(unfinished_run(wanted)) if group.is_main_process else ""))
     settings = read_config(config, overrides, flags, RunDirectory.open(path).config)
-    with training_watcher(settings.training.metric, group.is_writer) as watcher:
-        return workflow.resume(path, settings, watcher, group)
+    with training_callbacks(settings.training.metric, group.is_main_process) as callbacks:
+        return resume(path, settings, callbacks, group)
 
 
 def print_result(run: RunDirectory) -> None:
@@ -88,7 +102,9 @@ def print_result(run: RunDirectory) -> None:
     if best:
         shown = ("recall@20", "ndcg@20")
         rest = ", ".join(
-            f"{name} {best.valid[name]:.4f}" for name in shown if name in best.valid and name != best.metric
+            f"{name} {best.valid[name]:.4f}"
+            for name in shown
+            if name in best.valid and name != best.metric
         )
         console.print(
             f"best epoch {best.epoch} of {manifest.epochs}: valid {best.metric} {best.value:.4f}"
@@ -96,5 +112,8 @@ def print_result(run: RunDirectory) -> None:
             markup=False,
         )
     memory = f", peak memory {manifest.peak_memory_mb:,.0f} MB" if manifest.peak_memory_mb else ""
-    console.print(f"trained {manifest.model} in {manifest.seconds:.0f} s on {manifest.device}{memory}", markup=False)
+    console.print(
+        f"trained {manifest.model} in {manifest.seconds:.0f} s on {manifest.device}{memory}",
+        markup=False,
+    )
     console.print(f"run written to {run.path}", markup=False)

@@ -15,13 +15,13 @@ import typer
 from ld4mrec_cli.cli.evaluate import Format
 from ld4mrec_cli.cli.options import ConfigFile, Device, Overrides, read_config
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.errors import UserError
+from ld4mrec_cli.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.studies.records import Budget, Trial
-    from ld4mrec_cli.studies.search import SearchDirectory
-    from ld4mrec_cli.studies.spaces import Space
-    from ld4mrec_cli.studies.tuning import SearchWatcher
+    from ld4mrec_cli.experiments.tune.records import Budget, Trial
+    from ld4mrec_cli.experiments.tune.search import SearchDirectory
+    from ld4mrec_cli.experiments.tune.space import Space
+    from ld4mrec_cli.experiments.tune.tuning import SearchWatcher
     from ld4mrec_cli.training.trainer import EpochReport
 
 DEFAULT_TRIALS = 30
@@ -31,39 +31,63 @@ SHOWN_TRIALS = 3
 
 def tune(
     config: ConfigFile = None,
-    data: Annotated[Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)] = None,
-    model: Annotated[str | None, typer.Option(help="ld4mrec, or a baseline.", show_default="ld4mrec")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="ld4mrec, or a baseline.", show_default="ld4mrec")
+    ] = None,
     space: Annotated[
-        Path | None, typer.Option(help="YAML search space: config key to interval or choices.", show_default="built-in")
+        Path | None,
+        typer.Option(
+            help="YAML search space: config key to interval or choices.", show_default="built-in"
+        ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many trials in all.", show_default=str(DEFAULT_TRIALS))
+        int | None,
+        typer.Option(
+            min=1, help="Stop after this many trials in all.", show_default=str(DEFAULT_TRIALS)
+        ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after this time of training in all.", show_default=False)
+        float | None,
+        typer.Option(help="Stop after this time of training in all.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Search directory; an existing one is continued.", show_default="runs/tune-MODEL-DATA-TIME"),
+        typer.Option(
+            help="Search directory; an existing one is continued.",
+            show_default="runs/tune-MODEL-DATA-TIME",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of proposals and trainings.", show_default="0")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of proposals and trainings.", show_default="0")
+    ] = None,
     device: Device = None,
     set_: Overrides = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
     prune: Annotated[
         bool | None,
-        typer.Option("--prune/--no-prune", help="Cut trials that fall behind the median.", show_default="prune"),
+        typer.Option(
+            "--prune/--no-prune",
+            help="Cut trials that fall behind the median.",
+            show_default="prune",
+        ),
     ] = None,
-    print_space: Annotated[bool, typer.Option("--print-space", help="Print the search space and do nothing.")] = False,
+    print_space: Annotated[
+        bool, typer.Option("--print-space", help="Print the search space and do nothing.")
+    ] = False,
 ) -> None:
     """Search for better hyperparameters, by validation only; the best ones are written as a config for `train`.
 
     Example: ld4mrec tune --data data/tiktok --model ease --trials 20
     """
-    from ld4mrec_cli.studies.search import SearchDirectory
+    from ld4mrec_cli.experiments.tune.search import SearchDirectory
 
     if minutes is not None and not 0.0 < minutes < float("inf"):
-        raise UserError(f"--minutes {minutes:g} is no time to search in", hint="Give a number above 0")
+        raise UserError(
+            f"--minutes {minutes:g} is no time to search in", hint="Give a number above 0"
+        )
     flags = {
         "data.path": None if data is None else str(data),
         "model_name": model,
@@ -84,7 +108,7 @@ def tune(
 
 
 def _space(file: Path | None, settings: Config, stored: SearchDirectory | None) -> Space:
-    from ld4mrec_cli.studies.space_files import builtin_space, load_space
+    from ld4mrec_cli.experiments.tune.space_io import builtin_space, load_space
 
     if file is not None:
         return load_space(file, settings)
@@ -93,7 +117,7 @@ def _space(file: Path | None, settings: Config, stored: SearchDirectory | None) 
 
 def _space_text(file: Path | None, settings: Config) -> str:
     """The text of a space file, once it is known to fit, or of the built-in space."""
-    from ld4mrec_cli.studies.space_files import builtin_space_text, load_space
+    from ld4mrec_cli.experiments.tune.space_io import builtin_space_text, load_space
 
     if file is None:
         return builtin_space_text(settings.model_name)
@@ -101,9 +125,11 @@ def _space_text(file: Path | None, settings: Config) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _budget(trials: int | None, minutes: float | None, prune: bool | None, stored: SearchDirectory | None) -> Budget:
+def _budget(
+    trials: int | None, minutes: float | None, prune: bool | None, stored: SearchDirectory | None
+) -> Budget:
     """Trials and minutes of the command line take the place of an earlier budget's together."""
-    from ld4mrec_cli.studies.records import Budget
+    from ld4mrec_cli.experiments.tune.records import Budget
 
     known = stored.info.budget if stored else Budget(trials=DEFAULT_TRIALS, prune=True)
     if trials is None and minutes is None:
@@ -112,18 +138,18 @@ def _budget(trials: int | None, minutes: float | None, prune: bool | None, store
 
 
 def _tune(settings: Config, space: Space, out: Path | None, budget: Budget) -> SearchDirectory:
-    from ld4mrec_cli.studies import tuning
+    from ld4mrec_cli.experiments.tune import tuning
 
-    with _search_watcher(settings.training.metric, budget.trials) as watcher:
-        return tuning.tune(settings, space, out, budget, watcher)
+    with _search_watcher(settings.training.metric, budget.trials) as callbacks:
+        return tuning.tune(settings, space, out, budget, callbacks)
 
 
 @contextmanager
 def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchWatcher]:
     """Callbacks that print a line per trial, and between them show the epochs: on a terminal in a line that changes."""
     from ld4mrec_cli.cli.console import stderr
-    from ld4mrec_cli.studies.tuning import SearchWatcher
-    from ld4mrec_cli.workflow import Watcher
+    from ld4mrec_cli.experiments.tune.tuning import SearchWatcher
+    from ld4mrec_cli.training.session import Callbacks
 
     console = stderr()
     with console.status("searching") if console.is_terminal else nullcontext() as status:
@@ -131,19 +157,23 @@ def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchWatcher
         note = partial(console.print, markup=False)
         said = set[str]()
 
-        def note_once(text: str) -> None:  # every trial would say the same
+        def note_once(text: str) -> None:  # every trial would log the same
             if text not in said:
                 said.add(text)
                 note(text)
 
-        training = Watcher(on_stage=shown.on_stage, on_note=note_once, on_epoch=shown.on_epoch)
-        yield SearchWatcher(shown.on_trial, lambda search, trial: note(_trial_line(search, trial)), note, training)
+        training = Callbacks(on_stage=shown.on_stage, on_note=note_once, on_epoch=shown.on_epoch)
+        yield SearchWatcher(
+            shown.on_trial, lambda search, trial: note(_trial_line(search, trial)), note, training
+        )
 
 
 class _Shown:
     """What the present trial is doing: on a terminal all of it, on a pipe a sign of life in long trials."""
 
-    def __init__(self, metric: str, n_trials: int | None, update: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, metric: str, n_trials: int | None, update: Callable[[str], None] | None
+    ) -> None:
         """``update`` changes the line on the terminal, None on a pipe."""
         self.metric = metric
         self.of_all = f" ({{}} of {n_trials})" if n_trials else ""
@@ -151,7 +181,11 @@ class _Shown:
         self.trial, self.best, self.last = "", 0.0, 0.0
 
     def on_trial(self, number: int, values: Mapping[str, Any]) -> None:
-        self.trial, self.best, self.last = f"trial {number}{self.of_all.format(number + 1)}", 0.0, time.monotonic()
+        self.trial, self.best, self.last = (
+            f"trial {number}{self.of_all.format(number + 1)}",
+            0.0,
+            time.monotonic(),
+        )
 
     def on_stage(self, text: str) -> None:
         self._show(f"{self.trial}: {text}")
@@ -161,21 +195,29 @@ class _Shown:
         self._show(f"{self.trial}: epoch {report.epoch}, best {self.metric} {self.best:.4f}")
 
     def _show(self, text: str) -> None:
-        from ld4mrec_cli.cli.console import SIGN_OF_LIFE, say
+        from ld4mrec_cli.cli.console import SIGN_OF_LIFE, log
 
         if self.update:
             self.update(text)
         elif time.monotonic() - self.last >= SIGN_OF_LIFE:
-            say(text)
+            log(text)
             self.last = time.monotonic()
 
 
 def _trial_line(search: SearchDirectory, trial: Trial) -> str:
     value = search.value(trial)
-    result = f"{trial.status}: {trial.reason}" if value is None else f"valid {search.info.metric} {value:.4f}"
+    result = (
+        f"{trial.status}: {trial.reason}"
+        if value is None
+        else f"valid {search.info.metric} {value:.4f}"
+    )
     best = "  best" if trial is search.best() else ""
-    cut = {"stopped": "  stopped: the time is up", "pruned": "  stopped: behind the median"}.get(trial.status, "")
-    values = ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.values.items())
+    cut = {"timed_out": "  stopped: the time is up", "pruned": "  stopped: behind the median"}.get(
+        trial.status, ""
+    )
+    values = ", ".join(
+        f"{key.split('.')[1]} {_short(value)}" for key, value in trial.values.items()
+    )
     return f"trial {trial.number:3d}  {result}{best}{cut}  {trial.seconds:.1f} s  {values}"
 
 
@@ -185,27 +227,34 @@ def _short(value: Any) -> str:
 
 def _print_result(search: SearchDirectory) -> None:
     from ld4mrec_cli.cli.console import print_table, stdout
-    from ld4mrec_cli.studies.search import BEST
+    from ld4mrec_cli.experiments.tune.search import BEST
 
     ranked, start = search.ranked(), search.trials[0]
     shown = list(dict.fromkeys(trial.number for trial in (*ranked[:SHOWN_TRIALS], start)))
     trials = [search.trials[number] for number in shown]
     columns = ["", *(f"trial {t.number}" + (" (start)" if t is start else "") for t in trials)]
     names = dict.fromkeys((search.info.metric, "recall@20", "ndcg@20"))
-    rows = [[f"valid {name}", *(f"{t.valid[name]:.4f}" if t.valid else "-" for t in trials)] for name in names]
+    rows = [
+        [f"valid {name}", *(f"{t.valid[name]:.4f}" if t.valid else "-" for t in trials)]
+        for name in names
+    ]
     rows.append(["best epoch", *(str(t.best_epoch or "-") for t in trials)])
     rows += [[key, *(_short(t.values[key]) for t in trials)] for key in search.info.space]
     name, n = search.info.dataset["name"], len(search.trials)
-    print_table(columns, rows, title=f"{search.info.model} on {name}: the best of {n} trials, by validation")
+    print_table(
+        columns, rows, title=f"{search.info.model} on {name}: the best of {n} trials, by validation"
+    )
     best = ranked[0]
     console = stdout()
     console.print(f"best run: {search.run_path(best.number)}", markup=False)
-    console.print(f"best configuration written to {search.path / BEST}; train it with", markup=False)
+    console.print(
+        f"best configuration written to {search.path / BEST}; train it with", markup=False
+    )
     console.print(f"ld4mrec train --config {search.path / BEST}", markup=False)
 
 
 def _as_json(search: SearchDirectory) -> dict[str, Any]:
-    from ld4mrec_cli.studies.search import BEST
+    from ld4mrec_cli.experiments.tune.search import BEST
 
     best = search.ranked()[0]
     return {

@@ -1,21 +1,11 @@
 """The one configuration model that every command shares.
 
-Sections are frozen and refuse unknown keys. The defaults are the ``default`` preset; ``paper`` is a set
-of overrides in ``presets/paper.yaml``; a baseline's published settings are in ``presets/models/NAME.yaml``.
+Sections are frozen and refuse unknown keys. The defaults are the ``default`` preset; ``paper`` is a
+set of overrides in ``presets/paper.yaml``. The published settings of a baseline are in
+``presets/models/NAME.yaml``.
 """
 
-from ld4mrec_cli.config.baselines import (
-    BPRConfig,
-    DiffRecConfig,
-    EASEConfig,
-    IALSConfig,
-    ItemKNNConfig,
-    LightGCNConfig,
-    MultVAEConfig,
-    VBPRConfig,
-)
-from ld4mrec_cli.config.differences import Difference, differences
-from ld4mrec_cli.config.loading import (
+from ld4mrec_cli.config.load import (
     config_from_mapping,
     config_to_yaml,
     load_config,
@@ -23,50 +13,27 @@ from ld4mrec_cli.config.loading import (
     preset_text,
     read_yaml,
 )
-from ld4mrec_cli.config.readers import reader
-from ld4mrec_cli.config.root import Config, sections
-from ld4mrec_cli.config.sections import (
-    DataConfig,
-    DiffusionConfig,
-    EvaluationConfig,
-    ModelConfig,
-    PrepareConfig,
-    TrainingConfig,
+from ld4mrec_cli.config.ownership import (
+    Difference,
+    iter_differences,
+    iter_searchable,
+    owner,
+    resumable_keys,
 )
-from ld4mrec_cli.config.types import TFIDF, ColumnName, Mask, ModelName, Preset, Section, SourceFormat, SplitMethod
+from ld4mrec_cli.config.schema import Config, iter_sections
 
 __all__ = [
-    "TFIDF",
-    "BPRConfig",
-    "ColumnName",
     "Config",
-    "DataConfig",
-    "DiffRecConfig",
     "Difference",
-    "DiffusionConfig",
-    "EASEConfig",
-    "EvaluationConfig",
-    "IALSConfig",
-    "ItemKNNConfig",
-    "LightGCNConfig",
-    "Mask",
-    "ModelConfig",
-    "ModelName",
-    "MultVAEConfig",
-    "PrepareConfig",
-    "Preset",
-    "Section",
-    "SourceFormat",
-    "SplitMethod",
-    "TrainingConfig",
-    "VBPRConfig",
     "config_from_mapping",
     "config_to_yaml",
-    "differences",
+    "iter_differences",
+    "iter_searchable",
+    "iter_sections",
     "load_config",
     "model_text",
+    "owner",
     "preset_text",
     "read_yaml",
-    "reader",
-    "sections",
+    "resumable_keys",
 ]

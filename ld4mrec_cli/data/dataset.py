@@ -26,10 +26,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.columns import ITEM, SPLITS, TITLE, USER
+from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.features import Modality
-from ld4mrec_cli.errors import DatasetError, UnknownIdError, nearest
-from ld4mrec_cli.files import sha256, write_json
+from ld4mrec_cli.data.splits import SPLITS
+from ld4mrec_cli.utils.errors import DatasetError, UnknownIdError, nearest
+from ld4mrec_cli.utils.files import sha256, write_json
 
 FORMAT = "ld4mrec-dataset"
 VERSION = 1
@@ -113,7 +114,9 @@ class Ids:
         """Internal index of a raw id. Raises UnknownIdError with the nearest known id."""
         found = self._index.get(raw)
         if found is None:
-            raise UnknownIdError(f"unknown {self.kind} '{raw}'", hint=nearest(raw, self.ids[:20_000]))
+            raise UnknownIdError(
+                f"unknown {self.kind} '{raw}'", hint=nearest(raw, self.ids[:20_000])
+            )
         return found
 
 
@@ -121,11 +124,13 @@ def natural_order(ids: Iterable[str]) -> list[str]:
     """Sort ids: by number where all are canonical non-negative integers, else as text."""
     ids = list(ids)
     if all(raw.isascii() and raw.isdigit() and (raw == "0" or raw[0] != "0") for raw in ids):
-        return sorted(ids, key=lambda raw: (len(raw), raw))  # as int() would, for numbers of any length
+        return sorted(
+            ids, key=lambda raw: (len(raw), raw)
+        )  # as int() would, for numbers of any length
     return sorted(ids)
 
 
-class PreparedDataset:
+class Dataset:
     """A dataset directory, opened. Files are read when they are asked for, and checked against their hash."""
 
     def __init__(self, directory: Path, schema: Schema) -> None:
@@ -133,16 +138,24 @@ class PreparedDataset:
         self.schema = schema
 
     @classmethod
-    def open(cls, directory: Path) -> PreparedDataset:
+    def open(cls, directory: Path) -> Dataset:
         """Open a dataset directory. Raises DatasetError where it is none or its schema is damaged."""
         path = directory / SCHEMA_FILE
         if not path.is_file():
-            what = "is not a dataset directory (no schema.json)" if directory.exists() else "no such dataset directory"
-            raise DatasetError(what, where=directory, hint="Make one with `ld4mrec prepare --raw DIR`")
+            what = (
+                "is not a dataset directory (no schema.json)"
+                if directory.exists()
+                else "no such dataset directory"
+            )
+            raise DatasetError(
+                what, where=directory, hint="Make one with `ld4mrec prepare --raw DIR`"
+            )
         try:
             return cls(directory, Schema.model_validate_json(path.read_text(encoding="utf-8")))
         except (ValidationError, OSError, UnicodeDecodeError):
-            raise DatasetError("is damaged or of another version", where=path, hint="Prepare the data again") from None
+            raise DatasetError(
+                "is damaged or of another version", where=path, hint="Prepare the data again"
+            ) from None
 
     @property
     def name(self) -> str:
@@ -163,9 +176,13 @@ class PreparedDataset:
         """Path of a file of the dataset, checked. Raises DatasetError where it is missing or was changed."""
         path = self.directory / file
         if file not in self.schema.files or not path.is_file():
-            raise DatasetError("is missing from the dataset", where=path, hint="Prepare the data again")
+            raise DatasetError(
+                "is missing from the dataset", where=path, hint="Prepare the data again"
+            )
         if sha256(path) != self.schema.files[file]:
-            raise DatasetError("was changed since it was prepared", where=path, hint="Prepare the data again")
+            raise DatasetError(
+                "was changed since it was prepared", where=path, hint="Prepare the data again"
+            )
         return path
 
     @cached_property
@@ -207,7 +224,9 @@ class PreparedDataset:
     def modality(self, name: str) -> Modality:
         """Features of a modality."""
         values = np.load(self.path(f"features/{name}.npy"), allow_pickle=False)
-        return Modality(values, np.load(self.path(f"features/{name}.present.npy"), allow_pickle=False))
+        return Modality(
+            values, np.load(self.path(f"features/{name}.present.npy"), allow_pickle=False)
+        )
 
 
 def to_matrix(interactions: pl.DataFrame, shape: tuple[int, int]) -> csr_matrix:
@@ -222,7 +241,10 @@ def to_matrix(interactions: pl.DataFrame, shape: tuple[int, int]) -> csr_matrix:
 def is_dataset(directory: Path) -> bool:
     """Whether a directory was written by :func:`write_dataset`."""
     try:
-        return json.loads((directory / SCHEMA_FILE).read_text(encoding="utf-8")).get("format") == FORMAT
+        return (
+            json.loads((directory / SCHEMA_FILE).read_text(encoding="utf-8")).get("format")
+            == FORMAT
+        )
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -251,8 +273,13 @@ def write_dataset(
     (directory / "features").mkdir()
     for modality, features in modalities.items():
         np.save(directory / "features" / f"{modality}.npy", features.values, allow_pickle=False)
-        np.save(directory / "features" / f"{modality}.present.npy", features.present, allow_pickle=False)
-    info = {m: ModalityInfo(dim=f.dim, items_with_feature=int(f.present.sum())) for m, f in modalities.items()}
+        np.save(
+            directory / "features" / f"{modality}.present.npy", features.present, allow_pickle=False
+        )
+    info = {
+        m: ModalityInfo(dim=f.dim, items_with_feature=int(f.present.sum()))
+        for m, f in modalities.items()
+    }
     schema = Schema(
         format=FORMAT,
         version=VERSION,
@@ -277,5 +304,7 @@ def count_split(interactions: pl.DataFrame) -> SplitCounts:
 
 def hash_files(directory: Path) -> dict[str, str]:
     """SHA-256 of every file of a dataset directory but its schema, by name."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != SCHEMA_FILE)
+    files = sorted(
+        path for path in directory.rglob("*") if path.is_file() and path.name != SCHEMA_FILE
+    )
     return {path.relative_to(directory).as_posix(): sha256(path) for path in files}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ld4mrec_cli.data.sources.arrays import chunks
-from ld4mrec_cli.data.sources.raw import RawFeatures
+from ld4mrec_cli.data.readers.arrays import chunks
+from ld4mrec_cli.data.readers.base import RawFeatures
 
 FITTED = 30_000
 """Texts that the terms and directions of text features are learned from, where there are more."""
@@ -45,7 +45,8 @@ def impute(values: np.ndarray, present: np.ndarray) -> Modality:
     """Give items without a feature the mean of those that have one."""
     if present.any() and not present.all():
         total = sum(
-            chunk[present[start : start + len(chunk)]].sum(axis=0, dtype=np.float64) for start, chunk in chunks(values)
+            chunk[present[start : start + len(chunk)]].sum(axis=0, dtype=np.float64)
+            for start, chunk in chunks(values)
         )
         values[~present] = (total / present.sum()).astype(np.float32)
     return Modality(values, present)
@@ -62,7 +63,9 @@ def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
     from threadpoolctl import threadpool_limits  # as scikit-learn does
 
     vectorizer, reduce_to = _text_tools(seed)
-    with threadpool_limits(1):  # sums in another order would give other bytes on another number of cores
+    with threadpool_limits(
+        1
+    ):  # sums in another order would give other bytes on another number of cores
         return _tfidf_svd(texts, dim, vectorizer, reduce_to)
 
 
@@ -72,12 +75,19 @@ def _text_tools(seed: int) -> tuple[Any, Callable[[int], Any]]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_df=0.8, max_features=100_000, dtype=np.float64
+        sublinear_tf=True,
+        ngram_range=(1, 2),
+        min_df=2,
+        max_df=0.8,
+        max_features=100_000,
+        dtype=np.float64,
     )
     return vectorizer, lambda rank: TruncatedSVD(rank, n_iter=7, random_state=seed)
 
 
-def _tfidf_svd(texts: Sequence[str], dim: int, vectorizer: Any, reduce_to: Callable[[int], Any]) -> Modality | None:
+def _tfidf_svd(
+    texts: Sequence[str], dim: int, vectorizer: Any, reduce_to: Callable[[int], Any]
+) -> Modality | None:
     fitted = _evenly_spaced(texts)
     try:
         weights = vectorizer.fit_transform(fitted)

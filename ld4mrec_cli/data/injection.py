@@ -10,18 +10,19 @@ import numpy as np
 import polars as pl
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.data.columns import ITEM, TEST, TRAIN, USER, VALID
+from ld4mrec_cli.data.columns import ITEM, USER
 from ld4mrec_cli.data.dataset import (
     SCHEMA_FILE,
-    PreparedDataset,
+    Dataset,
     Schema,
     count_split,
     hash_files,
     is_dataset,
 )
 from ld4mrec_cli.data.noise import Noise, NoiseType, TooMuchNoise, inject
-from ld4mrec_cli.errors import DatasetError, UserError, nearest
-from ld4mrec_cli.files import atomic_directory, check_output_directory, write_json
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.utils.errors import DatasetError, UserError, nearest
+from ld4mrec_cli.utils.files import atomic_directory, check_output_directory, write_json
 
 
 def inject_noise(
@@ -36,13 +37,18 @@ def inject_noise(
     """
     noise_type = _checked_kind(kind)
     if not (np.isfinite(ratio) and ratio > 0):
-        raise UserError(f"ratio {ratio} is not a positive number", hint="0.1 makes a tenth of the training data noise")
+        raise UserError(
+            f"ratio {ratio} is not a positive number",
+            hint="0.1 makes a tenth of the training data noise",
+        )
     if out.resolve() == data.resolve():
         raise UserError("--out is the dataset itself", where=out, hint="Choose another --out")
-    check_output_directory(out, overwrite=overwrite, is_ours=is_dataset)
-    dataset = PreparedDataset.open(data)
-    train = dataset.interactions(TRAIN)
-    held_out = pl.concat([dataset.interactions(split).select(USER, ITEM) for split in (VALID, TEST)])
+    check_output_directory(out, overwrite=overwrite, is_replaceable=is_dataset)
+    dataset = Dataset.open(data)
+    train = dataset.interactions(Split.TRAIN)
+    held_out = pl.concat(
+        [dataset.interactions(split).select(USER, ITEM) for split in (Split.VALID, Split.TEST)]
+    )
     try:
         noise = inject(
             noise_type,
@@ -50,11 +56,16 @@ def inject_noise(
             train[USER].to_numpy().astype(np.int64),
             train[ITEM].to_numpy().astype(np.int64),
             dataset.shape[1],
-            (held_out[USER].to_numpy().astype(np.int64), held_out[ITEM].to_numpy().astype(np.int64)),
+            (
+                held_out[USER].to_numpy().astype(np.int64),
+                held_out[ITEM].to_numpy().astype(np.int64),
+            ),
             np.random.default_rng(seed),
         )
     except TooMuchNoise as error:
-        raise UserError(f"--ratio {ratio:g} is too much: {error}", where=data, hint="Lower --ratio") from None
+        raise UserError(
+            f"--ratio {ratio:g} is too much: {error}", where=data, hint="Lower --ratio"
+        ) from None
     report = {
         "type": noise_type,
         "ratio": ratio,
@@ -64,14 +75,17 @@ def inject_noise(
         "removed": len(noise.removed),
         "train_after": len(train) + len(noise.added_items) - len(noise.removed),
     }
-    with atomic_directory(out, overwrite=overwrite, is_ours=is_dataset) as temporary:
+    with atomic_directory(out, overwrite=overwrite, is_replaceable=is_dataset) as temporary:
         for name in dataset.schema.files:
-            if name != f"{TRAIN}.parquet":
+            if name != f"{Split.TRAIN}.parquet":
                 (temporary / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(dataset.path(name), temporary / name)
         table = apply(train, noise)
-        table.write_parquet(temporary / f"{TRAIN}.parquet")
-        write_json(temporary / SCHEMA_FILE, _schema(dataset, table, report, out.name, temporary).model_dump())
+        table.write_parquet(temporary / f"{Split.TRAIN}.parquet")
+        write_json(
+            temporary / SCHEMA_FILE,
+            _schema(dataset, table, report, out.name, temporary).model_dump(),
+        )
     return report
 
 
@@ -82,7 +96,9 @@ def apply(train: pl.DataFrame, noise: Noise) -> pl.DataFrame:
     """
     keep = np.ones(len(train), dtype=bool)
     keep[noise.removed] = False
-    added = pl.DataFrame({USER: noise.added_users, ITEM: noise.added_items}).cast({USER: pl.UInt32, ITEM: pl.UInt32})
+    added = pl.DataFrame({USER: noise.added_users, ITEM: noise.added_items}).cast(
+        {USER: pl.UInt32, ITEM: pl.UInt32}
+    )
     return pl.concat([train.filter(pl.Series(keep)), added], how="diagonal").sort(USER, ITEM)
 
 
@@ -94,7 +110,7 @@ def _checked_kind(kind: str) -> NoiseType:
 
 
 def _schema(
-    dataset: PreparedDataset, train: pl.DataFrame, report: dict[str, Any], name: str, directory: Path
+    dataset: Dataset, train: pl.DataFrame, report: dict[str, Any], name: str, directory: Path
 ) -> Schema:
     earlier = dataset.schema.provenance.get("noise", [])
     if not isinstance(earlier, list):
@@ -103,7 +119,7 @@ def _schema(
     return dataset.schema.model_copy(
         update={
             "name": name,
-            "splits": {**dataset.schema.splits, TRAIN: count_split(train)},
+            "splits": {**dataset.schema.splits, Split.TRAIN: count_split(train)},
             "provenance": {**dataset.schema.provenance, "noise": [*earlier, step]},
             "files": hash_files(directory),
         }

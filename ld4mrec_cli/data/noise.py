@@ -62,7 +62,11 @@ def inject(
         removed = none
         owners = users[_draw(len(users), count, rng)]
     _check_room(owners, np.concatenate([users, held_out[0]]), n_items)
-    weights = np.bincount(items, minlength=n_items).astype(np.float64) if kind == "popular" else np.ones(n_items)
+    weights = (
+        np.bincount(items, minlength=n_items).astype(np.float64)
+        if kind == "popular"
+        else np.ones(n_items)
+    )
     taken = np.concatenate([users * n_items + items, held_out[0] * n_items + held_out[1]])
     added = _new_items(owners, taken, weights, rng)
     return Noise(removed, owners, added)
@@ -75,7 +79,9 @@ def _check_room(owners: np.ndarray, users_of_taken: np.ndarray, n_items: int) ->
     free = n_items - np.bincount(users_of_taken, minlength=n_users)
     short = np.flatnonzero(wanted > free)
     if len(short):
-        raise TooMuchNoise(f"{wanted[short[0]]} new items for a user who has all but {free[short[0]]}")
+        raise TooMuchNoise(
+            f"{wanted[short[0]]} new items for a user who has all but {free[short[0]]}"
+        )
 
 
 def _draw(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,11 +95,15 @@ def _removable(users: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     _, first = np.unique(users[order], return_index=True)
     free = np.delete(order, first)
     if count > len(free):
-        raise TooMuchNoise(f"{count} interactions cannot be removed: {len(free)} can, if each user keeps one")
+        raise TooMuchNoise(
+            f"{count} interactions cannot be removed: {len(free)} can, if each user keeps one"
+        )
     return np.sort(free[:count])
 
 
-def _new_items(owners: np.ndarray, taken: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _new_items(
+    owners: np.ndarray, taken: np.ndarray, weights: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     n_items = len(weights)
     cumulative = np.cumsum(weights) / weights.sum()
     items = np.full(len(owners), -1, dtype=np.int64)
@@ -102,7 +112,9 @@ def _new_items(owners: np.ndarray, taken: np.ndarray, weights: np.ndarray, rng: 
         open_ = np.flatnonzero(items < 0)
         if not len(open_):
             return items
-        drawn = np.minimum(np.searchsorted(cumulative, rng.random(len(open_)), side="right"), n_items - 1)
+        drawn = np.minimum(
+            np.searchsorted(cumulative, rng.random(len(open_)), side="right"), n_items - 1
+        )
         keys = owners[open_] * n_items + drawn
         _, first = np.unique(keys, return_index=True)
         new = first[~np.isin(keys[first], taken, assume_unique=True)]

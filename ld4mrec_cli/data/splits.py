@@ -1,107 +1,30 @@
-"""Filtering and splitting of interactions, as pure functions of arrays.
-
-Interactions are given by user codes and item codes ``(n,)``. A split is a label per interaction:
-0 train, 1 valid, 2 test, -1 left out.
-"""
+"""The splits of a dataset, and how raw data spells them."""
 
 from __future__ import annotations
 
-import numpy as np
-
-TRAIN, VALID, TEST, LEFT_OUT = 0, 1, 2, -1
+from enum import StrEnum
 
 
-def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Which interactions are left when users and items with fewer than ``k`` are dropped, repeatedly.
+class Split(StrEnum):
+    """A part of the interactions. The order is that of the codes 0, 1, 2 in a split column."""
 
-    Returns:
-        ``(n,)`` bool: the largest set in which every user and item has at least ``k`` interactions.
-    """
-    kept = np.ones(len(users), dtype=bool)
-    if k <= 1:
-        return kept
-    while True:
-        user_counts = np.bincount(users[kept], minlength=int(users.max(initial=-1)) + 1)
-        item_counts = np.bincount(items[kept], minlength=int(items.max(initial=-1)) + 1)
-        still = kept & (user_counts[users] >= k) & (item_counts[items] >= k)
-        if still.sum() == kept.sum():
-            return kept
-        kept = still
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
 
 
-def random_split(users: np.ndarray, valid_ratio: float, test_ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Split each user's interactions at random; see :func:`_held_out` for how many go where."""
-    return _last_of_each(users, rng.permutation(len(users)), valid_ratio, test_ratio)
+SPLITS = tuple(Split)
+LEFT_OUT = -1
+"""Code of an interaction that goes into no split."""
 
-
-def temporal_split(users: np.ndarray, times: np.ndarray, valid_ratio: float, test_ratio: float) -> np.ndarray:
-    """Each user's latest interactions are the test, those before them validation; ties keep the given order."""
-    return _last_of_each(users, np.argsort(np.argsort(times, kind="stable")), valid_ratio, test_ratio)
-
-
-def leave_one_out_split(users: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Each user's last interaction by ``order`` ``(n,)`` is the test, the one before it validation.
-
-    Users with fewer than three interactions stay in training.
-    """
-    position, count = _position(users, order)
-    labels = np.zeros(len(users), dtype=np.int8)
-    enough = count >= 3
-    labels[enough & (position == count - 1)] = TEST
-    labels[enough & (position == count - 2)] = VALID
-    return labels
-
-
-def global_time_split(users: np.ndarray, times: np.ndarray, valid_ratio: float, test_ratio: float) -> np.ndarray:
-    """Cut the time line twice for all users: train < valid < test in time.
-
-    Interactions of one instant stay together. Held-out interactions of users without any in training
-    are left out (-1): nothing is known of those users at that time.
-    """
-    ordered = np.sort(times)
-    n = len(ordered)
-    first_test = ordered[min(n - 1, _cut(n, 1.0 - test_ratio))] if test_ratio else np.inf
-    first_valid = ordered[min(n - 1, _cut(n, 1.0 - test_ratio - valid_ratio))] if valid_ratio else first_test
-    labels = np.zeros(n, dtype=np.int8)
-    labels[times >= first_valid] = VALID
-    labels[times >= first_test] = TEST
-    trained = np.zeros(int(users.max()) + 1, dtype=bool)
-    trained[users[labels == TRAIN]] = True
-    labels[(labels != TRAIN) & ~trained[users]] = LEFT_OUT
-    return labels
-
-
-def _cut(n: int, share: float) -> int:
-    return int(np.ceil(round(n * share, 6)))  # 10 · (1 - 0.2 - 0.2) is a little above 6
-
-
-def _last_of_each(users: np.ndarray, order: np.ndarray, valid_ratio: float, test_ratio: float) -> np.ndarray:
-    position, count = _position(users, order)
-    most = np.maximum(count - 1 - (valid_ratio > 0.0), 0)
-    n_test = np.minimum(_held_out(count, test_ratio), most)
-    n_valid = np.minimum(_held_out(count, valid_ratio), count - 1 - n_test)
-    labels = np.zeros(len(users), dtype=np.int8)
-    labels[position >= count - n_valid - n_test] = VALID
-    labels[position >= count - n_test] = TEST
-    return labels
-
-
-def _held_out(count: np.ndarray, ratio: float) -> np.ndarray:
-    """How many of a user's ``count`` interactions a share makes: rounded, at least one, none below three.
-
-    Two rounded shares may be all that a user has; :func:`_last_of_each` then keeps one to train on.
-    """
-    if ratio == 0.0:
-        return np.zeros_like(count)
-    rounded = np.maximum(1, np.round(count * ratio)).astype(count.dtype)
-    return np.where(count < 3, 0, rounded)
-
-
-def _position(users: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of each interaction among its user's by ``order``, and the user's number of interactions."""
-    sequence = np.lexsort((order, users))
-    counts = np.bincount(users)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    position = np.empty(len(users), dtype=np.int64)
-    position[sequence] = np.arange(len(users)) - starts[users[sequence]]
-    return position, counts[users]
+SPLIT_CODES = {
+    "0": 0,
+    "1": 1,
+    "2": 2,
+    "train": 0,
+    "valid": 1,
+    "validation": 1,
+    "val": 1,
+    "test": 2,
+}
+"""Spellings of a split in raw data → index into :data:`SPLITS`."""

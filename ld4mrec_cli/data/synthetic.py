@@ -41,7 +41,7 @@ class SyntheticSize:
     """Spread of the log of the items' popularity within their cluster."""
 
 
-def write_planted(directory: Path, seed: int, size: SyntheticSize | None = None) -> None:
+def write_synthetic(directory: Path, seed: int, size: SyntheticSize | None = None) -> None:
     """Write ``interactions.csv``, ``items.csv`` (titles, descriptions) and ``image_feat.npy`` into a directory.
 
     Each item belongs to one content cluster, which shows in its words and its image vector. Each user
@@ -57,7 +57,9 @@ def write_planted(directory: Path, seed: int, size: SyntheticSize | None = None)
     np.save(directory / "image_feat.npy", images.astype(np.float32), allow_pickle=False)
     items = [f"item-{number:04d}" for number in range(size.items)]
     titles, descriptions = zip(*(_words(int(c), rng) for c in cluster), strict=True)
-    pl.DataFrame({ITEM: items, TITLE: titles, "description": descriptions}).write_csv(directory / "items.csv")
+    pl.DataFrame({ITEM: items, TITLE: titles, "description": descriptions}).write_csv(
+        directory / "items.csv"
+    )
     users, picks = _pick(size, cluster, appeal, rng)
     table = {
         USER: [f"user-{user:04d}" for user in users],
@@ -82,7 +84,10 @@ def _pick(
     for user in range(size.users):
         tastes = rng.choice(len(_THEMES), size=size.tastes_per_user, replace=False)
         liked = appeal * np.where(np.isin(cluster, tastes), 1.0, 0.0)
-        weights = size.loyalty * liked / max(liked.sum(), 1e-12) + (1.0 - size.loyalty) * appeal / appeal.sum()
+        weights = (
+            size.loyalty * liked / max(liked.sum(), 1e-12)
+            + (1.0 - size.loyalty) * appeal / appeal.sum()
+        )
         count = min(len(appeal), max(3, int(rng.poisson(size.interactions_per_user))))
         chosen = rng.choice(len(appeal), size=count, replace=False, p=weights / weights.sum())
         users.append(np.full(count, user))

@@ -1,4 +1,4 @@
-"""Ranking metrics over the whole catalogue (definitions: docs/metrics.md)."""
+"""Ranking metrics over the whole catalog (definitions: docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.evaluation.ranking import NonFiniteScores, Scorer, batches, rank
-from ld4mrec_cli.parallel import ALONE, Group
-from ld4mrec_cli.statistics import gini
+from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer, batches, rank
+from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
+from ld4mrec_cli.utils.stats import gini
 
 ACCURACY = ("recall", "ndcg", "precision", "hit", "mrr", "map")
 
@@ -31,26 +31,26 @@ def evaluate(
     scorer: Scorer,
     rows: csr_matrix,
     targets: csr_matrix,
-    masked: csr_matrix,
+    exclude: csr_matrix,
     cutoffs: Sequence[int],
     batch_size: int,
     on_batch: Callable[[int], None] | None = None,
     users: np.ndarray | None = None,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> Evaluation:
-    """Rank the catalogue for every user with a target and compute the metrics.
+    """Rank the catalog for every user with a target and compute the metrics.
 
     Args:
         rows: what the recommender sees of each user, ``(n_users, n_items)``.
         targets: items to be found, ``(n_users, n_items)``.
-        masked: items left out of the ranking, ``(n_users, n_items)``.
+        exclude: items left out of the ranking, ``(n_users, n_items)``.
         on_batch: called with the number of users of each batch done.
         users: the users that count ``(n,)``, ascending, with a target each; all that have one where None.
         group: processes that call this with the same arguments; each ranks for its share and returns the whole.
 
     Raises:
         ValueError: no user has a target.
-        NonFiniteScores: a score is NaN or infinite, in whichever process.
+        NonFiniteScoresError: a score is NaN or infinite, in whichever process.
     """
     users = np.flatnonzero(np.diff(targets.indptr)) if users is None else users
     if not len(users):
@@ -59,23 +59,27 @@ def evaluate(
     depth = min(max(cutoffs), n_items)
     parts: list[dict[str, np.ndarray]] = []
     shown = np.zeros((len(cutoffs), n_items), dtype=np.int64)
-    fault: NonFiniteScores | None = None
-    for batch in batches(users[slice(*group.share(len(users)))], batch_size):
+    fault: NonFiniteScoresError | None = None
+    for batch in batches(users[slice(*group.shard_bounds(len(users)))], batch_size):
         try:
-            lists, _ = rank(scorer, rows[batch], masked[batch], depth, batch)
-        except NonFiniteScores as error:
-            fault = error  # the other processes must hear of it before they wait for this one's part
+            lists, _ = rank(scorer, rows[batch], exclude[batch], depth, batch)
+        except NonFiniteScoresError as error:
+            fault = (
+                error  # the other processes must hear of it before they wait for this one's part
+            )
             break
         # Lists are used up batch by batch: with a large cutoff, those of all users would be users × items.
         parts.append(accuracy(lists, targets[batch], cutoffs))
         shown += [times_shown(lists[:, :k], n_items) for k in cutoffs]
         if on_batch:
             on_batch(len(batch))
-    if group.agree(fault is not None):
-        raise fault or NonFiniteScores("the recommender returned scores that are not finite")
+    if group.any(fault is not None):
+        raise fault or NonFiniteScoresError("the recommender returned scores that are not finite")
     names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
-    own = np.array([np.concatenate([part[name] for part in parts]) if parts else [] for name in names]).T
-    whole = group.gather_array(own, group.sizes(len(users)))
+    own = np.array(
+        [np.concatenate([part[name] for part in parts]) if parts else [] for name in names]
+    ).T
+    whole = group.gather_array(own, group.shard_sizes(len(users)))
     per_user = dict(zip(names, whole.T, strict=True))
     shown = group.gather_array(shown[None], [1] * group.size).sum(axis=0)
     metrics = {name: float(values.mean()) for name, values in per_user.items()}
@@ -85,7 +89,9 @@ def evaluate(
     return Evaluation(users, per_user, metrics)
 
 
-def accuracy(lists: np.ndarray, targets: csr_matrix, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
+def accuracy(
+    lists: np.ndarray, targets: csr_matrix, cutoffs: Sequence[int]
+) -> dict[str, np.ndarray]:
     """Accuracy metrics of each user.
 
     Args:

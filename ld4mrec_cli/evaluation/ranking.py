@@ -25,7 +25,7 @@ class Scorer(Protocol):
         ...
 
 
-class ScoresInBlocks(Protocol):
+class BlockwiseScores(Protocol):
     """The scores of some rows, computed for the items that are asked for."""
 
     @property
@@ -33,7 +33,7 @@ class ScoresInBlocks(Protocol):
         """Items that there are scores for."""
         ...
 
-    def block(self, start: int, stop: int) -> ScoresInBlocks:
+    def block(self, start: int, stop: int) -> BlockwiseScores:
         """The same for the items from ``start`` to before ``stop``."""
         ...
 
@@ -46,7 +46,9 @@ class ScoresInBlocks(Protocol):
 class BlockScorer(Protocol):
     """A scorer whose scores need not be computed all at once."""
 
-    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> ScoresInBlocks | None:
+    def factored_scores(
+        self, rows: csr_matrix, users: np.ndarray | None = None
+    ) -> BlockwiseScores | None:
         """What :meth:`Scorer.score` would give, not yet multiplied out; None where it must be."""
         ...
 
@@ -68,11 +70,11 @@ class _Given:
         return self.given.clone()
 
 
-class NonFiniteScores(ValueError):
+class NonFiniteScoresError(ValueError):
     """A recommender returned NaN or infinite scores."""
 
 
-ITEMS_AT_A_TIME = 4096
+ITEMS_CHUNK_SIZE = 4096
 """Items whose scores are held at a time, where they are computed in blocks."""
 GROUP = 64
 """Scores whose maximum decides whether they are looked at one by one."""
@@ -80,15 +82,19 @@ GROUP = 64
 
 @torch.inference_mode()
 def rank(
-    scorer: Scorer, rows: csr_matrix, masked: csr_matrix | None, k: int, users: np.ndarray | None = None
+    scorer: Scorer,
+    rows: csr_matrix,
+    exclude: csr_matrix | None,
+    k: int,
+    users: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank all items for a batch of rows.
 
     Args:
         rows: what the recommender sees, ``(n, n_items)``.
-        masked: items that must not be ranked, ``(n, n_items)``, or None.
+        exclude: items that must not be ranked, ``(n, n_items)``, or None.
         users: whose rows they are ``(n,)``; None for histories that training does not know.
-        k: length of the lists; no list is longer than the catalogue, however large this is.
+        k: length of the lists; no list is longer than the catalog, however large this is.
 
     Returns:
         Item indices ``(n, depth)`` int64, -1 past the end of a list where masking left fewer, and their scores
@@ -96,49 +102,49 @@ def rank(
         block of items.
 
     Raises:
-        NonFiniteScores: a score is NaN or infinite.
+        NonFiniteScoresError: a score is NaN or infinite.
     """
     if not rows.shape[0]:
         depth = min(k, rows.shape[1])
         return np.empty((0, depth), dtype=np.int64), np.empty((0, depth), dtype=np.float32)
-    blocks = scorer.inner_products(rows, users) if isinstance(scorer, BlockScorer) else None
+    blocks = scorer.factored_scores(rows, users) if isinstance(scorer, BlockScorer) else None
     if blocks is None:
         blocks = _Given(scorer.score(rows, users))
     k = min(k, blocks.n_items)
-    best = _Best(k)
-    hidden = _Hidden(masked)
-    width = max(ITEMS_AT_A_TIME, k)  # the first block fills the lists
+    best = RunningTopK(k)
+    mask = ExclusionMask(exclude)
+    width = max(ITEMS_CHUNK_SIZE, k)  # the first block fills the lists
     for start in range(0, blocks.n_items, width):
         stop = min(start + width, blocks.n_items)
         scores = blocks.block(start, stop).scores()
         if not bool(torch.isfinite(torch.stack([scores.amax(), scores.amin()])).all()):
-            raise NonFiniteScores("the recommender returned scores that are not finite")
-        hidden.hide(scores, start, stop)
-        best.take_in(scores, start)
+            raise NonFiniteScoresError("the recommender returned scores that are not finite")
+        mask.apply(scores, start, stop)
+        best.update(scores, start)
     values, order = best.values.sort(dim=1, descending=True, stable=True)
     items = best.items.gather(1, order).masked_fill(values == -torch.inf, -1)
     return items.cpu().numpy(), values.float().cpu().numpy()
 
 
-class _Hidden:
-    """The masked entries, in order of their items."""
+class ExclusionMask:
+    """The exclude entries, in order of their items."""
 
-    def __init__(self, masked: csr_matrix | None) -> None:
+    def __init__(self, exclude: csr_matrix | None) -> None:
         rows, items = (np.empty(0, np.int64),) * 2
-        if masked is not None:
-            rows = np.repeat(np.arange(masked.shape[0]), np.diff(masked.indptr))
-            items = masked.indices.astype(np.int64)
+        if exclude is not None:
+            rows = np.repeat(np.arange(exclude.shape[0]), np.diff(exclude.indptr))
+            items = exclude.indices.astype(np.int64)
         order = np.argsort(items, kind="stable")
         self._rows, self._items = rows[order], items[order]
 
-    def hide(self, scores: Tensor, start: int, stop: int) -> None:
-        """Put ``-inf`` where an entry of ``scores``, those of the items from ``start`` on, is masked."""
+    def apply(self, scores: Tensor, start: int, stop: int) -> None:
+        """Put ``-inf`` where an entry of ``scores``, those of the items from ``start`` on, is exclude."""
         first, last = np.searchsorted(self._items, [start, stop])
         at = (self._rows[first:last], self._items[first:last] - start)
         scores[tuple(torch.from_numpy(i).to(scores.device) for i in at)] = -torch.inf
 
 
-class _Best:
+class RunningTopK:
     """The k best entries of each row among those seen so far, in order of their items."""
 
     values: Tensor
@@ -150,7 +156,7 @@ class _Best:
         self._k = k
         self._started = False
 
-    def take_in(self, scores: Tensor, start: int) -> None:
+    def update(self, scores: Tensor, start: int) -> None:
         """Take in the ``scores`` ``(n, width)`` of the items from ``start`` on, which come after all those before."""
         if not self._started:
             self._started = True
@@ -165,7 +171,10 @@ class _Best:
         shape = (len(scores), int(counts.max()))
         fresh = values.new_full(shape, -torch.inf).index_put_((rows, column), values)
         named = places.new_zeros(shape).index_put_((rows, column), places + start)
-        all_values, all_items = torch.cat([self.values, fresh], dim=1), torch.cat([self.items, named], dim=1)
+        all_values, all_items = (
+            torch.cat([self.values, fresh], dim=1),
+            torch.cat([self.items, named], dim=1),
+        )
         chosen = _k_best(all_values, self._k)
         self.values, self.items = all_values.gather(1, chosen), all_items.gather(1, chosen)
 
@@ -203,15 +212,17 @@ def _k_best(scores: Tensor, k: int) -> Tensor:
     """
     if k == scores.shape[1]:
         return torch.arange(k, device=scores.device).expand(len(scores), -1)
-    values, items = scores.topk(k + 1, dim=1)  # one more tells whether the k-th is tied with one left out
+    values, items = scores.topk(
+        k + 1, dim=1
+    )  # one more tells whether the k-th is tied with one left out
     last, items = values[:, k - 1 : k], items[:, :k].contiguous()
     tied = (last == values[:, k:]).squeeze(1).nonzero().squeeze(1)
     if len(tied):
-        items[tied] = _cut_by_index(scores[tied], last[tied], k)
+        items[tied] = break_ties(scores[tied], last[tied], k)
     return items.sort(dim=1).values
 
 
-def _cut_by_index(scores: Tensor, last: Tensor, k: int) -> Tensor:
+def break_ties(scores: Tensor, last: Tensor, k: int) -> Tensor:
     above = scores > last
     level = scores == last
     room = k - above.sum(dim=1, keepdim=True)

@@ -15,7 +15,7 @@ ALPHA = 0.05
 """A difference is called significant below this p; intervals hold 1 - ALPHA."""
 RESAMPLES = 10_000
 """Bootstrap resamples of the users."""
-NUMBERS_AT_ONCE = 2**21
+RESAMPLE_CHUNK_SIZE = 2**21
 """Most numbers that a chunk of resamples holds; one resample is never cut."""
 DECIMALS = 12
 """Differences are rounded to this: what sums of floats leave beyond it would make ties look like wins."""
@@ -34,7 +34,7 @@ class PairedTest:
     high: float
     """Bootstrap interval of the mean difference."""
     rank_balance: float
-    """What :func:`wilcoxon_p` looks at: 1 where every difference favours a, -1 where every one favours b."""
+    """What :func:`wilcoxon_p` looks at: 1 where every difference favors a, -1 where every one favors b."""
     p: float
     """Wilcoxon signed-rank test, two-sided, of this pair alone."""
     p_holm: float
@@ -50,11 +50,17 @@ class PairedTest:
 
         Where a few users gain much and many lose little, mean and ranks differ in sign; then neither is better.
         """
-        one_side = self.low > 0 < self.rank_balance if self.difference > 0 else self.high < 0 > self.rank_balance
+        one_side = (
+            self.low > 0 < self.rank_balance
+            if self.difference > 0
+            else self.high < 0 > self.rank_balance
+        )
         return self.p_holm < ALPHA and one_side
 
 
-def compare_all(values: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES) -> list[PairedTest]:
+def compare_all(
+    values: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> list[PairedTest]:
     """Test every pair of recommenders.
 
     Args:
@@ -78,7 +84,9 @@ def compare_all(values: np.ndarray, generator: np.random.Generator, resamples: i
             "equal": int((moved == 0).sum()),
         }
         mean = float(np.round(values[a].mean() - values[b].mean(), DECIMALS))
-        tests.append(PairedTest(a, b, mean, low, high, rank_balance(moved), float(p), float(p_holm), **signs))
+        tests.append(
+            PairedTest(a, b, mean, low, high, rank_balance(moved), float(p), float(p_holm), **signs)
+        )
     return tests
 
 
@@ -103,13 +111,15 @@ def rank_balance(moved: np.ndarray) -> float:
     return float((ranks * np.sign(moved)).sum() / ranks.sum()) if len(moved) else 0.0
 
 
-def bootstrap_means(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
+def bootstrap_means(
+    values: np.ndarray, generator: np.random.Generator, resamples: int
+) -> np.ndarray:
     """Means of ``values`` ``(n, n_users)`` over users drawn with replacement, ``(resamples, n)``.
 
     A resample is the number of times that each user was drawn, so that one product serves all rows of ``values``.
     """
     n_users = values.shape[1]
-    size = max(1, NUMBERS_AT_ONCE // n_users)
+    size = max(1, RESAMPLE_CHUNK_SIZE // n_users)
     parts = []
     for start in range(0, resamples, size):
         n = min(size, resamples - start)

@@ -11,16 +11,12 @@ import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.baselines.registry import TRAINED, is_pairwise, restore
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.dataset import Ids, to_matrix
-from ld4mrec_cli.errors import RunError
-from ld4mrec_cli.evaluation.ranking import Scorer, batches, rank
-from ld4mrec_cli.model.ld4mrec import LD4MRec
-from ld4mrec_cli.model.trainable import TrainableRecommender
-from ld4mrec_cli.parallel import ALONE, Group
-from ld4mrec_cli.training.averaging import load_parameters
-from ld4mrec_cli.training.checkpoint import WEIGHTS, RunDirectory
+from ld4mrec_cli.evaluation.ranking import batches, rank
+from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 
 
 @dataclass(frozen=True)
@@ -40,40 +36,26 @@ class RecommendationList:
     items: list[RecommendedItem]
 
 
-def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
-    """Load what a run trained. Raises RunError where its files are missing, damaged or do not fit."""
-    name, config = run.manifest.model, run.config
-    weights = run.load_tensors(WEIGHTS)
-    try:
-        if name == "ld4mrec":
-            model: TrainableRecommender = LD4MRec(config.model, config.diffusion, config.training, run.load_signals())
-        elif name in TRAINED and not is_pairwise(name):
-            nothing = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
-            model = TRAINED[name].build(config, nothing, {})
-        else:
-            return restore(name, weights, config, device)
-        load_parameters(model, weights)
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"the weights do not fit the configuration ({reason})", where=run.path) from None
-    return model.to(device).eval()
-
-
 class Recommender:
     """Serves the model of a run: known users by id, new users by their history."""
 
     def __init__(self, run: RunDirectory, device: torch.device) -> None:
         self.run = run
         self.scorer = load_scorer(run, device)
-        self.users = Ids(pl.read_parquet(run.checked("users.parquet"))[USER].to_list(), USER)
-        table = pl.read_parquet(run.checked("items.parquet"))
+        self.users = Ids(pl.read_parquet(run.verified_path("users.parquet"))[USER].to_list(), USER)
+        table = pl.read_parquet(run.verified_path("items.parquet"))
         self.items = Ids(table[ITEM].to_list(), ITEM)
-        self.titles: list[str | None] | None = table[TITLE].to_list() if TITLE in table.columns else None
+        self.titles: list[str | None] | None = (
+            table[TITLE].to_list() if TITLE in table.columns else None
+        )
 
     @cached_property
     def train(self) -> csr_matrix:
         """Training interactions ``(n_users, n_items)``."""
-        return to_matrix(pl.read_parquet(self.run.checked("train.parquet")), (len(self.users), len(self.items)))
+        return to_matrix(
+            pl.read_parquet(self.run.verified_path("train.parquet")),
+            (len(self.users), len(self.items)),
+        )
 
     def for_users(
         self,
@@ -82,7 +64,7 @@ class Recommender:
         *,
         include_seen: bool = False,
         batch_size: int = 1024,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
     ) -> Iterator[RecommendationList]:
         """Recommend ``k`` items to each known user, in the given order, as an iterator of lists.
 
@@ -92,21 +74,25 @@ class Recommender:
         Raises:
             UnknownIdError: at the call, before any list is made, for a user that the dataset does not know.
         """
-        indices = np.fromiter((self.users.index(user) for user in users), dtype=np.int64, count=len(users))
+        indices = np.fromiter(
+            (self.users.index(user) for user in users), dtype=np.int64, count=len(users)
+        )
         return self._lists(indices, k, include_seen, batch_size, group)
 
     def _lists(
         self, users: np.ndarray, k: int, include_seen: bool, batch_size: int, group: Group
     ) -> Iterator[RecommendationList]:
         for several in batches(users, batch_size * group.size):
-            own = several[slice(*group.share(len(several)))]
-            rows, sizes = self.train[own], group.sizes(len(several))
+            own = several[slice(*group.shard_bounds(len(several)))]
+            rows, sizes = self.train[own], group.shard_sizes(len(several))
             found = rank(self.scorer, rows, None if include_seen else rows, k, own)
             lists, their_scores = (group.gather_array(part, sizes) for part in found)
-            if group.is_writer:
+            if group.is_main_process:
                 yield from self._named(lists, their_scores, several)
 
-    def for_history(self, items: Sequence[str], k: int, *, include_seen: bool = False) -> RecommendationList:
+    def for_history(
+        self, items: Sequence[str], k: int, *, include_seen: bool = False
+    ) -> RecommendationList:
         """Recommend ``k`` items to someone who interacted with ``items`` (raw ids), without retraining.
 
         Raises:
@@ -114,19 +100,26 @@ class Recommender:
         """
         indices = np.unique([self.items.index(item) for item in items])
         row = csr_matrix(
-            (np.ones(len(indices), dtype=np.float32), (np.zeros(len(indices), dtype=np.int64), indices)),
+            (
+                np.ones(len(indices), dtype=np.float32),
+                (np.zeros(len(indices), dtype=np.int64), indices),
+            ),
             shape=(1, len(self.items)),
         )
         found, scores = rank(self.scorer, row, None if include_seen else row, k)
         return next(self._named(found, scores, None))
 
-    def _named(self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None) -> Iterator[RecommendationList]:
+    def _named(
+        self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None
+    ) -> Iterator[RecommendationList]:
         """The lists of ``users`` ``(n,)``, or of a history, in raw ids."""
         for n, (row, row_scores) in enumerate(zip(items, scores, strict=True)):
             yield RecommendationList(
                 None if users is None else self.users[users[n]],
                 [
-                    RecommendedItem(self.items[item], float(score), self.titles[item] if self.titles else None)
+                    RecommendedItem(
+                        self.items[item], float(score), self.titles[item] if self.titles else None
+                    )
                     for item, score in zip(row, row_scores, strict=True)
                     if item >= 0
                 ],

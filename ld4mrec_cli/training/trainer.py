@@ -18,14 +18,14 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from ld4mrec_cli.config import TrainingConfig
-from ld4mrec_cli.errors import TrainingDiverged
-from ld4mrec_cli.model.batches import Batch
-from ld4mrec_cli.model.device import in_bf16
-from ld4mrec_cli.model.trainable import TrainableRecommender
-from ld4mrec_cli.parallel import ALONE, Group
-from ld4mrec_cli.training.averaging import WeightAverage, load_parameters
-from ld4mrec_cli.training.optimizers import Optimizers
+from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
+from ld4mrec_cli.models.batches import Batch
+from ld4mrec_cli.settings.training import TrainingConfig
+from ld4mrec_cli.training.ema import EMA
+from ld4mrec_cli.training.optim import Optimizers
+from ld4mrec_cli.utils.device import in_bf16
+from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
+from ld4mrec_cli.utils.errors import TrainingDiverged
 
 Validate = Callable[[TrainableRecommender], Mapping[str, float]]
 
@@ -71,7 +71,7 @@ class Trainer:
         train: csr_matrix,
         config: TrainingConfig,
         validate: Validate,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
         """``train`` is ``(n_users, n_items)``; ``validate`` returns metrics, ``config.metric`` among them.
 
@@ -84,7 +84,7 @@ class Trainer:
         self.progress = Progress()
         self._validate = validate
         self._batches = model.batches(train, config.batch_size)
-        self._average = WeightAverage(model, config.ema_decay, model.sparse_parameters)
+        self._average = EMA(model, config.ema_decay, model.sparse_parameters)
         self._optimizers = Optimizers(model, config, self._average.before_change)
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
 
@@ -96,7 +96,10 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether the bound on epochs or the patience is reached."""
-        return self.progress.epoch >= self.config.max_epochs or self.progress.stale >= self.config.patience
+        return (
+            self.progress.epoch >= self.config.max_epochs
+            or self.progress.stale >= self.config.patience
+        )
 
     def run(
         self, on_epoch: Callable[[EpochReport], None], on_batch: Callable[[], None] = lambda: None
@@ -118,7 +121,9 @@ class Trainer:
             self.progress.epoch += 1
             is_best = self._judge(metrics)
             seconds = time.monotonic() - started
-            report = EpochReport(self.progress.epoch, loss, seconds, metrics, is_best, validated - trained)
+            report = EpochReport(
+                self.progress.epoch, loss, seconds, metrics, is_best, validated - trained
+            )
             self.progress.history.append(report)
             on_epoch(report)
         return self.best
@@ -149,7 +154,7 @@ class Trainer:
         self._optimizers.zero_grad()
         loss.backward()
         total = loss.detach().clone()
-        self._group.add_up([total, *self._optimizers.gradients()])
+        self._group.all_reduce([total, *self._optimizers.gradients()])
         value = float(total)
         if not math.isfinite(value):
             return value
@@ -160,7 +165,7 @@ class Trainer:
     def _loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         if self._group.size == 1:
             return self.model.loss(batch, generator)
-        return self.model.share_of_loss(batch, generator, self._group)
+        return self.model.sharded_loss(batch, generator, self._group)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if not in_bf16(self.config.precision, self.model.device):
@@ -174,7 +179,9 @@ class Trainer:
         with self._average.applied():
             metrics = dict(self._validate(self.model))
         if not math.isfinite(metrics[self.config.metric]):
-            raise TrainingDiverged(f"validation became {metrics[self.config.metric]} in epoch {done}")
+            raise TrainingDiverged(
+                f"validation became {metrics[self.config.metric]} in epoch {done}"
+            )
         return metrics
 
     def _judge(self, metrics: Mapping[str, float] | None) -> bool:
@@ -184,7 +191,11 @@ class Trainer:
         if value <= self.progress.best_value:
             self.progress.stale += 1
             return False
-        self.progress.best_value, self.progress.best_epoch, self.progress.stale = value, self.progress.epoch, 0
+        self.progress.best_value, self.progress.best_epoch, self.progress.stale = (
+            value,
+            self.progress.epoch,
+            0,
+        )
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
         return True
 
@@ -225,4 +236,8 @@ def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Genera
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

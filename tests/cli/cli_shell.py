@@ -4,7 +4,14 @@ import os
 import subprocess
 import sys
 
-TINY = ["--set", "model.hidden_dim=16", "--set", "model.collaborative_rank=8", "--set", "training.max_epochs=6"]
+TINY = [
+    "--set",
+    "model.hidden_dim=16",
+    "--set",
+    "model.collaborative_rank=8",
+    "--set",
+    "training.max_epochs=6",
+]
 """Settings that make a training short."""
 
 
@@ -13,5 +20,11 @@ def shell(*arguments, cwd, **options):
     command = [sys.executable, "-m", "ld4mrec_cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
     )

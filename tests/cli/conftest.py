@@ -6,7 +6,7 @@ import pytest
 from cli_shell import TINY
 
 from ld4mrec_cli.cli.app import run
-from ld4mrec_cli.data.synthetic import SyntheticSize, write_planted
+from ld4mrec_cli.data.synthetic import SyntheticSize, write_synthetic
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def workspace(tmp_path_factory):
     root = tmp_path_factory.mktemp("workspace")
     raw, data, trained = root / "raw", root / "data", root / "run"
     raw.mkdir()
-    write_planted(raw, seed=3, size=SyntheticSize(users=120, items=60, interactions_per_user=9))
+    write_synthetic(raw, seed=3, size=SyntheticSize(users=120, items=60, interactions_per_user=9))
     assert run(["prepare", "--raw", str(raw), "--out", str(data)]) == 0
     assert run(["train", "--data", str(data), "--run", str(trained), "--device", "cpu", *TINY]) == 0
     return Workspace(raw, data, trained)

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from ld4mrec_cli.cli.reference import config_reference
 from ld4mrec_cli.config import config_from_mapping
+from ld4mrec_cli.config.reference import config_reference
 
 
 @pytest.mark.slow
@@ -14,7 +14,9 @@ def test_demo_finds_the_planted_tastes(cli, tmp_path):
         assert f"$ ld4mrec {command}" in result.out
     recall = {
         name: float(value)
-        for name, value in re.findall(r"^(popularity|no-content|ld4mrec) +([0-9.]+)", result.out, re.M)
+        for name, value in re.findall(
+            r"^(popularity|no-content|ld4mrec) +([0-9.]+)", result.out, re.M
+        )
     }
     assert recall["ld4mrec"] >= 2 * recall["popularity"]
     assert recall["ld4mrec"] > recall["no-content"]

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.data.inspection_summary import Inspection
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.inspect.summary import Inspection
 
 KEYS = {
     "name": str,
@@ -23,7 +23,7 @@ KEYS = {
     "modalities": list,
     "texts": list,
     "popular_items": list,
-    "drawn_items": list,
+    "sample_items": list,
     "notes": dict,
 }
 
@@ -43,7 +43,16 @@ def test_json_contract(cli, workspace, which):
 
 def test_table_of_raw_files(cli, workspace):
     out = cli("inspect", workspace.raw).out
-    for word in ("raw files", "120 users", "5-core", "per user", "Gini", "image", "title", "most popular items:"):
+    for word in (
+        "raw files",
+        "120 users",
+        "5-core",
+        "per user",
+        "Gini",
+        "image",
+        "title",
+        "most popular items:",
+    ):
         assert word in out
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 120
@@ -51,7 +60,7 @@ def test_table_of_raw_files(cli, workspace):
 
 def test_table_of_a_dataset(cli, workspace):
     out = cli("inspect", workspace.data).out
-    assert PreparedDataset.open(workspace.data).hash in out
+    assert Dataset.open(workspace.data).hash in out
     for word in ("random split", "train", "valid", "test", "cold", "text"):
         assert word in out
 

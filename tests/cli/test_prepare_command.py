@@ -2,19 +2,19 @@ import json
 
 import pytest
 
-from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.data.dataset import Dataset
 
 
 def test_default_output_is_data_slash_name_of_raw(cli, workspace, tmp_path):
     result = cli("prepare", "--raw", workspace.raw)
     assert result.code == 0
     assert "written to data/raw" in result.out
-    assert PreparedDataset.open(tmp_path / "data" / "raw").shape[0] > 0
+    assert Dataset.open(tmp_path / "data" / "raw").shape[0] > 0
 
 
 def test_summary_names_counts_splits_and_modalities(cli, workspace):
     result = cli("prepare", "--raw", workspace.raw)
-    schema = PreparedDataset.open(workspace.data).schema
+    schema = Dataset.open(workspace.data).schema
     assert f"{schema.n_users:,} users" in result.out
     assert f"{schema.n_items:,} items" in result.out
     for word in ("train", "valid", "test", "image", "text", "coverage", "density"):
@@ -22,8 +22,20 @@ def test_summary_names_counts_splits_and_modalities(cli, workspace):
 
 
 def test_flags_reach_the_dataset(cli, workspace, tmp_path):
-    cli("prepare", "--raw", workspace.raw, "--out", "d", "--split", "temporal", "--k-core", "3", "--seed", "9")
-    schema = PreparedDataset.open(tmp_path / "d").schema
+    cli(
+        "prepare",
+        "--raw",
+        workspace.raw,
+        "--out",
+        "d",
+        "--split",
+        "temporal",
+        "--k-core",
+        "3",
+        "--seed",
+        "9",
+    )
+    schema = Dataset.open(tmp_path / "d").schema
     assert schema.split_method == "temporal"
     assert schema.provenance["options"]["k_core"] == 3
     assert schema.provenance["options"]["seed"] == 9
@@ -31,11 +43,13 @@ def test_flags_reach_the_dataset(cli, workspace, tmp_path):
 
 def test_set_reaches_the_dataset(cli, workspace, tmp_path):
     cli("prepare", "--raw", workspace.raw, "--out", "d", "--set", "prepare.text_dim=7")
-    assert PreparedDataset.open(tmp_path / "d").schema.modalities["text"].dim == 7
+    assert Dataset.open(tmp_path / "d").schema.modalities["text"].dim == 7
 
 
 SHOP = "customer,sku,stars,when\n" + "".join(
-    f"c{user},s{item},{1 + (user + item) % 5},{user + item}\n" for user in range(9) for item in range(9)
+    f"c{user},s{item},{1 + (user + item) % 5},{user + item}\n"
+    for user in range(9)
+    for item in range(9)
 )
 
 
@@ -44,17 +58,20 @@ def shop(tmp_path):
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "interactions.csv").write_text(SHOP)
     (tmp_path / "shop" / "items.csv").write_text(
-        "sku,title,maker\n" + "".join(f"s{n},red hat kind{n % 2},acme{n % 3} works\n" for n in range(9))
+        "sku,title,maker\n"
+        + "".join(f"s{n},red hat kind{n % 2},acme{n % 3} works\n" for n in range(9))
     )
     return ["prepare", "--raw", tmp_path / "shop", "--out", "d", "--k-core", "0"]
 
 
 def test_columns_rating_and_text_fields_are_flags(cli, shop, tmp_path):
     flags = ["--column", "user=customer", "--column", "item=sku", "--column", "timestamp=when"]
-    result = cli(*shop, *flags, "--min-rating", "3", "--text-field", "maker", "--text-field", "title")
+    result = cli(
+        *shop, *flags, "--min-rating", "3", "--text-field", "maker", "--text-field", "title"
+    )
     assert result.code == 0, result.err
     assert "left out: 32 interactions rated below 3" in result.out
-    dataset = PreparedDataset.open(tmp_path / "d")
+    dataset = Dataset.open(tmp_path / "d")
     options = dataset.schema.provenance["options"]
     assert options["columns"] == {"user": "customer", "item": "sku", "timestamp": "when"}
     assert options["text_fields"] == ["maker", "title"]
@@ -64,9 +81,11 @@ def test_columns_rating_and_text_fields_are_flags(cli, shop, tmp_path):
 
 
 def test_column_flags_go_on_top_of_the_configuration(cli, shop, tmp_path):
-    (tmp_path / "c.yaml").write_text("prepare: {columns: {user: customer, item: nothing, timestamp: when}}\n")
+    (tmp_path / "c.yaml").write_text(
+        "prepare: {columns: {user: customer, item: nothing, timestamp: when}}\n"
+    )
     assert cli(*shop, "--config", "c.yaml", "--column", "item=sku").code == 0
-    options = PreparedDataset.open(tmp_path / "d").schema.provenance["options"]
+    options = Dataset.open(tmp_path / "d").schema.provenance["options"]
     assert options["columns"] == {"user": "customer", "item": "sku", "timestamp": "when"}
 
 
@@ -77,9 +96,15 @@ def test_column_flags_go_on_top_of_the_configuration(cli, shop, tmp_path):
         (["--column", "a.b=customer"], "unknown column 'a'"),
         (["--column", "user"], "--column 'user' is not of the form NAME=COLUMN"),
         (["--column", "user="], "not of the form NAME=COLUMN"),
-        (["--column", "user=customer", "--column", "user=sku"], "--column names user twice: 'customer' and 'sku'"),
+        (
+            ["--column", "user=customer", "--column", "user=sku"],
+            "--column names user twice: 'customer' and 'sku'",
+        ),
         (["--column", "user=sku", "--column", "item=sku"], "user and item are both 'sku'"),
-        (["--column", "user=costumer"], "interactions.csv: has no column 'costumer'. Did you mean 'customer'?"),
+        (
+            ["--column", "user=costumer"],
+            "interactions.csv: has no column 'costumer'. Did you mean 'customer'?",
+        ),
         (
             ["--column", "item=sku", "--text-field", "mkaer"],
             "items.csv: has no text field 'mkaer'. Did you mean 'maker'?",
@@ -101,7 +126,7 @@ def test_malformed_lines_are_an_error_or_left_out(cli, fails, shop, tmp_path):
     assert result.code == 0
     assert "left out: 2 malformed lines" in result.out
     assert "interactions.csv:84: 'x' in column 'stars' is not a finite number" in result.err
-    assert PreparedDataset.open(tmp_path / "d").schema.provenance["left_out"] == {"malformed lines": 2}
+    assert Dataset.open(tmp_path / "d").schema.provenance["left_out"] == {"malformed lines": 2}
 
 
 def test_recbole_files_are_prepared(cli, tmp_path):
@@ -114,7 +139,7 @@ def test_recbole_files_are_prepared(cli, tmp_path):
     result = cli("prepare", "--raw", "ml", "--out", "d")
     assert result.code == 0, result.err
     assert "given split, recbole layout" in result.out
-    assert PreparedDataset.open(tmp_path / "d").schema.modalities["image"].items_with_feature == 6
+    assert Dataset.open(tmp_path / "d").schema.modalities["image"].items_with_feature == 6
 
 
 def test_existing_output_is_kept_unless_overwrite(cli, fails, workspace, tmp_path):
@@ -122,14 +147,18 @@ def test_existing_output_is_kept_unless_overwrite(cli, fails, workspace, tmp_pat
     before = (tmp_path / "d" / "schema.json").read_bytes()
     assert "--overwrite" in fails("prepare", "--raw", workspace.raw, "--out", "d", "--seed", "5")
     assert (tmp_path / "d" / "schema.json").read_bytes() == before
-    assert cli("prepare", "--raw", workspace.raw, "--out", "d", "--seed", "5", "--overwrite").code == 0
+    assert (
+        cli("prepare", "--raw", workspace.raw, "--out", "d", "--seed", "5", "--overwrite").code == 0
+    )
     assert (tmp_path / "d" / "schema.json").read_bytes() != before
 
 
 def test_overwrite_does_not_replace_a_foreign_directory(fails, workspace, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "thesis.txt").write_text("years of work")
-    assert "not written by ld4mrec" in fails("prepare", "--raw", workspace.raw, "--out", "d", "--overwrite")
+    assert "not written by ld4mrec" in fails(
+        "prepare", "--raw", workspace.raw, "--out", "d", "--overwrite"
+    )
     assert (tmp_path / "d" / "thesis.txt").read_text() == "years of work"
 
 
@@ -162,10 +191,20 @@ def test_filtering_everything_away_is_an_error(fails, workspace, tmp_path):
 
 
 def test_inject_noise_reports_and_leaves_held_out_data_alone(cli, workspace, tmp_path):
-    result = cli("inject-noise", "--data", workspace.data, "--out", "noisy", "--type", "flip", "--ratio", "0.2")
-    schema = PreparedDataset.open(tmp_path / "noisy").schema
+    result = cli(
+        "inject-noise",
+        "--data",
+        workspace.data,
+        "--out",
+        "noisy",
+        "--type",
+        "flip",
+        "--ratio",
+        "0.2",
+    )
+    schema = Dataset.open(tmp_path / "noisy").schema
     step = schema.provenance["noise"][-1]
-    n_train = PreparedDataset.open(workspace.data).schema.splits["train"].interactions
+    n_train = Dataset.open(workspace.data).schema.splits["train"].interactions
     assert step["added"] == step["removed"] == round(0.2 * n_train)
     assert f"added {step['added']:,} and removed {step['removed']:,}" in result.out
     for name in ("valid.parquet", "test.parquet", "features/image.npy", "items.parquet"):

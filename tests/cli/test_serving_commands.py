@@ -11,14 +11,14 @@ import pytest
 from cli_shell import shell
 
 from ld4mrec_cli.cli import recommend as recommend_command
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.files import sha256
+from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.serving.recommender import RecommendationList, RecommendedItem
+from ld4mrec_cli.utils.files import sha256
 
 
 @pytest.fixture(scope="module")
 def dataset(workspace):
-    return PreparedDataset.open(workspace.data)
+    return Dataset.open(workspace.data)
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def test_evaluate_table_and_split(cli, workspace):
     table = cli("evaluate", "--run", workspace.run, "--split", "valid").out
     assert "valid split" in table
     assert "@50" in table
-    values = cli("evaluate", "--run", workspace.run, "--split", "valid", "--format", "json").json["metrics"]
+    values = cli("evaluate", "--run", workspace.run, "--split", "valid", "--format", "json").json[
+        "metrics"
+    ]
     manifest = json.loads((workspace.run / "manifest.json").read_text())
     assert values["ndcg@20"] == pytest.approx(manifest["best"]["value"], abs=1e-6)
     assert f"{values['recall@20']:.4f}" in table
@@ -60,7 +62,9 @@ def test_masking_validation_items_changes_the_test_ranking(cli, workspace):
 
 
 def test_the_mask_reported_is_the_one_applied(cli, fails, workspace, tmp_path):
-    assert "--mask" in fails("evaluate", "--run", workspace.run, "--split", "valid", "--mask", "train+valid")
+    assert "--mask" in fails(
+        "evaluate", "--run", workspace.run, "--split", "valid", "--mask", "train+valid"
+    )
     shutil.copytree(workspace.run, tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     manifest["config"]["evaluation"]["mask"] = "train+valid"
@@ -74,10 +78,15 @@ def test_the_mask_reported_is_the_one_applied(cli, fails, workspace, tmp_path):
     assert "masked: train\n" in cli("evaluate", "--run", "run", "--split", "valid").out
 
 
-def test_a_k_far_beyond_the_catalogue_is_the_catalogue(cli, recommend, workspace, dataset):
+def test_a_k_far_beyond_the_catalog_is_the_catalog(cli, recommend, workspace, dataset):
     user, huge = "user-0001", 10**15
-    assert recommend("--user", user, "--k", huge).out == recommend("--user", user, "--k", len(dataset.items)).out
-    found = cli("evaluate", "--run", workspace.run, "--k", f"20,{huge}", "--format", "json").json["metrics"]
+    assert (
+        recommend("--user", user, "--k", huge).out
+        == recommend("--user", user, "--k", len(dataset.items)).out
+    )
+    found = cli("evaluate", "--run", workspace.run, "--k", f"20,{huge}", "--format", "json").json[
+        "metrics"
+    ]
     assert found[f"hit@{huge}"] == found[f"coverage@{huge}"] == 1.0
     assert found[f"precision@{huge}"] < 1e-12
 
@@ -91,14 +100,18 @@ def test_exported_lists_give_the_metrics_that_evaluate_prints(cli, recommend, wo
         for user, item in dataset.interactions(split).select("user", "item").iter_rows():
             found.setdefault(dataset.users[user], set()).add(dataset.items[item])
     assert all(not seen.get(user, set()) & set(items) for user, items in lists.items())
-    recall = sum(len(set(lists[user]) & wanted) / len(wanted) for user, wanted in targets.items()) / len(targets)
+    recall = sum(
+        len(set(lists[user]) & wanted) / len(wanted) for user, wanted in targets.items()
+    ) / len(targets)
     values = cli("evaluate", "--run", workspace.run, "--format", "json").json["metrics"]
     assert recall == pytest.approx(values["recall@20"], abs=1e-6)
 
 
 def test_formats_agree(recommend, tmp_path):
     arguments = ("--user", "user-0001", "--user", "user-0002", "--k", "4")
-    as_json = [json.loads(line) for line in recommend(*arguments, "--format", "json").out.splitlines()]
+    as_json = [
+        json.loads(line) for line in recommend(*arguments, "--format", "json").out.splitlines()
+    ]
     as_csv = rows(recommend(*arguments, "--format", "csv").out)
     assert recommend(*arguments, "--out", "lists.parquet").code == 0
     as_parquet = pl.read_parquet(tmp_path / "lists.parquet")
@@ -114,7 +127,9 @@ def test_formats_agree(recommend, tmp_path):
 def test_ways_to_name_users(recommend, tmp_path, dataset):
     (tmp_path / "users.txt").write_text("user-0002\n\nuser-0001\nuser-0002\n")
     from_file = recommend("--users-file", "users.txt", "--k", "2", "--format", "csv").out
-    repeated = recommend("--user", "user-0002", "--user", "user-0001", "--k", "2", "--format", "csv").out
+    repeated = recommend(
+        "--user", "user-0002", "--user", "user-0001", "--k", "2", "--format", "csv"
+    ).out
     trailing = recommend("--user", "user-0002", "user-0001", "--k", "2", "--format", "csv").out
     assert from_file == repeated == trailing
     everyone = rows(recommend("--all", "--k", "1", "--format", "csv").out)
@@ -133,7 +148,9 @@ def test_history_of_a_training_user_gives_that_users_list(recommend, dataset):
 
 def test_include_seen(recommend, dataset):
     count = len(dataset.items)
-    everything = recommend("--user", "user-0001", "--k", count, "--include-seen", "--format", "json").json["items"]
+    everything = recommend(
+        "--user", "user-0001", "--k", count, "--include-seen", "--format", "json"
+    ).json["items"]
     unseen = recommend("--user", "user-0001", "--k", count, "--format", "json").json["items"]
     had = dataset.matrix("train")[dataset.users.index("user-0001")].nnz
     assert len(everything) == count
@@ -150,7 +167,10 @@ def odd_run(workspace, tmp_path_factory):
     path = tmp_path_factory.mktemp("odd") / "run"
     shutil.copytree(workspace.run, path)
     manifest = json.loads((path / "manifest.json").read_text())
-    for name, column, odd in (("users.parquet", "user", ODD_USERS), ("items.parquet", "item", ODD_ITEMS)):
+    for name, column, odd in (
+        ("users.parquet", "user", ODD_USERS),
+        ("items.parquet", "item", ODD_ITEMS),
+    ):
         table = pl.read_parquet(path / name)
         table = table.with_columns(pl.Series(column, odd + table[column].to_list()[len(odd) :]))
         if "title" in table.columns:
@@ -172,7 +192,9 @@ def test_ids_are_taken_literally_and_then_without_the_spaces_around(cli, odd_run
     one_by_one = [argument for user in given for argument in ("--user", user)]
     assert users_of(cli("recommend", "--run", odd_run, "--format", "json", *one_by_one)) == expected
     for ending in ("\n", "\r\n"):
-        (tmp_path / "users.txt").write_bytes(("\ufeff" + ending.join(["", *given, "  ", "car\rriage", ""])).encode())
+        (tmp_path / "users.txt").write_bytes(
+            ("\ufeff" + ending.join(["", *given, "  ", "car\rriage", ""])).encode()
+        )
         result = cli("recommend", "--run", odd_run, "--format", "json", "--users-file", "users.txt")
         assert users_of(result) == [*expected, "car\rriage"]
 
@@ -180,11 +202,15 @@ def test_ids_are_taken_literally_and_then_without_the_spaces_around(cli, odd_run
 def test_items_of_a_history_are_taken_literally_first(cli, fails, odd_run):
     for history in ('" i1",i4', "i4, i5 "):
         assert cli("recommend", "--run", odd_run, "--history", history).code == 0
-    assert "--history cannot be read" in fails("recommend", "--run", odd_run, "--history", "i4\ni5,i6")
+    assert "--history cannot be read" in fails(
+        "recommend", "--run", odd_run, "--history", "i4\ni5,i6"
+    )
 
 
 def test_ids_and_titles_cannot_steer_the_terminal(cli, odd_run, dataset):
-    result = cli("recommend", "--run", odd_run, "--user", "two\nlines", "--include-seen", "--k", "1000")
+    result = cli(
+        "recommend", "--run", odd_run, "--user", "two\nlines", "--include-seen", "--k", "1000"
+    )
     lines = result.out.removesuffix("\n").split("\n")
     assert lines[0] == "user two\N{REPLACEMENT CHARACTER}lines"
     assert len(lines) == 1 + len(dataset.items)
@@ -204,16 +230,26 @@ def test_parquet_is_the_lists_row_by_row_whatever_the_frames(tmp_path, monkeypat
         for one in lists_of(7, 5)
         for rank, entry in enumerate(one.items, start=1)
     ]
-    schema = {"user": pl.String, "rank": pl.UInt32, "item": pl.String, "score": pl.Float32, "title": pl.String}
+    schema = {
+        "user": pl.String,
+        "rank": pl.UInt32,
+        "item": pl.String,
+        "score": pl.Float32,
+        "title": pl.String,
+    }
     for size in (1, 10, 12, 1000):
         monkeypatch.setattr(recommend_command, "ENTRIES_PER_FRAME", size)
-        recommend_command.write(lists_of(7, 5), recommend_command.Format.PARQUET, tmp_path / "lists.parquet")
+        recommend_command.write(
+            lists_of(7, 5), recommend_command.Format.PARQUET, tmp_path / "lists.parquet"
+        )
         found = pl.read_parquet(tmp_path / "lists.parquet")
         assert found.equals(pl.DataFrame(expected, schema=schema, orient="row"))
         assert found.schema == schema
     recommend_command.write([], recommend_command.Format.PARQUET, tmp_path / "none.parquet")
     assert pl.read_parquet(tmp_path / "none.parquet").schema == schema
-    recommend_command.write(lists_of(3, 1, None), recommend_command.Format.PARQUET, tmp_path / "untitled.parquet")
+    recommend_command.write(
+        lists_of(3, 1, None), recommend_command.Format.PARQUET, tmp_path / "untitled.parquet"
+    )
     assert pl.read_parquet(tmp_path / "untitled.parquet")["title"].to_list() == [None] * 3
 
 
@@ -221,7 +257,9 @@ def test_a_parquet_export_holds_few_entries_as_python_values(tmp_path, monkeypat
     monkeypatch.setattr(recommend_command, "ENTRIES_PER_FRAME", 10_000, raising=False)
     tracemalloc.start()
     try:
-        recommend_command.write(lists_of(400, 200), recommend_command.Format.PARQUET, tmp_path / "lists.parquet")
+        recommend_command.write(
+            lists_of(400, 200), recommend_command.Format.PARQUET, tmp_path / "lists.parquet"
+        )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -259,7 +297,9 @@ def test_without_a_run_there_is_a_hint(fails):
     assert "ld4mrec train" in fails("evaluate")
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "signals.safetensors", "manifest.json", "train.parquet"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "signals.safetensors", "manifest.json", "train.parquet"]
+)
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
 def test_damaged_runs_are_refused(fails, workspace, tmp_path, name, damage):
     shutil.copytree(workspace.run, tmp_path / "run")
@@ -310,6 +350,8 @@ def test_output_on_a_pipe_is_plain_and_results_are_on_stdout(workspace):
 
 def test_a_reader_that_goes_away_is_no_traceback(workspace):
     command = f"{sys.executable} -m ld4mrec_cli recommend --run {workspace.run} --all --format csv | head -1"
-    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False
+    )
     assert result.stdout == "user,rank,item,score\n"
     assert result.stderr == ""

@@ -16,17 +16,40 @@ from ld4mrec_cli.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-BASE = [*TINY, "--set", "training.max_epochs=3", "--set", "training.batch_size=50", "--device", "cpu"]
-PAPER = ["--set", "preset=paper", "--set", "diffusion.noise_scale=0.5", "--set", "training.batch_size=37"]
+BASE = [
+    *TINY,
+    "--set",
+    "training.max_epochs=3",
+    "--set",
+    "training.batch_size=50",
+    "--device",
+    "cpu",
+]
+PAPER = [
+    "--set",
+    "preset=paper",
+    "--set",
+    "diffusion.noise_scale=0.5",
+    "--set",
+    "training.batch_size=37",
+]
 SAMPLED = ["--set", "training.sampled_items=12", "--set", "training.grad_clip=0.5"]
 
 
 def torchrun(*arguments, cwd, processes=2):
     """Run a command in several processes on this machine; what comes back is that of all together."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+    ]
     command = [*launcher, "-m", "ld4mrec_cli", "--", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def history(path):
@@ -35,7 +58,9 @@ def history(path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "processes"), [([], 2), (PAPER, 2), (SAMPLED, 3)], ids=["default", "paper", "sampled"]
+    ("settings", "processes"),
+    [([], 2), (PAPER, 2), (SAMPLED, 3)],
+    ids=["default", "paper", "sampled"],
 )
 def test_two_processes_train_what_one_does(workspace, tmp_path, settings, processes):
     """The last batch of `paper` is one row of the 112, so that a process has none to do."""
@@ -50,7 +75,9 @@ def test_two_processes_train_what_one_does(workspace, tmp_path, settings, proces
     for one, other in zip(expected, found, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert other["valid"] == pytest.approx(one["valid"], abs=0.01)
-    ours, theirs = (load_file(path / "weights.safetensors") for path in (alone, tmp_path / "together"))
+    ours, theirs = (
+        load_file(path / "weights.safetensors") for path in (alone, tmp_path / "together")
+    )
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert (tensor - theirs[name]).abs().max() < 0.02 * tensor.abs().max().clamp_min(0.05), name
@@ -65,7 +92,10 @@ def test_two_processes_evaluate_and_recommend_what_one_does(workspace, tmp_path,
     arguments = ["recommend", "--run", workspace.run, "--all", "--k", 5, "--out"]
     assert run([str(a) for a in [*arguments, tmp_path / "alone.csv"]]) == 0
     assert torchrun(*arguments, "together.csv", cwd=tmp_path).returncode == 0
-    rows = [(tmp_path / name).read_text(encoding="utf-8").splitlines() for name in ("alone.csv", "together.csv")]
+    rows = [
+        (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        for name in ("alone.csv", "together.csv")
+    ]
     names = [[line.rsplit(",", 1)[0] for line in lines] for lines in rows]
     assert names[0] == names[1]
 
@@ -86,7 +116,9 @@ def test_two_processes_resume_what_one_began(workspace, tmp_path, monkeypatch):
     assert result.returncode == 0, result.stderr
     expected, found = history(tmp_path / "whole"), history(tmp_path / "part")
     assert found[0] == expected[0]
-    assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-4)
+    assert [line["loss"] for line in found] == pytest.approx(
+        [line["loss"] for line in expected], rel=1e-4
+    )
 
 
 def test_what_one_process_does_is_refused_under_torchrun(workspace, tmp_path):

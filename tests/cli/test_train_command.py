@@ -6,12 +6,15 @@ import time
 import pytest
 from cli_shell import TINY, shell
 
-from ld4mrec_cli.training.checkpoint import RunDirectory
+from ld4mrec_cli.runs.run_directory import RunDirectory
 
 
 def metrics(path):
     lines = (path / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if "seconds" not in key} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if "seconds" not in key}
+        for line in lines
+    ]
 
 
 def test_run_directory_and_latest(cli, workspace, tmp_path):
@@ -20,7 +23,13 @@ def test_run_directory_and_latest(cli, workspace, tmp_path):
     (path,) = [p for p in (tmp_path / "runs").iterdir() if p.name != "latest"]
     assert re.fullmatch(r"data-\d{8}-\d{6}", path.name)
     assert (tmp_path / "runs" / "latest").resolve() == path
-    names = {"manifest.json", "config.yaml", "metrics.jsonl", "learning_curve.png", "weights.safetensors"}
+    names = {
+        "manifest.json",
+        "config.yaml",
+        "metrics.jsonl",
+        "learning_curve.png",
+        "weights.safetensors",
+    }
     assert names <= {p.name for p in path.iterdir()}
     assert "checkpoint.safetensors" not in {p.name for p in path.iterdir()}
     assert "valid ndcg@20" in result.out
@@ -60,7 +69,14 @@ def test_same_seed_same_run(cli, workspace, tmp_path):
 def test_baselines_train_evaluate_and_recommend(cli, workspace, model):
     assert cli("train", "--data", workspace.data, "--model", model, "--run", "r").code == 0
     assert cli("evaluate", "--run", "r", "--format", "json").json["metrics"]["recall@20"] > 0
-    assert len(cli("recommend", "--run", "r", "--user", "user-0001", "--k", "3", "--format", "json").json["items"]) == 3
+    assert (
+        len(
+            cli(
+                "recommend", "--run", "r", "--user", "user-0001", "--k", "3", "--format", "json"
+            ).json["items"]
+        )
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +114,9 @@ def test_cuda_without_a_device_is_refused(fails, workspace, monkeypatch):
     assert "no usable CUDA device" in fails("train", "--data", workspace.data, "--device", "cuda")
 
 
-def test_divergence_exits_1_and_keeps_the_best_weights(fails, cli, workspace, tmp_path, monkeypatch):
+def test_divergence_exits_1_and_keeps_the_best_weights(
+    fails, cli, workspace, tmp_path, monkeypatch
+):
     from ld4mrec_cli.training.trainer import Trainer
 
     original = Trainer._step
@@ -117,11 +135,21 @@ def test_divergence_exits_1_and_keeps_the_best_weights(fails, cli, workspace, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_run_resumes_to_the_same_result(cli, workspace, tmp_path, how):
-    settings = ["--data", workspace.data, *TINY, "--set", "training.max_epochs=60", "--set", "training.patience=60"]
+    settings = [
+        "--data",
+        workspace.data,
+        *TINY,
+        "--set",
+        "training.max_epochs=60",
+        "--set",
+        "training.patience=60",
+    ]
     assert cli("train", *settings, "--run", "whole").code == 0
     process = shell("train", *settings, "--run", "cut", cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+    while (
+        not (tmp_path / "cut" / "checkpoint.safetensors").exists() and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
@@ -135,7 +163,9 @@ def test_interrupted_run_resumes_to_the_same_result(cli, workspace, tmp_path, ho
     assert whole.read_bytes() == cut.read_bytes()
 
 
-def test_resume_refuses_other_settings_and_finished_runs(fails, cli, workspace, tmp_path, monkeypatch):
+def test_resume_refuses_other_settings_and_finished_runs(
+    fails, cli, workspace, tmp_path, monkeypatch
+):
     from ld4mrec_cli.training.trainer import Trainer
 
     original = Trainer._epoch

@@ -7,12 +7,10 @@ import yaml
 from cli_shell import TINY, shell
 
 from ld4mrec_cli.config import load_config
-from ld4mrec_cli.training.checkpoint import RunDirectory
+from ld4mrec_cli.runs.run_directory import RunDirectory
 
 SPACE = "ease.ridge: {low: 0.1, high: 1e4, log: true}\n"
-NETWORK = (
-    "training.learning_rate: {low: 1e-3, high: 1e-1, log: true}\nmodel.dropout: {low: 0.2, high: 0.8, step: 0.1}\n"
-)
+NETWORK = "training.learning_rate: {low: 1e-3, high: 1e-1, log: true}\nmodel.dropout: {low: 0.2, high: 0.8, step: 0.1}\n"
 
 
 @pytest.fixture
@@ -49,7 +47,9 @@ def test_the_table_ends_with_the_command_that_trains_the_best(ease, tmp_path):
     lines = result.out.splitlines()
     assert lines[0] == "ease on data: the best of 3 trials, by validation"
     assert "trial 0 (start)" in lines[1]
-    assert next(line for line in lines if line.startswith("ease.ridge")).split()[1:].count("0.2") == 1
+    assert (
+        next(line for line in lines if line.startswith("ease.ridge")).split()[1:].count("0.2") == 1
+    )
     assert lines[-1] == f"ld4mrec train --config runs/{path.name}/best.yaml"
     assert load_config(path / "best.yaml").model_name == "ease"
 
@@ -67,7 +67,11 @@ def test_pruning_is_on_unless_switched_off_and_stays_so(ease, cli, tmp_path):
     def is_on(name):
         return json.loads((tmp_path / name / "search.json").read_text())["budget"]["prune"]
 
-    assert ease("--trials", 1, "--out", "on").code == ease("--trials", 1, "--out", "off", "--no-prune").code == 0
+    assert (
+        ease("--trials", 1, "--out", "on").code
+        == ease("--trials", 1, "--out", "off", "--no-prune").code
+        == 0
+    )
     assert (is_on("on"), is_on("off")) == (True, False)
     assert cli("tune", "--out", "off", "--trials", 2).code == 0
     assert not is_on("off")
@@ -85,13 +89,19 @@ def test_the_printed_space_is_the_one_that_is_searched(cli, workspace, tmp_path)
     assert (printed.code, printed.err) == (0, "")
     (tmp_path / "own.yaml").write_text(printed.out)
     common = ["tune", "--data", workspace.data, "--model", "ease", "--trials", 2]
-    assert cli(*common, "--out", "a").code == cli(*common, "--out", "b", "--space", "own.yaml").code == 0
+    assert (
+        cli(*common, "--out", "a").code
+        == cli(*common, "--out", "b", "--space", "own.yaml").code
+        == 0
+    )
     assert trials(tmp_path / "a") == trials(tmp_path / "b")
     assert set(yaml.safe_load(printed.out)) == {*trials(tmp_path / "a")[0]["values"]}
 
 
 def test_the_model_itself_is_searched_over_its_built_in_space(cli, workspace, tmp_path):
-    result = cli("tune", "--data", workspace.data, *TINY, "--trials", 2, "--out", "s", "--format", "json")
+    result = cli(
+        "tune", "--data", workspace.data, *TINY, "--trials", 2, "--out", "s", "--format", "json"
+    )
     assert result.code == 0, result.err
     assert result.json["start"]["values"]["model.hidden_dim"] == 16
     assert result.json["start"]["epochs"] == 6
@@ -103,10 +113,16 @@ def test_the_model_itself_is_searched_over_its_built_in_space(cli, workspace, tm
         (["--data", "nowhere"], "nowhere: no such dataset directory"),
         ([], "no dataset is named"),
         (["--data", "DATA", "--model", "popularity"], "popularity has no settings"),
-        (["--data", "DATA", "--model", "popularity", "--space", "space.yaml"], "popularity has no settings"),
+        (
+            ["--data", "DATA", "--model", "popularity", "--space", "space.yaml"],
+            "popularity has no settings",
+        ),
         (["--data", "DATA", "--model", "svd"], "model_name"),
         (["--data", "DATA", "--space", "none.yaml"], "none.yaml: no such search space file"),
-        (["--data", "DATA", "--space", "typo.yaml"], "typo.yaml: unknown key 'model.dropot'. Did you mean"),
+        (
+            ["--data", "DATA", "--space", "typo.yaml"],
+            "typo.yaml: unknown key 'model.dropot'. Did you mean",
+        ),
         (["--space", "typo.yaml", "--print-space"], "typo.yaml: unknown key 'model.dropot'"),
         (["--data", "DATA", "--trials", "0"], "--trials"),
         (["--data", "DATA", "--minutes", "0"], "--minutes 0 is no time"),
@@ -117,14 +133,20 @@ def test_the_model_itself_is_searched_over_its_built_in_space(cli, workspace, tm
         (["--data", "DATA", "--set", "model.guidance=[sound]"], "model.guidance names 'sound'"),
     ],
 )
-def test_bad_input_gives_one_line_and_writes_nothing(fails, workspace, tmp_path, arguments, message):
+def test_bad_input_gives_one_line_and_writes_nothing(
+    fails, workspace, tmp_path, arguments, message
+):
     (tmp_path / "space.yaml").write_text(SPACE)
     (tmp_path / "typo.yaml").write_text("model.dropot: {low: 0.1, high: 0.5}\n")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("mine")
     arguments = [str(workspace.data) if argument == "DATA" else argument for argument in arguments]
     assert message in fails("tune", *arguments)
-    assert {path.name for path in tmp_path.iterdir()} - {"runs"} == {"space.yaml", "typo.yaml", "taken"}
+    assert {path.name for path in tmp_path.iterdir()} - {"runs"} == {
+        "space.yaml",
+        "typo.yaml",
+        "taken",
+    }
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["notes.txt"]
 
@@ -140,7 +162,15 @@ def test_continuing_with_something_else_is_refused(ease, fails, tmp_path):
 
 def test_a_search_without_a_result_exits_1(cli, workspace, tmp_path):
     (tmp_path / "space.yaml").write_text("training.learning_rate: {low: 1e29, high: 1e30}\n")
-    settings = ["--data", workspace.data, *TINY, "--set", "training.learning_rate=1e30", "--space", "space.yaml"]
+    settings = [
+        "--data",
+        workspace.data,
+        *TINY,
+        "--set",
+        "training.learning_rate=1e30",
+        "--space",
+        "space.yaml",
+    ]
     result = cli("tune", *settings, "--trials", 2)
     assert (result.code, result.out) == (1, "")
     assert "no trial of 2 gave a result; the last: " in result.err.splitlines()[-1]
@@ -150,12 +180,23 @@ def test_a_search_without_a_result_exits_1(cli, workspace, tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_search_that_was_stopped_continues_to_the_same_result(cli, workspace, tmp_path, how):
     (tmp_path / "space.yaml").write_text(NETWORK)
-    settings = ["--data", workspace.data, *TINY, "--set", "training.max_epochs=15", "--set", "training.patience=15"]
+    settings = [
+        "--data",
+        workspace.data,
+        *TINY,
+        "--set",
+        "training.max_epochs=15",
+        "--set",
+        "training.patience=15",
+    ]
     settings += ["--space", "space.yaml", "--trials", 3]
     assert cli("tune", *settings, "--out", "whole").code == 0
     process = shell("tune", *settings, "--out", "cut", cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "cut/trials/001/checkpoint.safetensors").exists() and time.monotonic() < deadline:
+    while (
+        not (tmp_path / "cut/trials/001/checkpoint.safetensors").exists()
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)

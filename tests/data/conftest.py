@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from raw_files import assert_rejected, fill
 
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data.preparation import prepare
-from ld4mrec_cli.data.sources import read_source
-from ld4mrec_cli.data.sources.raw import RawData
-from ld4mrec_cli.data.synthetic import SyntheticSize, write_planted
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.data.readers import read_source
+from ld4mrec_cli.data.readers.base import RawData
+from ld4mrec_cli.data.synthetic import SyntheticSize, write_synthetic
+from ld4mrec_cli.settings.data import PrepareConfig
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SMALL = SyntheticSize(users=60, items=30, image_dim=4)
@@ -47,7 +47,7 @@ def rejects(read: Callable[..., RawData]) -> Callable[..., str]:
 def planted_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw directory of planted data with timestamps, titles and an image modality. Not to be changed."""
     directory = tmp_path_factory.mktemp("planted")
-    write_planted(directory, seed=3, size=SMALL)
+    write_synthetic(directory, seed=3, size=SMALL)
     return directory
 
 

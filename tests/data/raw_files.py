@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ld4mrec_cli.errors import UserError
+from ld4mrec_cli.utils.errors import UserError
 
 
 def fill(directory: Path, files: Mapping[str, Any]) -> Path:
@@ -27,7 +27,11 @@ def fill(directory: Path, files: Mapping[str, Any]) -> Path:
             content.write_parquet(path)
         else:
             data = content if isinstance(content, bytes) else as_bytes(content)
-            path.write_bytes(gzip.compress(data) if path.suffix == ".gz" and not isinstance(content, bytes) else data)
+            path.write_bytes(
+                gzip.compress(data)
+                if path.suffix == ".gz" and not isinstance(content, bytes)
+                else data
+            )
     return directory
 
 

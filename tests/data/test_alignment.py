@@ -1,4 +1,4 @@
-"""What must never be mixed up silently: features and items, splits and catalogue."""
+"""What must never be mixed up silently: features and items, splits and catalog."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.data.preparation import prepare
-from ld4mrec_cli.errors import SourceError
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.utils.errors import SourceError
 
 N_ITEMS = 12
 
@@ -22,9 +22,17 @@ def shop(tmp_path):
     """A table directory whose image features hold the number of their item."""
     raw = tmp_path / "raw"
     raw.mkdir()
-    rows = [(f"u{user}", f"i{item}", 100 * item + user) for user in range(9) for item in range(user % 3, N_ITEMS)]
-    pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row").write_csv(raw / "interactions.csv")
-    (raw / "items.csv").write_text("item,title\n" + "".join(f"i{n},Item {n}\n" for n in range(N_ITEMS)))
+    rows = [
+        (f"u{user}", f"i{item}", 100 * item + user)
+        for user in range(9)
+        for item in range(user % 3, N_ITEMS)
+    ]
+    pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row").write_csv(
+        raw / "interactions.csv"
+    )
+    (raw / "items.csv").write_text(
+        "item,title\n" + "".join(f"i{n},Item {n}\n" for n in range(N_ITEMS))
+    )
     np.save(raw / "image_feat.npy", np.arange(N_ITEMS, dtype=np.float32)[:, None])
     return raw
 
@@ -32,7 +40,7 @@ def shop(tmp_path):
 def prepared(raw, **options):
     out = raw.parent / "out"
     prepare(raw, out, PrepareConfig(k_core=0, **options))
-    return PreparedDataset.open(out)
+    return Dataset.open(out)
 
 
 def test_rows_follow_the_items_table(shop):
@@ -53,7 +61,9 @@ def test_rows_after_a_left_out_item_line_are_not_shifted(shop, line):
 def test_more_rows_than_listed_items_are_refused(shop):
     lines = (shop / "items.csv").read_text().splitlines()
     (shop / "items.csv").write_text("\n".join([lines[0], *lines[2:]]) + "\n")
-    with pytest.raises(SourceError, match=rf"has {N_ITEMS} rows, but items\.csv names {N_ITEMS - 1} items"):
+    with pytest.raises(
+        SourceError, match=rf"has {N_ITEMS} rows, but items\.csv names {N_ITEMS - 1} items"
+    ):
         prepared(shop)
 
 
@@ -61,7 +71,9 @@ def test_every_listed_user_and_item_has_an_interaction(shop):
     late = "".join(f"late{n},only{n},99999\n" for n in range(4))
     (shop / "interactions.csv").write_text((shop / "interactions.csv").read_text() + late)
     dataset = prepared(shop, split="global-time")
-    table = pl.concat([dataset.interactions(split).select("user", "item") for split in ("train", "valid", "test")])
+    table = pl.concat(
+        [dataset.interactions(split).select("user", "item") for split in ("train", "valid", "test")]
+    )
     assert set(table["user"].to_list()) == set(range(dataset.shape[0]))
     assert set(table["item"].to_list()) == set(range(dataset.shape[1]))
     assert not [user for user in dataset.users.ids if user.startswith("late")]
@@ -71,10 +83,14 @@ def test_given_labels_do_not_choose_among_repeated_pairs_of_another_split(tmp_pa
     raw = tmp_path / "raw"
     raw.mkdir()
     lines = [f"u{user},i{item},{1000 + item},train" for user in range(5) for item in range(8)]
-    (raw / "interactions.csv").write_text("\n".join(["user,item,timestamp,split", *lines, "u0,i7,1,test"]) + "\n")
+    (raw / "interactions.csv").write_text(
+        "\n".join(["user,item,timestamp,split", *lines, "u0,i7,1,test"]) + "\n"
+    )
     dataset = prepared(raw, split="temporal")
     user, item = dataset.users.index("u0"), dataset.items.index("i7")
-    train = dataset.interactions("train").filter((pl.col("user") == user) & (pl.col("item") == item))
+    train = dataset.interactions("train").filter(
+        (pl.col("user") == user) & (pl.col("item") == item)
+    )
     assert train["timestamp"].to_list() == [1]
 
 
@@ -94,7 +110,9 @@ def test_tables_may_name_their_item_columns_differently(shop):
 def test_columns_do_not_act_on_amazon_files(tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
-    (raw / "reviews_5.json").write_text('{"reviewerID": "u", "asin": "B1", "overall": 5, "unixReviewTime": 1}\n')
+    (raw / "reviews_5.json").write_text(
+        '{"reviewerID": "u", "asin": "B1", "overall": 5, "unixReviewTime": 1}\n'
+    )
     with pytest.raises(SourceError, match="names user, which does not act on this layout"):
         prepared(raw, columns={"user": "nonsense"})
 
@@ -114,6 +132,12 @@ def test_text_features_do_not_depend_on_the_number_of_threads(tmp_path):
     found = set()
     for threads in ("1", "2"):
         environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PATH": ""}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         found.add(done.stdout)
     assert len(found) == 1

@@ -11,10 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_files import assert_rejected
 
-from ld4mrec_cli.data.dataset import Ids, PreparedDataset, is_dataset, natural_order
-from ld4mrec_cli.errors import DatasetError, UnknownIdError
+from ld4mrec_cli.data.dataset import Dataset, Ids, is_dataset, natural_order
+from ld4mrec_cli.utils.errors import DatasetError, UnknownIdError
 
-FILES = ["users.parquet", "items.parquet", "train.parquet", "features/image.npy", "features/text.present.npy"]
+FILES = [
+    "users.parquet",
+    "items.parquet",
+    "train.parquet",
+    "features/image.npy",
+    "features/text.present.npy",
+]
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def dataset(prepared: Path, tmp_path: Path) -> Path:
 
 def use(directory: Path) -> None:
     """Read all that a dataset directory holds."""
-    opened = PreparedDataset.open(directory)
+    opened = Dataset.open(directory)
     assert len(opened.users) == opened.shape[0]
     assert len(opened.items) == len(opened.titles) == opened.shape[1]
     for split in ("train", "valid", "test"):
@@ -65,7 +71,7 @@ def test_ids_map_both_ways_and_name_the_nearest():
 
 def test_a_dataset_agrees_with_its_schema(prepared):
     use(prepared)
-    opened = PreparedDataset.open(prepared)
+    opened = Dataset.open(prepared)
     for split, counts in opened.schema.splits.items():
         matrix = opened.matrix(split)
         assert matrix.nnz == counts.interactions
@@ -73,12 +79,14 @@ def test_a_dataset_agrees_with_its_schema(prepared):
         assert (matrix.getnnz(axis=0) > 0).sum() == counts.items
         assert set(matrix.data) == {1.0}
         assert matrix.has_sorted_indices
-    assert opened.schema.n_interactions == sum(counts.interactions for counts in opened.schema.splits.values())
+    assert opened.schema.n_interactions == sum(
+        counts.interactions for counts in opened.schema.splits.values()
+    )
     assert opened.schema.density == opened.schema.n_interactions / np.prod(opened.shape)
 
 
 def test_unknown_modality_is_named(prepared):
-    opened = PreparedDataset.open(prepared)
+    opened = Dataset.open(prepared)
     assert opened.modality_names(["text"]) == ("text",)
     assert_rejected(lambda: opened.modality_names(["imag"]), "'imag'", "'image'")
 
@@ -105,9 +113,11 @@ def test_a_missing_file_is_noticed(dataset, name):
     ids=["empty", "half", "list", "null", "fields missing", "not utf-8", "deep"],
 )
 def test_a_damaged_schema_is_refused(dataset, content):
-    (dataset / "schema.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (dataset / "schema.json").write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
     with pytest.raises(DatasetError, match=r"schema\.json: is damaged or of another version"):
-        PreparedDataset.open(dataset)
+        Dataset.open(dataset)
 
 
 @pytest.mark.parametrize(
@@ -125,24 +135,24 @@ def test_a_schema_of_another_kind_is_refused(dataset, change):
     schema = json.loads((dataset / "schema.json").read_text())
     (dataset / "schema.json").write_text(json.dumps(schema | change))
     with pytest.raises(DatasetError, match="damaged or of another version"):
-        PreparedDataset.open(dataset)
+        Dataset.open(dataset)
 
 
 def test_a_directory_that_is_no_dataset_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="not a dataset directory"):
-        PreparedDataset.open(tmp_path)
+        Dataset.open(tmp_path)
     with pytest.raises(DatasetError, match="no such dataset directory"):
-        PreparedDataset.open(tmp_path / "nowhere")
+        Dataset.open(tmp_path / "nowhere")
     assert not is_dataset(tmp_path)
 
 
 def test_the_hash_is_that_of_the_content(prepared, dataset):
-    same = PreparedDataset.open(dataset)
-    assert same.hash == PreparedDataset.open(prepared).hash
+    same = Dataset.open(dataset)
+    assert same.hash == Dataset.open(prepared).hash
     schema = json.loads((dataset / "schema.json").read_text())
     schema["files"]["train.parquet"] = "0" * 64
     (dataset / "schema.json").write_text(json.dumps(schema))
-    assert PreparedDataset.open(dataset).hash != same.hash
+    assert Dataset.open(dataset).hash != same.hash
 
 
 def test_a_directory_name_is_no_pattern(prepared, tmp_path):
@@ -150,7 +160,7 @@ def test_a_directory_name_is_no_pattern(prepared, tmp_path):
 
 
 def test_interactions_are_indices_in_order(prepared):
-    table = PreparedDataset.open(prepared).interactions("train")
+    table = Dataset.open(prepared).interactions("train")
     assert table.columns == ["user", "item", "timestamp"]
     assert table.equals(table.sort("user", "item"))
     assert table.schema["user"] == table.schema["item"] == pl.UInt32

@@ -19,18 +19,21 @@ from PIL import Image
 from raw_files import assert_rejected, fill, snapshot
 from safetensors.torch import save_file
 
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data import encoders, images
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.data.preparation import prepare
-from ld4mrec_cli.errors import ConfigError, DeviceError, SourceError, UserError
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.encoders import image as images
+from ld4mrec_cli.data.encoders import text as encoders
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.utils.errors import ConfigError, DeviceError, SourceError, UserError
 
 N = 6
 PAIRS = [(f"u{user}", f"i{item}") for user in range(N) for item in range(N)]
 TABLE = "user,item\n" + "".join(f"{user},{item}\n" for user, item in PAIRS)
 WORDS = ["red", "a blue hat", "", "a very long text", "  ", "hat"]
 ITEMS = "item,title\n" + "".join(f"i{number},{word}\n" for number, word in enumerate(WORDS))
-REVIEWS = [{"reviewerID": user, "asin": item, "overall": 5, "unixReviewTime": 1} for user, item in PAIRS]
+REVIEWS = [
+    {"reviewerID": user, "asin": item, "overall": 5, "unixReviewTime": 1} for user, item in PAIRS
+]
 META = [{"asin": f"i{number}", "title": word} for number, word in enumerate(WORDS)]
 LAYOUTS = {
     "table": {"interactions.csv": TABLE, "items.csv": ITEMS},
@@ -40,18 +43,25 @@ LAYOUTS = {
     },
     "amazon": {"x.json.gz": REVIEWS, "meta_x.json.gz": META},
 }
-OWN = [{"type": "sentence_transformers.models.Transformer"}, {"type": "sentence_transformers.models.Dense"}]
+OWN = [
+    {"type": "sentence_transformers.models.Transformer"},
+    {"type": "sentence_transformers.models.Dense"},
+]
 
 
-def text_model(directory: Path, modules: object = OWN, weights: tuple[str, ...] = ("model.safetensors",)) -> Path:
+def text_model(
+    directory: Path, modules: object = OWN, weights: tuple[str, ...] = ("model.safetensors",)
+) -> Path:
     for name in weights:
         fill((directory / name).parent, {Path(name).name: b"weights"})
     return fill(directory, {"modules.json": json.dumps(modules), ".hidden": "x"})
 
 
-def png(colour: str | tuple[int, ...] = "red", mode: str = "RGB", suffix: str = ".png") -> bytes:
+def png(color: str | tuple[int, ...] = "red", mode: str = "RGB", suffix: str = ".png") -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, (5, 7), colour).save(buffer, {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG"))
+    Image.new(mode, (5, 7), color).save(
+        buffer, {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG")
+    )
     return buffer.getvalue()
 
 
@@ -102,12 +112,14 @@ def text_library(monkeypatch):
 
 @pytest.fixture
 def image_backbone(monkeypatch):
-    """A stand-in for a timm backbone: an image becomes its mean colour."""
+    """A stand-in for a timm backbone: an image becomes its mean color."""
     asked = []
 
     def load(weights, backbone, device):
         asked.append((weights, backbone, device))
-        return lambda paths: np.stack([np.asarray(images.open_image(p), float).mean((0, 1)) for p in paths])
+        return lambda paths: np.stack(
+            [np.asarray(images.open_image(p), float).mean((0, 1)) for p in paths]
+        )
 
     monkeypatch.setattr(images, "require_extra", lambda module, extra: None)
     monkeypatch.setattr(images, "load_image_encoder", load)
@@ -116,7 +128,9 @@ def image_backbone(monkeypatch):
 
 def without(monkeypatch, module: str) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == module else real(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == module else real(name, *a)
+    )
 
 
 def test_without_encoders_nothing_changes(raw, out):
@@ -127,8 +141,8 @@ def test_without_encoders_nothing_changes(raw, out):
 
 def test_preparing_without_encoders_imports_no_optional_package(raw, out):
     code = (
-        "import sys; from pathlib import Path; from ld4mrec_cli.config import PrepareConfig\n"
-        "from ld4mrec_cli.data.preparation import prepare\n"
+        "import sys; from pathlib import Path; from ld4mrec_cli.settings.data import PrepareConfig\n"
+        "from ld4mrec_cli.data.prepare import prepare\n"
         "prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareConfig())\n"
         "assert not {'torch', 'timm', 'sentence_transformers', 'PIL'} & set(sys.modules), sys.modules.keys()"
     )
@@ -143,7 +157,9 @@ def test_a_missing_extra_is_named_before_anything_is_read(monkeypatch, raw, out,
         ("timm", "images", {"image_encoder": weights}),
     ):
         without(monkeypatch, module)
-        message = assert_rejected(lambda options=options: prepare(directory, out, PrepareConfig(**options)))
+        message = assert_rejected(
+            lambda options=options: prepare(directory, out, PrepareConfig(**options))
+        )
         assert message == f"needs the extra: pip install 'ld4mrec[{extra}]'"
     assert not out.exists()
 
@@ -151,7 +167,11 @@ def test_a_missing_extra_is_named_before_anything_is_read(monkeypatch, raw, out,
 def test_a_package_that_does_not_import_is_one_line(monkeypatch, tmp_path):
     fill(tmp_path, {"broken_extra.py": "raise RuntimeError('operator nms\\ndoes not exist')\n"})
     monkeypatch.syspath_prepend(tmp_path)
-    assert_rejected(lambda: encoders.import_extra("broken_extra", "images"), "operator nms does not exist", "[images]")
+    assert_rejected(
+        lambda: encoders.import_extra("broken_extra", "images"),
+        "operator nms does not exist",
+        "[images]",
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,13 +181,18 @@ def test_a_package_that_does_not_import_is_one_line(monkeypatch, tmp_path):
         ({"config.json": "{}"}, ("not a sentence-transformers model", "no modules.json")),
         ({"modules.json": "{"}, ("modules.json", "damaged")),
         ({"modules.json": "[1]"}, ("modules.json", "damaged")),
-        (([*OWN, {"type": "modeling.Own"}], ("model.safetensors",)), ("code of its own, 'modeling.Own'",)),
+        (
+            ([*OWN, {"type": "modeling.Own"}], ("model.safetensors",)),
+            ("code of its own, 'modeling.Own'",),
+        ),
         ((OWN, ()), ("not .safetensors", "safe_serialization")),
         ((OWN, ("pytorch_model.bin",)), ("not .safetensors",)),
         ((OWN, ("model.safetensors", "2_Dense/pytorch_model.bin")), ("not .safetensors",)),
     ],
 )
-def test_a_model_that_is_not_local_or_not_safe_is_refused(raw, out, tmp_path, text_library, made, parts):
+def test_a_model_that_is_not_local_or_not_safe_is_refused(
+    raw, out, tmp_path, text_library, made, parts
+):
     path = tmp_path / "owner" / "model"
     if isinstance(made, dict):
         fill(path, made)
@@ -186,10 +211,12 @@ def test_pickled_copies_beside_safetensors_do_no_harm(tmp_path, text_library):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_texts_are_encoded_offline_and_aligned_in_every_layout(raw, out, tmp_path, text_library, layout):
+def test_texts_are_encoded_offline_and_aligned_in_every_layout(
+    raw, out, tmp_path, text_library, layout
+):
     model = text_model(tmp_path / "model")
     prepare(raw(LAYOUTS[layout]), out, PrepareConfig(text_encoder=str(model), encoder_device="cpu"))
-    text = PreparedDataset.open(out).modality("text")
+    text = Dataset.open(out).modality("text")
     own = [[3, 1], [10, 3], [16, 4], [3, 1]]
     assert text.present.tolist() == [True, True, False, True, False, True]
     assert text.values[text.present].tolist() == own
@@ -204,7 +231,9 @@ def test_texts_are_encoded_offline_and_aligned_in_every_layout(raw, out, tmp_pat
     }
 
 
-def test_texts_go_in_batches_by_length_and_progress_is_told(monkeypatch, raw, out, tmp_path, text_library):
+def test_texts_go_in_batches_by_length_and_progress_is_told(
+    monkeypatch, raw, out, tmp_path, text_library
+):
     monkeypatch.setattr(encoders, "TEXT_BATCH", 3)
     told = []
     options = PrepareConfig(text_encoder=str(text_model(tmp_path / "model")))
@@ -213,13 +242,19 @@ def test_texts_go_in_batches_by_length_and_progress_is_told(monkeypatch, raw, ou
     assert told == [("text", 3, 4), ("text", 4, 4)]
 
 
-def test_the_provenance_names_the_model_files_and_twice_is_the_same(raw, out, tmp_path, text_library):
+def test_the_provenance_names_the_model_files_and_twice_is_the_same(
+    raw, out, tmp_path, text_library
+):
     model = text_model(tmp_path / "model", weights=("model.safetensors", "1_Pooling/config.json"))
     options = PrepareConfig(text_encoder=str(model), encoder_device="cpu")
     record = prepare(raw(LAYOUTS["table"]), out, options).schema.provenance["encoders"]["text"]
     hashes = {name: value for name, value in snapshot(model).items() if name != ".hidden"}
     assert {file["name"]: file["sha256"] for file in record["files"]} == hashes
-    assert {"name": "model.safetensors", "bytes": 7, "sha256": hashes["model.safetensors"]} in record["files"]
+    assert {
+        "name": "model.safetensors",
+        "bytes": 7,
+        "sha256": hashes["model.safetensors"],
+    } in record["files"]
     assert record["device"] == "cpu"
     assert record["packages"]["torch"] == importlib.metadata.version("torch")
     before = snapshot(out)
@@ -227,18 +262,36 @@ def test_the_provenance_names_the_model_files_and_twice_is_the_same(raw, out, tm
     assert snapshot(out) == before
 
 
-def test_an_encoder_is_not_silently_passed_over(raw, out, tmp_path, text_library, image_backbone, weights):
+def test_an_encoder_is_not_silently_passed_over(
+    raw, out, tmp_path, text_library, image_backbone, weights
+):
     text, image = {"text_encoder": str(text_model(tmp_path / "model"))}, {"image_encoder": weights}
     ready = np.ones((N, 2), np.float32)
     directory = raw({**LAYOUTS["table"], "text_feat.npy": ready, "image_feat.npy": ready})
-    assert_rejected(lambda: prepare(directory, out, PrepareConfig(**text)), "text_feat.npy", "prepare.text_encoder")
-    assert_rejected(lambda: prepare(directory, out, PrepareConfig(**image)), "images", "no image", "B0001.jpg")
+    assert_rejected(
+        lambda: prepare(directory, out, PrepareConfig(**text)),
+        "text_feat.npy",
+        "prepare.text_encoder",
+    )
+    assert_rejected(
+        lambda: prepare(directory, out, PrepareConfig(**image)), "images", "no image", "B0001.jpg"
+    )
     with_images(directory, {"i0.png": png()})
-    assert_rejected(lambda: prepare(directory, out, PrepareConfig(**image)), "image_feat.npy", "prepare.image_encoder")
+    assert_rejected(
+        lambda: prepare(directory, out, PrepareConfig(**image)),
+        "image_feat.npy",
+        "prepare.image_encoder",
+    )
     plain = fill(tmp_path / "plain", {"interactions.csv": TABLE})
-    assert_rejected(lambda: prepare(plain, out, PrepareConfig(**text)), "no text", "prepare.text_fields")
+    assert_rejected(
+        lambda: prepare(plain, out, PrepareConfig(**text)), "no text", "prepare.text_fields"
+    )
     with_images(plain, {"other.png": png()})
-    assert_rejected(lambda: prepare(plain, out, PrepareConfig(**image)), "an image of none of the items", "i0.jpg")
+    assert_rejected(
+        lambda: prepare(plain, out, PrepareConfig(**image)),
+        "an image of none of the items",
+        "i0.jpg",
+    )
     assert not out.exists()
 
 
@@ -258,13 +311,28 @@ def test_the_device_is_checked_before_anything_is_read(
     broken = with_images(raw({"interactions.csv": "user,item\nbroken\n"}), {"i0.png": png()})
     for asked in ({"text_encoder": str(model)}, {"image_encoder": weights}):
         options = PrepareConfig(encoder_device="cuda", **asked)
-        assert_rejected(lambda options=options: prepare(broken, out, options), "no usable CUDA device")
+        assert_rejected(
+            lambda options=options: prepare(broken, out, options), "no usable CUDA device"
+        )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [encoders.encoder_device(name) for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    assert [encoders.encoder_device(name) for name in ("auto", "cpu", "cuda")] == [
+        "cuda",
+        "cpu",
+        "cuda",
+    ]
 
 
 def test_images_are_found_by_item_id(tmp_path):
-    names = ["a.jpg", "b.JPEG", "c.png", "d.webp", "v1.2.png", "x%2Fy%25.jpg", "caf%C3%A9.png", "plain é.png"]
+    names = [
+        "a.jpg",
+        "b.JPEG",
+        "c.png",
+        "d.webp",
+        "v1.2.png",
+        "x%2Fy%25.jpg",
+        "caf%C3%A9.png",
+        "plain é.png",
+    ]
     raw = with_images(tmp_path, dict.fromkeys([*names, ".a.jpg", "notes.txt", "e.gif"], b""))
     (tmp_path / "images" / "folder.png").mkdir()
     found = images.by_item(images.image_paths(raw))
@@ -276,7 +344,10 @@ def test_images_are_found_by_item_id(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "parts"),
-    [(["a.jpg", "a.png"], ("a.png", "second image, a.jpg")), (["%E9.jpg"], ("%E9.jpg", "percent-encoded", "%25"))],
+    [
+        (["a.jpg", "a.png"], ("a.png", "second image, a.jpg")),
+        (["%E9.jpg"], ("%E9.jpg", "percent-encoded", "%25")),
+    ],
 )
 def test_image_names_that_fit_no_single_item_are_refused(tmp_path, names, parts):
     raw = with_images(tmp_path, dict.fromkeys(names, b""))
@@ -285,11 +356,13 @@ def test_image_names_that_fit_no_single_item_are_refused(tmp_path, names, parts)
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_images_are_encoded_and_aligned_in_every_layout(raw, out, image_backbone, weights, layout):
-    colours = {"i5.png": (50, 0, 0), "i0.png": (10, 20, 30), "stranger.png": (9, 9, 9)}
-    directory = with_images(raw(LAYOUTS[layout]), {name: png(colour) for name, colour in colours.items()})
+    colors = {"i5.png": (50, 0, 0), "i0.png": (10, 20, 30), "stranger.png": (9, 9, 9)}
+    directory = with_images(
+        raw(LAYOUTS[layout]), {name: png(color) for name, color in colors.items()}
+    )
     options = PrepareConfig(image_encoder=weights, image_backbone="resnet18", encoder_device="cpu")
     told = prepare(directory, out, options)
-    image = PreparedDataset.open(out).modality("image")
+    image = Dataset.open(out).modality("image")
     assert image.present.tolist() == [True, False, False, False, False, True]
     assert image.values.tolist() == [[10, 20, 30], *[[30, 10, 15]] * 4, [50, 0, 0]]
     assert told.left_out == {"images of items that are not kept": 1}
@@ -299,12 +372,20 @@ def test_images_are_encoded_and_aligned_in_every_layout(raw, out, image_backbone
 def test_the_provenance_tells_of_weights_and_images(raw, out, image_backbone, weights):
     contents = {"i1.jpg": png(suffix=".jpg"), "i0.webp": png(suffix=".webp")}
     options = PrepareConfig(image_encoder=weights)
-    told = prepare(with_images(raw(LAYOUTS["table"]), contents), out, options, on_encoded=lambda *progress: None)
+    told = prepare(
+        with_images(raw(LAYOUTS["table"]), contents),
+        out,
+        options,
+        on_encoded=lambda *progress: None,
+    )
     record = told.schema.provenance["encoders"]["image"]
     assert record["files"] == [encoders.file_record(weights, "weights.safetensors")]
     assert record["backbone"] == "resnet50"
     lines = [f"{name}\0{hashlib.sha256(contents[name]).hexdigest()}\n" for name in sorted(contents)]
-    assert record["images"] == {"count": 2, "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
+    assert record["images"] == {
+        "count": 2,
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }
 
 
 def test_images_without_an_encoder_are_left_out_with_a_note(raw, out):
@@ -322,7 +403,9 @@ def test_images_without_an_encoder_are_left_out_with_a_note(raw, out):
 def test_a_broken_image_is_named_and_nothing_is_written(raw, out, image_backbone, weights, content):
     directory = with_images(raw(LAYOUTS["table"]), {"i0.png": png(), "i3.png": content})
     options = PrepareConfig(image_encoder=weights)
-    message = assert_rejected(lambda: prepare(directory, out, options), "i3.png: the image cannot be read")
+    message = assert_rejected(
+        lambda: prepare(directory, out, options), "i3.png: the image cannot be read"
+    )
     assert message.count("i3.png") == 1
     assert not out.exists()
 
@@ -330,26 +413,36 @@ def test_a_broken_image_is_named_and_nothing_is_written(raw, out, image_backbone
 def test_an_image_of_excessive_size_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
     fill(tmp_path, {"big.png": png()})
-    assert_rejected(lambda: images.open_image(tmp_path / "big.png"), "big.png: the image cannot be read", "exceeds")
+    assert_rejected(
+        lambda: images.open_image(tmp_path / "big.png"),
+        "big.png: the image cannot be read",
+        "exceeds",
+    )
 
 
 def test_images_are_upright_on_white_and_rgb(tmp_path):
-    fill(tmp_path, {"clear.png": png((9, 9, 9, 0), "RGBA"), "grey.png": png(7, "L")})
+    fill(tmp_path, {"clear.png": png((9, 9, 9, 0), "RGBA"), "gray.png": png(7, "L")})
     turned = Image.new("RGB", (5, 7))
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.jpg", exif=exif)
-    clear, grey, upright = (images.open_image(tmp_path / name) for name in ("clear.png", "grey.png", "turned.jpg"))
+    clear, gray, upright = (
+        images.open_image(tmp_path / name) for name in ("clear.png", "gray.png", "turned.jpg")
+    )
     assert clear.getpixel((0, 0)) == (255, 255, 255)
-    assert grey.getpixel((0, 0)) == (7, 7, 7)
+    assert gray.getpixel((0, 0)) == (7, 7, 7)
     assert upright.size == (7, 5)
 
 
-@pytest.mark.parametrize(("name", "what"), [("none.pth", "no such file"), ("weights.bin", "not a .safetensors")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("none.pth", "no such file"), ("weights.bin", "not a .safetensors")]
+)
 def test_weights_of_another_kind_are_refused(raw, out, tmp_path, name, what):
     fill(tmp_path, {"weights.bin": b""})
     options = PrepareConfig(image_encoder=tmp_path / name)
-    assert_rejected(lambda: prepare(raw(LAYOUTS["table"]), out, options), name, what, "not downloaded")
+    assert_rejected(
+        lambda: prepare(raw(LAYOUTS["table"]), out, options), name, what, "not downloaded"
+    )
 
 
 class Tiny(torch.nn.Module):
@@ -380,7 +473,11 @@ def tiny_timm(state) -> SimpleNamespace:
 
 
 def test_a_backbone_takes_all_weights_but_those_of_its_classifier(tmp_path):
-    state = {"body.weight": torch.ones(3, 2), "body.bias": torch.ones(3), "head.weight": torch.ones(9)}
+    state = {
+        "body.weight": torch.ones(3, 2),
+        "body.bias": torch.ones(3),
+        "head.weight": torch.ones(9),
+    }
     model = images.load_backbone(tiny_timm(state), "tiny", tmp_path)
     assert model.body.weight.tolist() == [[1, 1]] * 3
 
@@ -393,8 +490,16 @@ def test_a_backbone_takes_all_weights_but_those_of_its_classifier(tmp_path):
         ("tiny.tag", {}, "'tiny.tag' cannot be made (Invalid pretrained tag)"),
         ("tiny", {"body.weight": torch.ones(3, 2)}, "not those of 'tiny' ('body.bias' is missing)"),
         ("tiny", {**Tiny().state_dict(), "header.w": torch.ones(1)}, "'header.w' is too much"),
-        ("tiny", {"body.weight": torch.ones(3, 9), "body.bias": torch.ones(3)}, "size mismatch for body.weight"),
-        ("tiny", ValueError("bad header. Do this\nand that"), "cannot be read as weights (bad header)"),
+        (
+            "tiny",
+            {"body.weight": torch.ones(3, 9), "body.bias": torch.ones(3)},
+            "size mismatch for body.weight",
+        ),
+        (
+            "tiny",
+            ValueError("bad header. Do this\nand that"),
+            "cannot be read as weights (bad header)",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, backbone, state, part):
@@ -406,18 +511,20 @@ def test_a_real_text_model_is_loaded_and_repeats_itself(raw, tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
     from sentence_transformers.models import StaticEmbedding
 
-    words = tokenizers.models.WordLevel({"[UNK]": 0, "red": 1, "blue": 2, "hat": 3}, unk_token="[UNK]")
+    words = tokenizers.models.WordLevel(
+        {"[UNK]": 0, "red": 1, "blue": 2, "hat": 3}, unk_token="[UNK]"
+    )
     tokenizer = tokenizers.Tokenizer(words)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     torch.manual_seed(0)
-    library.SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu").save(
-        str(tmp_path / "model"), create_model_card=False
-    )
+    library.SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu"
+    ).save(str(tmp_path / "model"), create_model_card=False)
     options = PrepareConfig(text_encoder=str(tmp_path / "model"), encoder_device="cpu")
     for name in ("first", "second"):
         prepare(raw(LAYOUTS["table"]), tmp_path / name / "data", options)
     assert snapshot(tmp_path / "first") == snapshot(tmp_path / "second")
-    text = PreparedDataset.open(tmp_path / "first" / "data").modality("text")
+    text = Dataset.open(tmp_path / "first" / "data").modality("text")
     assert text.present.tolist() == [True, True, False, True, False, True]
     assert not np.allclose(text.values[0], text.values[5])
 
@@ -431,14 +538,20 @@ def test_a_real_backbone_gives_penultimate_features_from_safetensors_and_pth(raw
     state = timm.create_model("resnet10t", pretrained=False, num_classes=3).state_dict()
     save_file(state, tmp_path / "w.safetensors")
     torch.save(state, tmp_path / "w.pth")
-    directory = with_images(raw(LAYOUTS["table"]), {"i0.png": png(), "i1.jpg": png("blue", suffix=".jpg")})
+    directory = with_images(
+        raw(LAYOUTS["table"]), {"i0.png": png(), "i1.jpg": png("blue", suffix=".jpg")}
+    )
     values = []
     for name in ("w.safetensors", "w.pth"):
-        options = PrepareConfig(image_encoder=tmp_path / name, image_backbone="resnet10t", encoder_device="cpu")
+        options = PrepareConfig(
+            image_encoder=tmp_path / name, image_backbone="resnet10t", encoder_device="cpu"
+        )
         prepare(directory, tmp_path / "out", options, overwrite=True)
-        values.append(PreparedDataset.open(tmp_path / "out").modality("image").values)
+        values.append(Dataset.open(tmp_path / "out").modality("image").values)
     assert values[0].shape == (N, 512)
     assert (values[0] == values[1]).all()
     assert not np.allclose(values[0][0], values[0][1])
     torch.save(SimpleNamespace(w=1), tmp_path / "w.pth")
-    assert_rejected(lambda: prepare(directory, tmp_path / "no", options), "w.pth: cannot be read as weights")
+    assert_rejected(
+        lambda: prepare(directory, tmp_path / "no", options), "w.pth: cannot be read as weights"
+    )

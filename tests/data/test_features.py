@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ld4mrec_cli.data.features import align, impute, text_features
-from ld4mrec_cli.data.sources.raw import RawFeatures
+from ld4mrec_cli.data.readers.base import RawFeatures
 
 
 def features(values: np.ndarray) -> RawFeatures:
@@ -70,7 +70,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_texts_with_common_words_are_nearer():
     modality = text_features(TEXTS, dim=4, seed=0)
     winter, garden = modality.values[:3], modality.values[3:6]
-    within = [cosine(group[a], group[b]) for group in (winter, garden) for a, b in ((0, 1), (0, 2), (1, 2))]
+    within = [
+        cosine(group[a], group[b])
+        for group in (winter, garden)
+        for a, b in ((0, 1), (0, 2), (1, 2))
+    ]
     across = [cosine(a, b) for a in winter for b in garden]
     assert min(within) > max(across)
 
@@ -100,15 +104,24 @@ def test_text_features_are_a_function_of_texts_and_seed():
 
 def test_many_texts_are_described_by_what_some_of_them_show(monkeypatch):
     rng = np.random.default_rng(2)
-    texts = [" ".join(f"{kind}{word}" for word in rng.integers(0, 9, size=8)) for kind in "ab" for _ in range(100)]
-    texts = [text for pair in zip(texts[:100], texts[100:], strict=True) for text in pair] + ["", "zebra"]
+    texts = [
+        " ".join(f"{kind}{word}" for word in rng.integers(0, 9, size=8))
+        for kind in "ab"
+        for _ in range(100)
+    ]
+    texts = [text for pair in zip(texts[:100], texts[100:], strict=True) for text in pair] + [
+        "",
+        "zebra",
+    ]
     monkeypatch.setattr("ld4mrec_cli.data.features.FITTED", 40)
     monkeypatch.setattr("ld4mrec_cli.data.features._TEXTS_AT_ONCE", 30)
     modality = text_features(texts, dim=2, seed=0)
     assert modality.values.shape == (202, 2)
     assert modality.present.tolist() == [True] * 200 + [False] * 2
     first, second = modality.values[0:200:2], modality.values[1:200:2]
-    assert min(cosine(first[0], row) for row in first) > max(cosine(first[0], row) for row in second)
+    assert min(cosine(first[0], row) for row in first) > max(
+        cosine(first[0], row) for row in second
+    )
     assert modality.values.tobytes() == text_features(texts, dim=2, seed=0).values.tobytes()
     assert text_features([""] * 100, dim=2, seed=0) is None
 

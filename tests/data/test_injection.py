@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from raw_files import assert_rejected, snapshot
 
-from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.injection import inject_noise
-from ld4mrec_cli.errors import DatasetError, OutputError
+from ld4mrec_cli.utils.errors import DatasetError, OutputError
 
 CHANGED = {"train.parquet", "schema.json"}
 
 
 def pairs(directory: Path, split: str = "train") -> set[tuple[int, int]]:
-    return set(PreparedDataset.open(directory).interactions(split).select("user", "item").rows())
+    return set(Dataset.open(directory).interactions(split).select("user", "item").rows())
 
 
 @pytest.mark.parametrize("kind", ["random", "popular", "drop", "flip"])
@@ -31,16 +31,25 @@ def test_only_the_training_split_changes(prepared, tmp_path, kind):
     count = round(0.2 * len(old))
     assert len(new - old) == report["added"] == (0 if kind == "drop" else count)
     assert len(old - new) == report["removed"] == (count if kind in ("drop", "flip") else 0)
-    assert len(new) == report["train_after"] == report["train_before"] + report["added"] - report["removed"]
+    assert (
+        len(new)
+        == report["train_after"]
+        == report["train_before"] + report["added"] - report["removed"]
+    )
     assert not new & (pairs(prepared, "valid") | pairs(prepared, "test"))
 
 
 def test_the_schema_tells_what_was_done(prepared, tmp_path):
     inject_noise(prepared, tmp_path / "one", "random", 0.1, seed=1)
     inject_noise(tmp_path / "one", tmp_path / "two", "drop", 0.3, seed=2)
-    original, one, two = (PreparedDataset.open(path) for path in (prepared, tmp_path / "one", tmp_path / "two"))
+    original, one, two = (
+        Dataset.open(path) for path in (prepared, tmp_path / "one", tmp_path / "two")
+    )
     steps = two.schema.provenance["noise"]
-    assert [(step["type"], step["ratio"], step["seed"]) for step in steps] == [("random", 0.1, 1), ("drop", 0.3, 2)]
+    assert [(step["type"], step["ratio"], step["seed"]) for step in steps] == [
+        ("random", 0.1, 1),
+        ("drop", 0.3, 2),
+    ]
     assert [step["from_hash"] for step in steps] == [original.hash, one.hash]
     assert two.name == "two"
     assert two.schema.splits["train"].interactions == len(two.interactions("train"))
@@ -49,7 +58,7 @@ def test_the_schema_tells_what_was_done(prepared, tmp_path):
 
 def test_added_interactions_have_no_timestamp(prepared, tmp_path):
     report = inject_noise(prepared, tmp_path / "noisy", "random", 0.2, seed=0)
-    table = PreparedDataset.open(tmp_path / "noisy").interactions("train")
+    table = Dataset.open(tmp_path / "noisy").interactions("train")
     assert table["timestamp"].null_count() == report["added"]
     assert table.equals(table.sort("user", "item"))
 
@@ -93,7 +102,8 @@ def test_an_existing_output_is_kept_unless_told_otherwise(prepared, tmp_path):
 
 def test_a_dataset_cannot_replace_itself(prepared):
     assert_rejected(
-        lambda: inject_noise(prepared, prepared / ".", "drop", 0.1, 0, overwrite=True), "the dataset itself"
+        lambda: inject_noise(prepared, prepared / ".", "drop", 0.1, 0, overwrite=True),
+        "the dataset itself",
     )
 
 

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_files import assert_rejected, snapshot
 
-from ld4mrec_cli.config import PrepareConfig
-from ld4mrec_cli.data import inspection_parts
-from ld4mrec_cli.data.dataset import PreparedDataset
+from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.injection import inject_noise
-from ld4mrec_cli.data.inspection import inspect
-from ld4mrec_cli.data.inspection_page import page
-from ld4mrec_cli.data.inspection_parts import degrees, modality_summary, rating_summary, time_summary
-from ld4mrec_cli.data.inspection_summary import Inspection
-from ld4mrec_cli.data.preparation import prepare
+from ld4mrec_cli.data.inspect import parts as inspection_parts
+from ld4mrec_cli.data.inspect.inspection import inspect
+from ld4mrec_cli.data.inspect.page import page
+from ld4mrec_cli.data.inspect.parts import degrees, modality_summary, rating_summary, time_summary
+from ld4mrec_cli.data.inspect.summary import Inspection
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.settings.data import PrepareConfig
 
 INTERACTIONS = """user,item,rating,timestamp,split
 a,x,5,0,train
@@ -71,9 +71,18 @@ def test_degrees_count_a_pair_once(found):
 
 
 def test_ratings_times_features_and_texts(found):
-    assert [(b.low, b.high, b.count) for b in found.ratings.histogram] == [(1, 1, 2), (3, 3, 1), (4, 4, 1), (5, 5, 2)]
+    assert [(b.low, b.high, b.count) for b in found.ratings.histogram] == [
+        (1, 1, 2),
+        (3, 3, 1),
+        (4, 4, 1),
+        (5, 5, 2),
+    ]
     assert found.ratings.mean == pytest.approx(19 / 6)
-    assert (found.times.first, found.times.median, found.times.last) == ("1970-01-01", "1970-01-03", "1970-01-06")
+    assert (found.times.first, found.times.median, found.times.last) == (
+        "1970-01-01",
+        "1970-01-03",
+        "1970-01-06",
+    )
     assert (found.times.days, found.times.unit, found.times.period) == (5.0, "seconds", "day")
     image = found.modalities[0]
     assert (image.name, image.columns, image.coverage, image.imputed_items) == ("image", 2, 1.0, 0)
@@ -87,14 +96,28 @@ def test_popular_items_come_first_and_no_item_twice(found):
     shown = [(glance.item, glance.title, glance.interactions) for glance in found.popular_items]
     assert shown[0] == ("x", "Hat", 2)
     assert [item for item, _, _ in shown] == ["x", "z", "y"]
-    assert found.drawn_items == []
+    assert found.sample_items == []
 
 
 def test_the_five_core_of_raw_files(raw):
     rows = [f"u{user},i{item}" for user in range(5) for item in range(5)] + ["u0,rare", "once,i0"]
-    found = inspect(raw({"interactions.csv": "user,item\n" + "\n".join(rows) + "\n"}), PrepareConfig())
-    assert (found.core.k, found.core.users, found.core.items, found.core.interactions) == (5, 5, 5, 25)
-    assert (found.splits, found.cold, found.ratings, found.times, found.modalities, found.texts) == (
+    found = inspect(
+        raw({"interactions.csv": "user,item\n" + "\n".join(rows) + "\n"}), PrepareConfig()
+    )
+    assert (found.core.k, found.core.users, found.core.items, found.core.interactions) == (
+        5,
+        5,
+        5,
+        25,
+    )
+    assert (
+        found.splits,
+        found.cold,
+        found.ratings,
+        found.times,
+        found.modalities,
+        found.texts,
+    ) == (
         [],
         None,
         None,
@@ -111,16 +134,27 @@ def test_a_core_that_leaves_nothing(found):
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=50))
 def test_degree_summaries_agree_with_numpy(counts):
     found = degrees(np.array(counts))
-    assert [found.q25, found.median, found.q75] == pytest.approx(list(np.quantile(counts, [0.25, 0.5, 0.75])))
+    assert [found.q25, found.median, found.q75] == pytest.approx(
+        list(np.quantile(counts, [0.25, 0.5, 0.75]))
+    )
     assert sum(found.histogram.count) == len(counts)
-    assert sum(d * n for d, n in zip(found.histogram.degree, found.histogram.count, strict=True)) == sum(counts)
+    assert sum(
+        d * n for d, n in zip(found.histogram.degree, found.histogram.count, strict=True)
+    ) == sum(counts)
     assert 0.0 <= found.gini <= 1.0
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("seconds", 1), ("milliseconds", 10**3), ("nanoseconds", 10**9)])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("seconds", 1), ("milliseconds", 10**3), ("nanoseconds", 10**9)]
+)
 def test_the_unit_of_timestamps_is_told_by_their_size(unit, factor):
     found = time_summary(np.array([1_600_000_000, 1_600_086_400]) * factor)
-    assert (found.unit, found.first, found.last, found.days) == (unit, "2020-09-13", "2020-09-14", 1.0)
+    assert (found.unit, found.first, found.last, found.days) == (
+        unit,
+        "2020-09-13",
+        "2020-09-14",
+        1.0,
+    )
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5))
@@ -134,7 +168,9 @@ def test_any_ratings_are_summed_up(ratings):
     found = rating_summary(np.array(ratings))
     assert sum(entry.count for entry in found.histogram) == len(ratings)
     assert len(found.histogram) <= 20
-    assert np.isfinite([found.mean, *(edge for entry in found.histogram for edge in (entry.low, entry.high))]).all()
+    assert np.isfinite(
+        [found.mean, *(edge for entry in found.histogram for edge in (entry.low, entry.high))]
+    ).all()
 
 
 def test_many_ratings_get_bins_of_equal_width():
@@ -148,11 +184,13 @@ def test_features_are_the_same_in_any_chunks(monkeypatch):
     values = rng.integers(-1, 2, size=(200, 3)).astype(np.float16)
     wanted = rng.random(200) < 0.7
     whole = modality_summary("m", values, wanted, 250)
-    monkeypatch.setattr("ld4mrec_cli.data.sources.arrays._CHUNK", 7)
+    monkeypatch.setattr("ld4mrec_cli.data.readers.arrays._CHUNK", 7)
     pieces = modality_summary("m", values, wanted, 250)
     assert pieces.model_dump() == pytest.approx(whole.model_dump())
     own = values[wanted][values[wanted].any(axis=1)]
-    assert whole.repeated_rows == pytest.approx((len(own) - len(np.unique(own, axis=0))) / wanted.sum())
+    assert whole.repeated_rows == pytest.approx(
+        (len(own) - len(np.unique(own, axis=0))) / wanted.sum()
+    )
     assert whole.imputed_items == 250 - wanted.sum()
 
 
@@ -163,12 +201,16 @@ def test_negative_zero_is_zero():
 
 def test_huge_features_have_a_finite_length():
     values = np.full((3, 4), 3e38, dtype=np.float32)
-    assert modality_summary("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(6e38)
+    assert modality_summary("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(
+        6e38
+    )
 
 
 def test_a_modality_of_other_items_is_not_an_error(raw):
     keyed = pl.DataFrame({"item": ["other"], "v": [[1.0, 2.0]]})
-    found = inspect(raw({"interactions.csv": "user,item\na,x\n", "image_feat.parquet": keyed}), PrepareConfig())
+    found = inspect(
+        raw({"interactions.csv": "user,item\na,x\n", "image_feat.parquet": keyed}), PrepareConfig()
+    )
     assert (found.modalities[0].coverage, found.modalities[0].mean_length) == (0.0, None)
     assert "NaN" not in found.model_dump_json()
 
@@ -176,18 +218,25 @@ def test_a_modality_of_other_items_is_not_an_error(raw):
 def test_a_dataset_tells_its_own_numbers(prepared):
     before = snapshot(prepared)
     found = inspect(prepared, PrepareConfig())
-    schema = PreparedDataset.open(prepared).schema
+    schema = Dataset.open(prepared).schema
     assert (found.kind, found.core, found.layout) == ("dataset", None, "table")
     assert (found.counts.users, found.counts.items) == (schema.n_users, schema.n_items)
     assert found.counts.interactions == schema.n_interactions
     assert found.counts.density == pytest.approx(schema.density)
     for split in found.splits:
         told = schema.splits[split.name]
-        assert (split.interactions, split.users, split.items) == (told.interactions, told.users, told.items)
+        assert (split.interactions, split.users, split.items) == (
+            told.interactions,
+            told.users,
+            told.items,
+        )
     for modality in found.modalities:
         told = schema.modalities[modality.name]
-        assert (modality.columns, modality.items_with_feature) == (told.dim, told.items_with_feature)
-    assert found.hash == PreparedDataset.open(prepared).hash
+        assert (modality.columns, modality.items_with_feature) == (
+            told.dim,
+            told.items_with_feature,
+        )
+    assert found.hash == Dataset.open(prepared).hash
     assert "k-core 3" in found.provenance
     assert snapshot(prepared) == before
 
@@ -229,12 +278,21 @@ def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
     assert "https://" not in html
     assert "src=" in html
     assert html.count('src="data:image/svg+xml;base64,') == html.count("src=")
-    for title in ("Splits", "Ratings", "Modalities", "Interactions over time", "Texts", "Some items"):
+    for title in (
+        "Splits",
+        "Ratings",
+        "Modalities",
+        "Interactions over time",
+        "Texts",
+        "Some items",
+    ):
         assert f"<h2>{title}</h2>" in html
     assert page(found) == html
 
 
-@pytest.mark.parametrize("times", [[-(10**10) * 9, 0], [0, 99_999_999_999], [5], [1_600_000_000] * 3])
+@pytest.mark.parametrize(
+    "times", [[-(10**10) * 9, 0], [0, 99_999_999_999], [5], [1_600_000_000] * 3]
+)
 def test_pages_of_odd_times_are_drawn(raw, times):
     rows = "".join(f"u{number},i,{number / 7},{time}\n" for number, time in enumerate(times))
     page(inspect(raw({"interactions.csv": "user,item,rating,timestamp\n" + rows}), PrepareConfig()))
@@ -252,7 +310,9 @@ KNOWN: dict[str, dict[str, Any]] = {
 def test_real_data(real_data, name):
     found = inspect(real_data(name), PrepareConfig())
     known = KNOWN[name]
-    assert [getattr(found.counts, key) for key in ("users", "items", "interactions")] == list(known.values())[:3]
+    assert [getattr(found.counts, key) for key in ("users", "items", "interactions")] == list(
+        known.values()
+    )[:3]
     assert (found.cold and (found.cold.users, found.cold.items)) == known["cold"]
     assert json.loads(found.model_dump_json())["name"] == name
     if name == "ml-100k":

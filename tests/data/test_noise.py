@@ -15,15 +15,24 @@ def interactions(seed: int, n_users: int = 12, per_user: int = 8) -> tuple[np.nd
     """Each user's items, drawn with a bias towards the low numbers; the first is the training data."""
     rng = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, N_ITEMS + 1)
-    picks = [rng.choice(N_ITEMS, per_user, replace=False, p=weights / weights.sum()) for _ in range(n_users)]
+    picks = [
+        rng.choice(N_ITEMS, per_user, replace=False, p=weights / weights.sum())
+        for _ in range(n_users)
+    ]
     return np.repeat(np.arange(n_users), per_user), np.concatenate(picks)
 
 
-def noise_of(kind: str, ratio: float, seed: int = 0, data_seed: int = 0) -> tuple[Noise, tuple, tuple]:
+def noise_of(
+    kind: str, ratio: float, seed: int = 0, data_seed: int = 0
+) -> tuple[Noise, tuple, tuple]:
     users, items = interactions(data_seed)
     held = np.arange(len(users)) % 8 >= 6
     train, held_out = (users[~held], items[~held]), (users[held], items[held])
-    return inject(kind, ratio, *train, N_ITEMS, held_out, np.random.default_rng(seed)), train, held_out
+    return (
+        inject(kind, ratio, *train, N_ITEMS, held_out, np.random.default_rng(seed)),
+        train,
+        held_out,
+    )
 
 
 def pairs(users: np.ndarray, items: np.ndarray) -> list[tuple[int, int]]:
@@ -73,7 +82,10 @@ def test_a_seed_determines_the_noise(kind):
     first, again, other = (noise_of(kind, 0.4, seed)[0] for seed in (1, 1, 2))
     for name in ("removed", "added_users", "added_items"):
         assert (getattr(first, name) == getattr(again, name)).all()
-    assert first.removed.tolist() != other.removed.tolist() or first.added_items.tolist() != other.added_items.tolist()
+    assert (
+        first.removed.tolist() != other.removed.tolist()
+        or first.added_items.tolist() != other.added_items.tolist()
+    )
 
 
 def test_popular_prefers_popular_items():
@@ -95,13 +107,16 @@ def test_random_is_uniform_over_the_items_a_user_has_not():
     users, items = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     drawn = [
-        inject("random", 1.0, users, items, 5, nothing, np.random.default_rng(s)).added_items[0] for s in range(400)
+        inject("random", 1.0, users, items, 5, nothing, np.random.default_rng(s)).added_items[0]
+        for s in range(400)
     ]
     assert np.bincount(drawn, minlength=5)[0] == 0
     assert np.bincount(drawn, minlength=5)[1:].min() > 70
 
 
-@pytest.mark.parametrize(("kind", "ratio"), [("drop", 0.9), ("flip", 0.9), ("random", 7.0), ("popular", 7.0)])
+@pytest.mark.parametrize(
+    ("kind", "ratio"), [("drop", 0.9), ("flip", 0.9), ("random", 7.0), ("popular", 7.0)]
+)
 def test_more_than_the_data_can_give_is_refused(kind, ratio):
     with pytest.raises(TooMuchNoise, match=r"interactions cannot be removed|new items for a user"):
         noise_of(kind, ratio)
@@ -130,12 +145,16 @@ def test_the_last_free_items_are_drawn_by_popularity():
     taken = np.sort(users * 4 + items)
     weights = np.bincount(items, minlength=4).astype(float)
     first = [
-        _drawn_from_the_free(np.zeros(1, dtype=np.int64), taken, weights, np.random.default_rng(seed))[0]
+        _drawn_from_the_free(
+            np.zeros(1, dtype=np.int64), taken, weights, np.random.default_rng(seed)
+        )[0]
         for seed in range(400)
     ]
     counts = np.bincount(first, minlength=4)
     assert counts[0] == counts[3] == 0
     assert counts[1] / 400 == pytest.approx(20 / 23, abs=0.06)
-    both = _drawn_from_the_free(np.zeros(3, dtype=np.int64), taken, weights, np.random.default_rng(0))
+    both = _drawn_from_the_free(
+        np.zeros(3, dtype=np.int64), taken, weights, np.random.default_rng(0)
+    )
     assert sorted(both) == [1, 2, 3]
     assert both[2] == 3, "an item without popularity comes last"

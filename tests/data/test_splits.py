@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ld4mrec_cli.data.splits import (
-    LEFT_OUT,
+from ld4mrec_cli.data.filters import k_core
+from ld4mrec_cli.data.split_methods import (
     TEST,
     TRAIN,
     VALID,
     global_time_split,
-    k_core,
     leave_one_out_split,
     random_split,
     temporal_split,
 )
+from ld4mrec_cli.data.splits import LEFT_OUT
 
 Split = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
 PER_USER: dict[str, Split] = {
-    "random": lambda users, times, valid, test: random_split(users, valid, test, np.random.default_rng(0)),
+    "random": lambda users, times, valid, test: random_split(
+        users, valid, test, np.random.default_rng(0)
+    ),
     "temporal": temporal_split,
 }
 
@@ -58,19 +60,27 @@ def test_shares_of_a_user_are_rounded_and_at_least_one(name, n, ratios):
         assert counts(labels)[TEST] >= (ratios[1] > 0)
 
 
-@pytest.mark.parametrize(("n", "expected"), [(1, (1, 0, 0)), (2, (2, 0, 0)), (3, (1, 1, 1)), (10, (8, 1, 1))])
+@pytest.mark.parametrize(
+    ("n", "expected"), [(1, (1, 0, 0)), (2, (2, 0, 0)), (3, (1, 1, 1)), (10, (8, 1, 1))]
+)
 def test_users_with_few_interactions(n, expected):
     users = np.zeros(n, dtype=np.int64)
     assert counts(random_split(users, 0.1, 0.1, np.random.default_rng(0))) == expected
 
 
-def test_a_large_test_share_is_honoured_for_a_short_history():
-    assert counts(temporal_split(np.zeros(10, dtype=np.int64), np.arange(10), 0.0, 0.8)) == (2, 0, 8)
+def test_a_large_test_share_is_honored_for_a_short_history():
+    assert counts(temporal_split(np.zeros(10, dtype=np.int64), np.arange(10), 0.0, 0.8)) == (
+        2,
+        0,
+        8,
+    )
 
 
 def test_random_split_follows_its_generator():
     users = np.repeat(np.arange(20), 10)
-    first, again, other = (random_split(users, 0.2, 0.2, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        random_split(users, 0.2, 0.2, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
@@ -108,7 +118,9 @@ def test_global_time_split_known_answer():
 
 
 def test_global_time_split_keeps_an_instant_together():
-    labels = global_time_split(np.zeros(10, dtype=np.int64), np.array([0, 1, 2, 3, 4, 5, 6, 9, 9, 9]), 0.2, 0.1)
+    labels = global_time_split(
+        np.zeros(10, dtype=np.int64), np.array([0, 1, 2, 3, 4, 5, 6, 9, 9, 9]), 0.2, 0.1
+    )
     assert labels[7:].tolist() == [TEST] * 3
 
 
@@ -143,7 +155,10 @@ def peel(pairs: list[tuple[int, int]], k: int) -> set[int]:
         kept = {index for index in kept if pairs[index][bad[0]] != bad[1]}
 
 
-@given(pairs=st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=40).map(sorted), k=st.integers(0, 5))
+@given(
+    pairs=st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=40).map(sorted),
+    k=st.integers(0, 5),
+)
 def test_k_core_is_what_peeling_one_by_one_leaves(pairs, k):
     users, items = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     kept = k_core(users, items, k)

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.metrics import ACCURACY, accuracy, evaluate, hit_matrix
-from ld4mrec_cli.evaluation.ranking import NonFiniteScores
-from ld4mrec_cli.parallel import Group
-from ld4mrec_cli.statistics import gini
+from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
+from ld4mrec_cli.utils.distributed import Group
+from ld4mrec_cli.utils.stats import gini
 
 N_ITEMS = 12
 
@@ -60,9 +60,13 @@ def test_accuracy_equals_the_definitions_user_by_user(users, cutoffs):
     found = accuracy(np.array(lists), matrix_of(targets), sorted(cutoffs))
     assert set(found) == {f"{name}@{k}" for name in ACCURACY for k in cutoffs}
     for k in cutoffs:
-        expected = [by_hand(ranked, wanted, k) for ranked, wanted in zip(lists, targets, strict=True)]
+        expected = [
+            by_hand(ranked, wanted, k) for ranked, wanted in zip(lists, targets, strict=True)
+        ]
         for name in ACCURACY:
-            assert_allclose(found[f"{name}@{k}"], [e[name] for e in expected], atol=1e-12, err_msg=f"{name}@{k}")
+            assert_allclose(
+                found[f"{name}@{k}"], [e[name] for e in expected], atol=1e-12, err_msg=f"{name}@{k}"
+            )
 
 
 @given(users=ranked_users(), k=st.integers(1, 15))
@@ -111,7 +115,13 @@ def test_the_end_of_a_list_is_never_a_hit():
 
 @pytest.mark.parametrize(
     ("counts", "expected"),
-    [([3, 3, 3, 3], 0.0), ([0, 0, 0, 8], 0.75), ([0, 0, 0, 0], 0.0), ([1, 2, 3, 4], 0.25), ([4, 1, 3, 2], 0.25)],
+    [
+        ([3, 3, 3, 3], 0.0),
+        ([0, 0, 0, 8], 0.75),
+        ([0, 0, 0, 0], 0.0),
+        ([1, 2, 3, 4], 0.25),
+        ([4, 1, 3, 2], 0.25),
+    ],
 )
 def test_gini_known_answers(counts, expected):
     assert gini(np.array(counts)) == pytest.approx(expected)
@@ -139,9 +149,11 @@ def test_evaluate_counts_only_users_with_targets_and_masks_what_it_is_told():
     targets = matrix_of([{2}, set(), {0}], n_items=4)
     found = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, rows, [1], batch_size=2)
     assert found.users.tolist() == [0, 2]
-    # User 0 sees item 2 first, since 0 and 1 are masked; user 2 sees item 0 first.
+    # User 0 sees item 2 first, since 0 and 1 are exclude; user 2 sees item 0 first.
     assert found.per_user["recall@1"].tolist() == [1.0, 1.0]
-    unmasked = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, matrix_of([set()] * 3, 4), [1], 2)
+    unmasked = evaluate(
+        FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, matrix_of([set()] * 3, 4), [1], 2
+    )
     assert unmasked.per_user["recall@1"].tolist() == [0.0, 1.0]
     assert unmasked.metrics["recall@1"] == 0.5
 
@@ -149,7 +161,9 @@ def test_evaluate_counts_only_users_with_targets_and_masks_what_it_is_told():
 def test_coverage_popularity_and_gini_of_the_lists():
     rows = matrix_of([{0, 1}, {0}, {0}], n_items=4)
     targets = matrix_of([{3}, {3}, {3}], n_items=4)
-    found = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, rows, [1], batch_size=8).metrics
+    found = evaluate(
+        FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, rows, [1], batch_size=8
+    ).metrics
     # Lists: [2], [1], [1]; items 1 and 2 have one and no training interaction.
     assert found["coverage@1"] == pytest.approx(0.5)
     assert found["popularity@1"] == pytest.approx(2 / 3)
@@ -169,12 +183,14 @@ def test_batch_size_changes_the_batches_and_not_the_result():
     assert sum(sizes) == len(small.users)
 
 
-def test_a_cutoff_beyond_all_memory_gives_the_metrics_of_the_whole_catalogue():
+def test_a_cutoff_beyond_all_memory_gives_the_metrics_of_the_whole_catalog():
     rng = np.random.default_rng(1)
     rows = csr_matrix((rng.random((9, 7)) < 0.3).astype(np.float32))
     targets = csr_matrix((rng.random((9, 7)) < 0.3).astype(np.float32))
     huge = 10**15
-    found = evaluate(FixedScores(rng.random(7).tolist()), rows, targets, rows, [3, 7, huge], 4).metrics
+    found = evaluate(
+        FixedScores(rng.random(7).tolist()), rows, targets, rows, [3, 7, huge], 4
+    ).metrics
     for name in ("recall", "ndcg", "hit", "mrr", "map", "coverage", "gini", "popularity"):
         assert found[f"{name}@{huge}"] == pytest.approx(found[f"{name}@7"]), name
     assert found[f"precision@{huge}"] == pytest.approx(found["precision@7"] * 7 / huge)
@@ -190,13 +206,17 @@ def test_a_cutoff_beyond_the_lists_divides_precision_by_k_and_is_ideal_over_the_
 
 def test_popularity_counts_what_the_recommender_sees_and_not_what_is_masked():
     rows = matrix_of([{0, 1}, {0, 1}, {0}], n_items=4)
-    masked = matrix_of([{0, 1, 2}, {0, 1, 2}, {0, 1, 2}], n_items=4)
+    exclude = matrix_of([{0, 1, 2}, {0, 1, 2}, {0, 1, 2}], n_items=4)
     targets = matrix_of([{3}, {3}, {3}], n_items=4)
-    found = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, masked, [1, 2], batch_size=2).metrics
-    assert found["popularity@1"] == 0.0  # item 3, masked for nobody and seen by nobody
-    masked = matrix_of([{0}, {0}, {0, 2}], n_items=4)
-    found = evaluate(FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, masked, [1], batch_size=2).metrics
-    assert found["popularity@1"] == 2.0  # item 1, seen by two, masked for nobody
+    found = evaluate(
+        FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, exclude, [1, 2], batch_size=2
+    ).metrics
+    assert found["popularity@1"] == 0.0  # item 3, exclude for nobody and seen by nobody
+    exclude = matrix_of([{0}, {0}, {0, 2}], n_items=4)
+    found = evaluate(
+        FixedScores([4.0, 3.0, 2.0, 1.0]), rows, targets, exclude, [1], batch_size=2
+    ).metrics
+    assert found["popularity@1"] == 2.0  # item 1, seen by two, exclude for nobody
 
 
 def test_no_user_with_a_target_is_refused():
@@ -207,7 +227,7 @@ def test_no_user_with_a_target_is_refused():
 
 def test_scores_that_are_not_finite_in_another_process_are_refused_in_all():
     class Informed(Group):
-        def agree(self, flag: bool) -> bool:
+        def any(self, flag: bool) -> bool:
             return True
 
     targets = csr_matrix(np.eye(3, dtype=np.float32))
@@ -216,5 +236,5 @@ def test_scores_that_are_not_finite_in_another_process_are_refused_in_all():
         def score(self, rows, users=None):
             return torch.zeros(rows.shape)
 
-    with pytest.raises(NonFiniteScores):
+    with pytest.raises(NonFiniteScoresError):
         evaluate(Zeros(), targets, targets, targets, [2], 10, group=Informed())

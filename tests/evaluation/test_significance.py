@@ -13,7 +13,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import bootstrap, wilcoxon
 
 from ld4mrec_cli.evaluation import significance
-from ld4mrec_cli.evaluation.significance import PairedTest, bootstrap_means, compare_all, differences, holm, wilcoxon_p
+from ld4mrec_cli.evaluation.significance import (
+    PairedTest,
+    bootstrap_means,
+    compare_all,
+    differences,
+    holm,
+    wilcoxon_p,
+)
 
 
 def generator(seed=0):
@@ -38,7 +45,9 @@ def test_p_is_scipys():
 def test_interval_is_close_to_scipys():
     a, b = per_user()
     found = only([a, b], resamples=20_000)
-    expected = bootstrap((a - b,), np.mean, n_resamples=20_000, method="percentile", rng=generator(5))
+    expected = bootstrap(
+        (a - b,), np.mean, n_resamples=20_000, method="percentile", rng=generator(5)
+    )
     width = found.high - found.low
     assert_allclose([found.low, found.high], expected.confidence_interval, atol=0.03 * width)
     assert found.difference == pytest.approx((a - b).mean())
@@ -49,7 +58,12 @@ def test_the_other_way_round_is_the_mirror_image():
     one, other = only([a, b]), only([b, a])
     assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
     assert one.rank_balance == -other.rank_balance
-    assert (one.p, one.a_better, one.b_better, one.equal) == (other.p, other.b_better, other.a_better, other.equal)
+    assert (one.p, one.a_better, one.b_better, one.equal) == (
+        other.p,
+        other.b_better,
+        other.a_better,
+        other.equal,
+    )
 
 
 def test_a_shift_of_every_user_is_known_exactly():
@@ -123,7 +137,9 @@ def test_all_pairs_are_tested_and_corrected_together():
 
 
 def test_resamples_are_means_of_users_drawn_with_replacement():
-    means = bootstrap_means(np.eye(3), generator(), 2000)  # the share of the draws that fell on each user
+    means = bootstrap_means(
+        np.eye(3), generator(), 2000
+    )  # the share of the draws that fell on each user
     assert means.shape == (2000, 3)
     assert_allclose(means.sum(axis=1), 1.0)
     assert set(np.round(means.ravel() * 3).astype(int)) == {0, 1, 2, 3}
@@ -134,7 +150,7 @@ def test_resamples_are_means_of_users_drawn_with_replacement():
 def test_the_chunks_change_memory_and_not_the_result(monkeypatch):
     values = per_user(500)
     whole = bootstrap_means(values, generator(), 400)
-    monkeypatch.setattr(significance, "NUMBERS_AT_ONCE", 500 * 7)
+    monkeypatch.setattr(significance, "RESAMPLE_CHUNK_SIZE", 500 * 7)
     tracemalloc.start()
     try:
         assert_allclose(bootstrap_means(values, generator(), 400), whole)
@@ -163,8 +179,13 @@ def test_the_generator_decides():
         (0.0, 0.0, 0.0, 0.0, 1.0, 1.0, False),
     ],
 )
-def test_significant_takes_corrected_p_interval_and_ranks(difference, low, high, balance, p, p_holm, expected):
-    assert PairedTest(0, 1, difference, low, high, balance, p, p_holm, 5, 3, 2).is_significant is expected
+def test_significant_takes_corrected_p_interval_and_ranks(
+    difference, low, high, balance, p, p_holm, expected
+):
+    assert (
+        PairedTest(0, 1, difference, low, high, balance, p, p_holm, 5, 3, 2).is_significant
+        is expected
+    )
 
 
 def test_few_that_gain_much_against_many_that_lose_little_make_neither_better():

@@ -5,30 +5,36 @@ import shutil
 import pytest
 import torch
 
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.errors import RunError, UnknownIdError
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.serving.recommender import Recommender
-from ld4mrec_cli.training.checkpoint import RunDirectory
-from ld4mrec_cli.workflow import Watcher, train
+from ld4mrec_cli.training.session import Callbacks, train
+from ld4mrec_cli.utils.errors import RunError, UnknownIdError
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def dataset(planted_dataset) -> PreparedDataset:
-    return PreparedDataset.open(planted_dataset)
+def dataset(planted_dataset) -> Dataset:
+    return Dataset.open(planted_dataset)
 
 
 @pytest.fixture(params=["ld4mrec", "ld4mrec in 3 steps", "ease", "popularity"])
 def recommender(request, planted_config, tmp_path) -> Recommender:
     name, *steps = request.param.split(" in ")
     noisy = {"diffusion__noise_scale": 5.0, "diffusion__inference_steps": 3} if steps else {}
-    run = train(planted_config(model_name=name, training__max_epochs=1, **noisy), tmp_path / "run", Watcher())
+    run = train(
+        planted_config(model_name=name, training__max_epochs=1, **noisy),
+        tmp_path / "run",
+        Callbacks(),
+    )
     return Recommender(RunDirectory.open(run.path), CPU)
 
 
-def history_of(dataset: PreparedDataset, user: str) -> list[str]:
-    return [dataset.items[item] for item in dataset.matrix("train")[dataset.users.index(user)].indices]
+def history_of(dataset: Dataset, user: str) -> list[str]:
+    return [
+        dataset.items[item] for item in dataset.matrix("train")[dataset.users.index(user)].indices
+    ]
 
 
 def test_seen_items_are_left_out_unless_asked_for(recommender, dataset):
@@ -79,7 +85,7 @@ def test_unknown_ids_are_refused_before_any_list_is_made(recommender, dataset):
         recommender.for_history(["nothing"], 5)
 
 
-def test_a_list_is_no_longer_than_the_catalogue(recommender, dataset):
+def test_a_list_is_no_longer_than_the_catalog(recommender, dataset):
     n_items = len(dataset.items)
     history = dataset.items.ids[:3]
     assert len(recommender.for_history(history, 10 * n_items).items) == n_items - 3
@@ -96,7 +102,7 @@ def test_no_users_give_no_lists(recommender):
 
 @pytest.mark.parametrize("name", ["users.parquet", "items.parquet", "train.parquet"])
 def test_damaged_serving_tables_are_refused(planted_config, dataset, tmp_path, name):
-    run = train(planted_config(model_name="popularity"), tmp_path / "run", Watcher())
+    run = train(planted_config(model_name="popularity"), tmp_path / "run", Callbacks())
     path = run.path / name
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(RunError, match=f"{name}: is damaged"):
@@ -106,7 +112,7 @@ def test_damaged_serving_tables_are_refused(planted_config, dataset, tmp_path, n
 def test_a_run_serves_without_its_dataset(planted_config, planted_dataset, tmp_path):
     path = tmp_path / "data"
     shutil.copytree(planted_dataset, path)
-    run = train(planted_config(data__path=str(path)), tmp_path / "run", Watcher())
+    run = train(planted_config(data__path=str(path)), tmp_path / "run", Callbacks())
     shutil.rmtree(path)
     moved = run.path.rename(tmp_path / "moved")
     recommender = Recommender(RunDirectory.open(moved), CPU)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ld4mrec_cli.config import EvaluationConfig
-from ld4mrec_cli.data.dataset import PreparedDataset
-from ld4mrec_cli.errors import ConfigError, DatasetError, RunError, TrainingInterrupted
-from ld4mrec_cli.serving.recommender import load_scorer
-from ld4mrec_cli.training import places
-from ld4mrec_cli.training.checkpoint import RunDirectory
-from ld4mrec_cli.workflow import Watcher, evaluate_run, resume, train
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.runs import paths as places
+from ld4mrec_cli.runs.evaluate import evaluate_run
+from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.settings.evaluation import EvaluationConfig
+from ld4mrec_cli.training.session import Callbacks, resume, train
+from ld4mrec_cli.utils.errors import ConfigError, DatasetError, RunError, TrainingInterrupted
 
 CPU = torch.device("cpu")
 EPOCHS = 4
@@ -26,16 +27,19 @@ class HardStop(BaseException):
     """Stands for a kill: nothing in the program handles it."""
 
 
-def stopping(kind: type[BaseException], epoch: int) -> Watcher:
+def stopping(kind: type[BaseException], epoch: int) -> Callbacks:
     def stop(report):
         if report.epoch == epoch:
             raise kind
 
-    return Watcher(on_epoch=stop)
+    return Callbacks(on_epoch=stop)
 
 
 def lines_without_times(run: RunDirectory) -> list[dict]:
-    return [{key: value for key, value in line.items() if "seconds" not in key} for line in run.read_metrics()]
+    return [
+        {key: value for key, value in line.items() if "seconds" not in key}
+        for line in run.read_metrics()
+    ]
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def whole(planted_dataset, tmp_path_factory):
     def of(config) -> RunDirectory:
         key = config.model_dump_json()
         if key not in done:
-            done[key] = train(config, tmp_path_factory.mktemp("whole") / "run", Watcher())
+            done[key] = train(config, tmp_path_factory.mktemp("whole") / "run", Callbacks())
         return done[key]
 
     return of
@@ -67,55 +71,70 @@ def interrupted(config, tmp_path) -> Path:
 def assert_same_run(resumed: RunDirectory, expected: RunDirectory) -> None:
     assert resumed.manifest.status == expected.manifest.status == "complete"
     assert resumed.manifest.best == expected.manifest.best
-    assert resumed.manifest.files == expected.manifest.files  # by hash: the weights are bit-identical
+    assert (
+        resumed.manifest.files == expected.manifest.files
+    )  # by hash: the weights are bit-identical
     assert lines_without_times(resumed) == lines_without_times(expected)
-    assert {path.name for path in resumed.path.iterdir()} == {path.name for path in expected.path.iterdir()}
+    assert {path.name for path in resumed.path.iterdir()} == {
+        path.name for path in expected.path.iterdir()
+    }
 
 
-@pytest.mark.parametrize(("kind", "status"), [(KeyboardInterrupt, "interrupted"), (HardStop, "running")])
+@pytest.mark.parametrize(
+    ("kind", "status"), [(KeyboardInterrupt, "interrupted"), (HardStop, "running")]
+)
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_resumed_run_equals_the_uninterrupted_one(config, whole, tmp_path, kind, status, epoch):
     with pytest.raises(TrainingInterrupted if kind is KeyboardInterrupt else HardStop):
         train(config, tmp_path / "run", stopping(kind, epoch))
     assert RunDirectory.open(tmp_path / "run").manifest.status == status
-    assert_same_run(resume(tmp_path / "run", None, Watcher()), whole(config))
+    assert_same_run(resume(tmp_path / "run", None, Callbacks()), whole(config))
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(config, whole, tmp_path):
     def stop(*_):
         raise HardStop
 
-    for number, watcher in enumerate([Watcher(on_batch=stop), Watcher(on_stage=stop), Watcher(on_start=stop)]):
+    for number, callbacks in enumerate(
+        [Callbacks(on_batch=stop), Callbacks(on_stage=stop), Callbacks(on_start=stop)]
+    ):
         path = tmp_path / f"run{number}"
         with pytest.raises(HardStop):
-            train(config, path, watcher)
-        assert_same_run(resume(path, config, Watcher()), whole(config))
+            train(config, path, callbacks)
+        assert_same_run(resume(path, config, Callbacks()), whole(config))
 
 
 def test_an_epoch_between_validations_is_run_again(planted_config, whole, tmp_path):
     config = planted_config(training__max_epochs=5, training__validate_every=2)
     with pytest.raises(HardStop):
         train(config, tmp_path / "run", stopping(HardStop, 3))
-    assert_same_run(resume(tmp_path / "run", None, Watcher()), whole(config))
+    assert_same_run(resume(tmp_path / "run", None, Callbacks()), whole(config))
 
 
-def test_a_longer_bound_on_epochs_continues_to_what_a_longer_run_gives(config, planted_config, interrupted, whole):
+def test_a_longer_bound_on_epochs_continues_to_what_a_longer_run_gives(
+    config, planted_config, interrupted, whole
+):
     longer = planted_config(training__max_epochs=EPOCHS + 2, diffusion__noise_scale=5.0)
-    assert_same_run(resume(interrupted, longer, Watcher()), whole(longer))
+    assert_same_run(resume(interrupted, longer, Callbacks()), whole(longer))
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("training.learning_rate", 0.5), ("model.hidden_dim", 8), ("training.seed", 3)]
+    ("key", "value"),
+    [("training.learning_rate", 0.5), ("model.hidden_dim", 8), ("training.seed", 3)],
 )
 def test_a_changed_setting_is_refused_by_name(planted_config, interrupted, key, value):
-    settings = {"training__max_epochs": EPOCHS, "diffusion__noise_scale": 5.0, key.replace(".", "__"): value}
+    settings = {
+        "training__max_epochs": EPOCHS,
+        "diffusion__noise_scale": 5.0,
+        key.replace(".", "__"): value,
+    }
     with pytest.raises(ConfigError, match=rf"{key} was .* is {value} now"):
-        resume(interrupted, planted_config(**settings), Watcher())
+        resume(interrupted, planted_config(**settings), Callbacks())
 
 
 def test_a_complete_run_cannot_be_resumed(config, whole):
     with pytest.raises(RunError, match="nothing to resume"):
-        resume(whole(config).path, None, Watcher())
+        resume(whole(config).path, None, Callbacks())
 
 
 def test_resuming_with_a_changed_dataset_is_refused(planted_dataset, planted_config, tmp_path):
@@ -126,7 +145,7 @@ def test_resuming_with_a_changed_dataset_is_refused(planted_dataset, planted_con
     schema["files"]["valid.parquet"] = "0" * 64
     (data / "schema.json").write_text(json.dumps(schema))
     with pytest.raises(DatasetError, match="is not the dataset that"):
-        resume(tmp_path / "run", None, Watcher())
+        resume(tmp_path / "run", None, Callbacks())
 
 
 def test_an_unfinished_run_serves_no_weights(interrupted):
@@ -134,7 +153,9 @@ def test_an_unfinished_run_serves_no_weights(interrupted):
         load_scorer(RunDirectory.open(interrupted), CPU)
 
 
-def test_the_newest_unfinished_run_is_found_by_name(config, planted_config, interrupted, monkeypatch):
+def test_the_newest_unfinished_run_is_found_by_name(
+    config, planted_config, interrupted, monkeypatch
+):
     monkeypatch.setattr(places, "RUNS", interrupted.parent)
     assert places.unfinished_run(None) == interrupted
     assert places.unfinished_run("planted") == interrupted
@@ -170,7 +191,11 @@ def test_a_damaged_file_of_a_run_is_refused(copied_run, planted_dataset, name, d
     damage(copied_run / name)
     with pytest.raises(RunError, match=name):
         evaluate_run(
-            RunDirectory.open(copied_run), PreparedDataset.open(planted_dataset), "test", EvaluationConfig(), CPU
+            RunDirectory.open(copied_run),
+            Dataset.open(planted_dataset),
+            "test",
+            EvaluationConfig(),
+            CPU,
         )
 
 
@@ -213,19 +238,25 @@ def test_a_manifest_whose_config_does_not_fit_the_weights_is_refused(copied_run)
 def test_a_damaged_checkpoint_is_refused(interrupted, damage):
     damage(interrupted / "checkpoint.safetensors")
     with pytest.raises(RunError, match=r"checkpoint\.safetensors: is damaged"):
-        resume(interrupted, None, Watcher())
+        resume(interrupted, None, Callbacks())
 
 
 def test_a_checkpoint_of_another_model_is_refused(interrupted, planted_config, tmp_path):
     with pytest.raises(TrainingInterrupted):
-        train(planted_config(model__bd_blocks=0), tmp_path / "other", stopping(KeyboardInterrupt, 1))
-    shutil.copy(tmp_path / "other" / "checkpoint.safetensors", interrupted / "checkpoint.safetensors")
+        train(
+            planted_config(model__bd_blocks=0), tmp_path / "other", stopping(KeyboardInterrupt, 1)
+        )
+    shutil.copy(
+        tmp_path / "other" / "checkpoint.safetensors", interrupted / "checkpoint.safetensors"
+    )
     with pytest.raises(RunError, match="checkpoint"):
-        resume(interrupted, None, Watcher())
+        resume(interrupted, None, Callbacks())
 
 
 def test_saved_weights_are_those_of_the_best_epoch(config, whole):
     run = whole(config)
     scorer = load_scorer(RunDirectory.open(run.path), CPU)
     weights = load_file(run.path / "weights.safetensors")
-    assert all(torch.equal(weights[name], parameter) for name, parameter in scorer.named_parameters())
+    assert all(
+        torch.equal(weights[name], parameter) for name, parameter in scorer.named_parameters()
+    )

@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from ld4mrec_cli.config import load_config
-from ld4mrec_cli.errors import RunError, TrainingDiverged, TrainingInterrupted
-from ld4mrec_cli.serving.recommender import load_scorer
-from ld4mrec_cli.training import places
-from ld4mrec_cli.training.checkpoint import RunDirectory
-from ld4mrec_cli.workflow import Watcher, resume, train
+from ld4mrec_cli.runs import paths as places
+from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.training.session import Callbacks, resume, train
+from ld4mrec_cli.utils.errors import RunError, TrainingDiverged, TrainingInterrupted
 
 CPU = torch.device("cpu")
 
 
-def interrupting_after(epoch: int) -> Watcher:
+def interrupting_after(epoch: int) -> Callbacks:
     def stop(report):
         if report.epoch == epoch:
             raise KeyboardInterrupt
 
-    return Watcher(on_epoch=stop)
+    return Callbacks(on_epoch=stop)
 
 
 def names(path: Path) -> set[str]:
@@ -37,13 +37,15 @@ def interrupted(planted_config, tmp_path):
     return RunDirectory.open(tmp_path / "run")
 
 
-@pytest.mark.parametrize("part", [{"model__bd_blocks": 0}, {"model__bg_blocks": 0}, {"model__item_side": False}])
+@pytest.mark.parametrize(
+    "part", [{"model__bd_blocks": 0}, {"model__bg_blocks": 0}, {"model__item_side": False}]
+)
 def test_a_run_without_a_part_of_the_model_can_be_resumed(planted_config, tmp_path, part):
     config = planted_config(training__max_epochs=3, **part)
-    whole = train(config, tmp_path / "whole", Watcher())
+    whole = train(config, tmp_path / "whole", Callbacks())
     with pytest.raises(TrainingInterrupted):
         train(config, tmp_path / "cut", interrupting_after(1))
-    cut = resume(tmp_path / "cut", None, Watcher())
+    cut = resume(tmp_path / "cut", None, Callbacks())
     assert cut.manifest.files["weights.safetensors"] == whole.manifest.files["weights.safetensors"]
 
 
@@ -51,11 +53,11 @@ def test_a_run_that_is_being_trained_is_left_alone(interrupted, monkeypatch):
     monkeypatch.setattr(places, "RUNS", interrupted.path.parent)
     with RunDirectory.open(interrupted.path).locked():
         with pytest.raises(RunError, match="is being trained by another process"):
-            resume(interrupted.path, None, Watcher())
+            resume(interrupted.path, None, Callbacks())
         with pytest.raises(RunError, match="no unfinished run"):
             places.unfinished_run(None)
     assert places.unfinished_run(None) == interrupted.path
-    assert resume(interrupted.path, None, Watcher()).manifest.status == "complete"
+    assert resume(interrupted.path, None, Callbacks()).manifest.status == "complete"
 
 
 def test_settings_of_an_earlier_resume_are_kept(interrupted):
@@ -63,13 +65,13 @@ def test_settings_of_an_earlier_resume_are_kept(interrupted):
     with pytest.raises(TrainingInterrupted):
         resume(interrupted.path, longer, interrupting_after(5))
     assert load_config(interrupted.path / "config.yaml") == longer
-    assert resume(interrupted.path, None, Watcher()).manifest.epochs == 6
+    assert resume(interrupted.path, None, Callbacks()).manifest.epochs == 6
 
 
 def test_what_a_kill_left_behind_is_removed(interrupted, planted_config, tmp_path):
     (interrupted.path / ".checkpoint.safetensors.abc.tmp").write_bytes(b"half")
-    whole = train(planted_config(training__max_epochs=4), tmp_path / "whole", Watcher())
-    resume(interrupted.path, None, Watcher())
+    whole = train(planted_config(training__max_epochs=4), tmp_path / "whole", Callbacks())
+    resume(interrupted.path, None, Callbacks())
     assert names(interrupted.path) == names(whole.path)
 
 
@@ -78,8 +80,8 @@ def test_an_interrupted_baseline_is_fitted_again(planted_config, tmp_path, monke
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(planted_config(model_name="ease"), tmp_path / "run", Watcher(on_stage=stop))
-    run = resume(tmp_path / "run", None, Watcher())
+        train(planted_config(model_name="ease"), tmp_path / "run", Callbacks(on_stage=stop))
+    run = resume(tmp_path / "run", None, Callbacks())
     assert run.manifest.model == "ease"
     assert type(load_scorer(run, CPU)).__name__ == "EASE"
 
@@ -89,14 +91,16 @@ def test_a_moved_dataset_is_taken_up_by_its_content(planted_dataset, planted_con
     with pytest.raises(TrainingInterrupted):
         train(planted_config(data__path=str(data)), tmp_path / "run", interrupting_after(1))
     data.rename(tmp_path / "there")
-    moved = load_config(None, [f"data.path={tmp_path / 'there'}"], base=RunDirectory.open(tmp_path / "run").config)
-    run = resume(tmp_path / "run", moved, Watcher())
+    moved = load_config(
+        None, [f"data.path={tmp_path / 'there'}"], base=RunDirectory.open(tmp_path / "run").config
+    )
+    run = resume(tmp_path / "run", moved, Callbacks())
     assert run.manifest.dataset.path == str((tmp_path / "there").resolve())
 
 
 def test_diverging_at_once_promises_nothing(planted_config, tmp_path):
     with pytest.raises(TrainingDiverged, match="No weights were kept"):
-        train(planted_config(training__learning_rate=1e30), tmp_path / "run", Watcher())
+        train(planted_config(training__learning_rate=1e30), tmp_path / "run", Callbacks())
     run = RunDirectory.open(tmp_path / "run")
     with pytest.raises(RunError, match="diverged before it had weights") as caught:
         load_scorer(run, CPU)
@@ -106,12 +110,15 @@ def test_diverging_at_once_promises_nothing(planted_config, tmp_path):
 
 def test_going_without_item_weights_is_said_and_recorded(planted_config, tmp_path):
     said = []
-    config = planted_config(training__max_epochs=1, model__item_weights_max_items=3)
-    run = train(config, tmp_path / "run", Watcher(on_note=said.append))
+    config = planted_config(training__max_epochs=1, model__ease_max_items=3)
+    run = train(config, tmp_path / "run", Callbacks(on_note=said.append))
     assert said == run.manifest.notes
-    assert "item_weights_max_items, 3" in said[0]
+    assert "ease_max_items, 3" in said[0]
 
 
 def test_an_empty_directory_is_taken_as_a_run_directory(planted_config, tmp_path):
     (tmp_path / "run").mkdir()
-    assert train(planted_config(training__max_epochs=1), tmp_path / "run", Watcher()).manifest.status == "complete"
+    assert (
+        train(planted_config(training__max_epochs=1), tmp_path / "run", Callbacks()).manifest.status
+        == "complete"
+    )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ld4mrec_cli.errors import TrainingDiverged
-from ld4mrec_cli.training.averaging import WeightAverage
+from ld4mrec_cli.training.ema import EMA
 from ld4mrec_cli.training.trainer import EpochReport, Trainer, epoch_generator
+from ld4mrec_cli.utils.errors import TrainingDiverged
 
 
 def quiet(report: EpochReport) -> None:
@@ -17,7 +17,10 @@ def quiet(report: EpochReport) -> None:
 
 
 def timeless(history: list[EpochReport]) -> list[dict]:
-    return [{key: value for key, value in report.as_dict().items() if "seconds" not in key} for report in history]
+    return [
+        {key: value for key, value in report.as_dict().items() if "seconds" not in key}
+        for report in history
+    ]
 
 
 def planned(values: list[float], name: str = "ndcg@20"):
@@ -53,21 +56,27 @@ def test_training_leaves_the_global_random_state_alone(world):
 
 @pytest.mark.parametrize("loss", ["multinomial", "mse"])
 def test_the_loss_falls_and_the_metric_rises_on_planted_data(world, loss):
-    config = world.config(training__loss=loss, training__max_epochs=15, model__item_weights=False)
+    config = world.config(training__loss=loss, training__max_epochs=15, model__ease=False)
     untrained = world.validate(world.model(config))
     history = world.trained(config)[1]
     assert history[-1].loss < 0.9 * history[0].loss
     assert max(report.valid["ndcg@20"] for report in history) > untrained["ndcg@20"] + 0.05
 
 
-def test_early_stopping_honours_patience(world):
+def test_early_stopping_honors_patience(world):
     values = [0.1, 0.3, 0.2, 0.3, 0.25, 0.9]  # equal is no better: epochs 3, 4 and 5 are stale
     config = world.config(training__patience=3, training__max_epochs=50)
     trainer = world.trainer(config, planned(values))
     trainer.run(quiet)
     assert trainer.progress.epoch == 5
     assert (trainer.progress.best_epoch, trainer.progress.best_value) == (2, 0.3)
-    assert [report.is_best for report in trainer.progress.history] == [True, True, False, False, False]
+    assert [report.is_best for report in trainer.progress.history] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_the_weights_of_the_best_epoch_are_returned(world):
@@ -88,15 +97,27 @@ def test_validate_every_spaces_the_validations(world):
     trainer = world.trainer(config, planned([0.1, 0.2, 0.3]))
     trainer.run(quiet)
     # The last epoch is always validated.
-    assert [report.valid is not None for report in trainer.progress.history] == [False, True, False, True, True]
+    assert [report.valid is not None for report in trainer.progress.history] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(("metric", "epoch"), [("ndcg@20", 3), ("recall@5", 1)])
 def test_the_metric_selects_the_epoch(world, metric, epoch):
     values = iter(
-        [{"ndcg@20": 0.1, "recall@5": 0.9}, {"ndcg@20": 0.2, "recall@5": 0.8}, {"ndcg@20": 0.3, "recall@5": 0.7}]
+        [
+            {"ndcg@20": 0.1, "recall@5": 0.9},
+            {"ndcg@20": 0.2, "recall@5": 0.8},
+            {"ndcg@20": 0.3, "recall@5": 0.7},
+        ]
     )
-    trainer = world.trainer(world.config(training__metric=metric, training__max_epochs=3), lambda model: next(values))
+    trainer = world.trainer(
+        world.config(training__metric=metric, training__max_epochs=3), lambda model: next(values)
+    )
     trainer.run(quiet)
     assert trainer.progress.best_epoch == epoch
 
@@ -110,7 +131,9 @@ def test_an_epoch_has_a_step_for_each_batch_of_users_with_interactions(world):
 
 
 def test_a_huge_learning_rate_is_reported_as_divergence(world):
-    trainer = world.trainer(world.config(training__learning_rate=1e30, training__max_epochs=20), planned([0.1] * 20))
+    trainer = world.trainer(
+        world.config(training__learning_rate=1e30, training__max_epochs=20), planned([0.1] * 20)
+    )
     with pytest.raises(TrainingDiverged, match="loss became"):
         trainer.run(quiet)
 
@@ -143,7 +166,8 @@ def test_weights_are_not_touched_by_a_step_whose_loss_is_not_finite(world):
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 @pytest.mark.parametrize(
-    "changed", [{}, {"diffusion.noise_scale": 20.0, "diffusion.steps": 1}, {"training.sampled_items": 8}]
+    "changed",
+    [{}, {"diffusion.noise_scale": 20.0, "diffusion.steps": 1}, {"training.sampled_items": 8}],
 )
 def test_a_restored_trainer_ends_where_the_uninterrupted_one_does(world, stop_after, changed):
     config = world.config_of({"training.max_epochs": 5, **changed})
@@ -154,7 +178,9 @@ def test_a_restored_trainer_ends_where_the_uninterrupted_one_does(world, stop_af
     def stop(report: EpochReport) -> None:
         if report.epoch == stop_after:
             tensors, values = first.state()
-            saved.update(tensors={name: tensor.clone() for name, tensor in tensors.items()}, values=values)
+            saved.update(
+                tensors={name: tensor.clone() for name, tensor in tensors.items()}, values=values
+            )
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -176,12 +202,12 @@ def test_restoring_an_incomplete_state_is_refused(world):
 
 
 def test_epoch_generators_depend_on_seed_and_epoch():
-    draws = [
+    samples = [
         torch.rand(3, generator=epoch_generator(seed, epoch, torch.device("cpu"))).tolist()
         for seed, epoch in [(0, 0), (0, 0), (0, 1), (1, 0)]
     ]
-    assert draws[0] == draws[1]
-    assert len({tuple(draw) for draw in draws}) == 3
+    assert samples[0] == samples[1]
+    assert len({tuple(sample) for sample in samples}) == 3
 
 
 def weight_of(model: torch.nn.Module) -> float:
@@ -191,7 +217,7 @@ def weight_of(model: torch.nn.Module) -> float:
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.95])
 def test_the_average_follows_its_formula(decay):
     model = torch.nn.Linear(1, 1, bias=False)
-    average, expected = WeightAverage(model, decay), weight_of(model)
+    average, expected = EMA(model, decay), weight_of(model)
     for n, value in enumerate([3.0, -1.0, 2.0, 7.0], start=1):
         with torch.no_grad():
             model.weight.fill_(value)
@@ -223,7 +249,7 @@ def test_what_is_served_is_the_average_of_the_weights_after_each_step(world, sam
 
 def test_the_average_is_in_the_model_only_for_the_time_of_the_block():
     model = torch.nn.Linear(1, 1, bias=False)
-    average = WeightAverage(model, 0.9)
+    average = EMA(model, 0.9)
     start = weight_of(model)
     with torch.no_grad():
         model.weight.fill_(5.0)

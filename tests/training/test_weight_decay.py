@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ld4mrec_cli.model.ld4mrec import LD4MRec
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 
 RATE, DECAY = 0.1, 0.5
 EMBEDDINGS = {"cnet.encoder", "cnet.decoder"}
@@ -19,7 +19,9 @@ def after_one_step(world, monkeypatch, **changed: float) -> dict[str, torch.Tens
 
     monkeypatch.setattr(LD4MRec, "loss", no_gradient)
     settings = {"training__weight_decay": 0.0, "training__embedding_weight_decay": 0.0, **changed}
-    config = world.config(training__learning_rate=RATE, training__batch_size=1000, training__max_epochs=1, **settings)
+    config = world.config(
+        training__learning_rate=RATE, training__batch_size=1000, training__max_epochs=1, **settings
+    )
     trainer = world.trainer(config, lambda model: {"ndcg@20": 0.0})
     with torch.no_grad():
         for parameter in trainer.model.parameters():
@@ -31,9 +33,15 @@ def after_one_step(world, monkeypatch, **changed: float) -> dict[str, torch.Tens
 
 def decayed(parameters: dict[str, torch.Tensor]) -> set[str]:
     """Names of those that decayed, by exactly one step; the others must be what they were."""
-    names = {name for name, parameter in parameters.items() if not torch.equal(parameter, torch.ones_like(parameter))}
+    names = {
+        name
+        for name, parameter in parameters.items()
+        if not torch.equal(parameter, torch.ones_like(parameter))
+    }
     for name in names:
-        torch.testing.assert_close(parameters[name], torch.full_like(parameters[name], 1.0 - RATE * DECAY))
+        torch.testing.assert_close(
+            parameters[name], torch.full_like(parameters[name], 1.0 - RATE * DECAY)
+        )
     return names
 
 
@@ -51,7 +59,9 @@ def test_weight_decay_is_of_the_other_matrices_alone(world, monkeypatch):
 
 @pytest.mark.parametrize("decay", [0.0, DECAY])
 def test_biases_scales_and_other_vectors_never_decay(world, monkeypatch, decay):
-    found = after_one_step(world, monkeypatch, training__weight_decay=decay, training__embedding_weight_decay=decay)
+    found = after_one_step(
+        world, monkeypatch, training__weight_decay=decay, training__embedding_weight_decay=decay
+    )
     vectors = {name for name, parameter in found.items() if parameter.ndim < 2}
     assert {"cnet.decoder_bias", "cnet.item_side_scales.of_collaborative"} <= vectors
     assert not decayed(found) & vectors

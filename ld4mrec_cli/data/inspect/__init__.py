@@ -1,0 +1,1 @@
+"""A first look at raw files or a dataset directory."""

@@ -1,0 +1,77 @@
+"""The ``validate`` callable of a training: metrics on the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer
+from ld4mrec_cli.settings.evaluation import EvaluationConfig
+from ld4mrec_cli.settings.training import TrainingConfig
+from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
+from ld4mrec_cli.utils.errors import DatasetError, TrainingDiverged
+
+MAX_VALIDATION_SCORES = 2 * 10**9
+"""Most scores that a validation computes, unless ``training.validation_users`` says otherwise."""
+MIN_VALIDATION_USERS = 2000
+"""Fewest users that a validation ranks for, where the split has as many."""
+
+
+def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.ndarray:
+    """The users that validation ranks for, ascending: those with a target, or some of them drawn by the seed."""
+    users = np.flatnonzero(np.diff(targets.indptr))
+    wanted = config.validation_users
+    if wanted is None:
+        wanted = max(MIN_VALIDATION_USERS, MAX_VALIDATION_SCORES // targets.shape[1])
+    if not wanted or wanted >= len(users):
+        return users
+    return np.sort(np.random.default_rng(config.seed).choice(users, wanted, replace=False))
+
+
+def make_validator(
+    training: TrainingConfig,
+    evaluation: EvaluationConfig,
+    dataset: Dataset,
+    train_rows: csr_matrix,
+    on_note: Callable[[str], None] = lambda text: None,
+    group: Group = SINGLE_PROCESS,
+) -> Callable[[Scorer], dict[str, float]]:
+    """The ``validate`` callable of a training: metrics on the validation split, training items masked."""
+    targets = dataset.matrix(Split.VALID)
+    if not targets.nnz:
+        raise DatasetError("the valid split is empty", where=dataset.directory)
+    users, n_users = (
+        select_validation_users(training, targets),
+        dataset.schema.splits[Split.VALID].users,
+    )
+    if len(users) < n_users:
+        on_note(
+            f"validating with {len(users):,} of the {n_users:,} users (training.validation_users)"
+        )
+    cutoffs = sorted({20, int(training.metric.split("@")[1])})
+
+    def validate(scorer: Scorer) -> dict[str, float]:
+        try:
+            batch_size = evaluation.batch_size
+            found = evaluate(
+                scorer,
+                train_rows,
+                targets,
+                train_rows,
+                cutoffs,
+                batch_size,
+                users=users,
+                group=group,
+            )
+        except NonFiniteScoresError as error:
+            raise TrainingDiverged(
+                str(error), hint="Lower training.learning_rate or set training.grad_clip"
+            ) from None
+        return {name: found.metrics[name] for name in found.per_user}
+
+    return validate

@@ -1,0 +1,1 @@
+"""Several runs towards one answer."""

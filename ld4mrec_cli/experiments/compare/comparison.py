@@ -1,0 +1,209 @@
+"""Compare systems: train what is not trained yet, evaluate all under one protocol, test the differences.
+
+::
+
+    comparison.json  comparison.md  comparison.png    the result
+    configs/LABEL.yaml                                what each system was trained with
+    runs/LABEL-seedN/                                 run directories
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from ld4mrec_cli import __version__
+from ld4mrec_cli.config import config_to_yaml
+from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
+from ld4mrec_cli.evaluation.significance import RESAMPLES, PairedTest, compare_all
+from ld4mrec_cli.experiments.compare.plan import Plan, PlannedRun
+from ld4mrec_cli.experiments.compare.results import (
+    FORMAT,
+    RESULT,
+    VERSION,
+    Comparison,
+    ContenderResult,
+    DatasetRecord,
+    PairResult,
+    RunResult,
+)
+from ld4mrec_cli.experiments.compare.runs import Train, find_run, finish_run
+from ld4mrec_cli.experiments.compare.systems import System
+from ld4mrec_cli.experiments.subprocess_training import (
+    Reporter,
+    TrainingFailed,
+    train_in_subprocess,
+)
+from ld4mrec_cli.runs.evaluate import evaluate_run
+from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.utils.errors import OutputError, TrainingInterrupted, UserError
+from ld4mrec_cli.utils.files import write_json, write_text
+
+BOOTSTRAP_SEED = 0
+"""The same runs give the same intervals."""
+
+PerUser = Mapping[str, np.ndarray]
+"""Values of each user ``(n_users,)`` by metric."""
+
+
+@dataclass
+class _Scored:
+    """What the runs of one system gave."""
+
+    runs: list[RunResult] = field(default_factory=list)
+    per_user: list[PerUser] = field(default_factory=list)
+
+
+def compare(plan: Plan, log: Reporter, train: Train = train_in_subprocess) -> Comparison:
+    """Do what the plan says. A system that fails is part of the result; the others go on.
+
+    The split is opened when all trainings have ended.
+
+    Raises:
+        RunError: ``plan.out`` holds a run of other settings or data, or one that is being trained.
+        TrainingInterrupted: the same comparison goes on from there.
+    """
+    planned_runs = plan.planned_runs()
+    for planned in planned_runs:
+        find_run(planned, plan.dataset)  # what cannot go on is refused before hours of training
+    _begin(plan)
+    try:
+        trained = [_train(planned, plan, train, log) for planned in planned_runs]
+        scored = {system.label: _Scored() for system in plan.systems}
+        for planned, run in zip(planned_runs, trained, strict=True):
+            _evaluate(planned, run, plan, scored[planned.system.label], log)
+        return _summary(plan, scored)
+    except KeyboardInterrupt:
+        hint = f"Give the same command with --out {plan.out} to go on from there"
+        raise TrainingInterrupted("interrupted", hint=hint) from None
+
+
+def _begin(plan: Plan) -> None:
+    """Make the directory and mark it as a comparison; an earlier result stays until there is a new one."""
+    try:
+        for name in ("configs", "runs"):
+            (plan.out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=plan.out) from None
+    if not (plan.out / RESULT).exists():
+        write_json(plan.out / RESULT, {"format": FORMAT, "version": VERSION, "status": "running"})
+    for system in plan.systems:
+        write_text(plan.config_file(system), config_to_yaml(system.config))
+
+
+def _train(planned: PlannedRun, plan: Plan, train: Train, log: Reporter) -> RunDirectory | str:
+    """The finished run, or why there is none."""
+    try:
+        return finish_run(planned, plan.config_file(planned.system), plan.dataset, train, log)
+    except (TrainingFailed, UserError) as error:
+        log(f"{planned.title}: failed, the others go on")
+        return str(error)
+
+
+def _evaluate(
+    planned: PlannedRun, run: RunDirectory | str, plan: Plan, scored: _Scored, log: Reporter
+) -> None:
+    """Evaluate a run and add what it gave to ``scored``."""
+    path = planned.path.relative_to(plan.out).as_posix()
+    if isinstance(run, str):
+        scored.runs.append(RunResult(seed=planned.seed, path=path, error=run))
+        return
+    log(f"{planned.title}: evaluating on the {plan.split} split")
+    options = plan.options.model_copy(update={"batch_size": planned.config.evaluation.batch_size})
+    started = time.monotonic()
+    try:
+        found = evaluate_run(run, plan.dataset, plan.split, options, plan.device)
+    except (UserError, NonFiniteScoresError) as error:
+        scored.runs.append(RunResult(seed=planned.seed, path=path, error=str(error)))
+        return
+    seconds = time.monotonic() - started
+    manifest = run.manifest
+    scored.per_user.append({name: found.per_user[name] for name in plan.tested})
+    scored.runs.append(
+        RunResult(
+            seed=planned.seed,
+            path=path,
+            best_epoch=manifest.best.epoch if manifest.best else None,
+            device=manifest.device,
+            training_seconds=manifest.seconds,
+            peak_memory_mb=manifest.peak_memory_mb,
+            evaluation_seconds=seconds,
+            users_per_second=len(found.users) / max(seconds, 1e-9),
+            metrics=found.metrics,
+        )
+    )
+
+
+def _summary(plan: Plan, scored: Mapping[str, _Scored]) -> Comparison:
+    systems = [_contender_result(system, scored[system.label].runs) for system in plan.systems]
+    working = [system.label for system in systems if system.worked]
+    pairs = {
+        metric: _test(metric, {label: scored[label].per_user for label in working})
+        for metric in plan.tested
+    }
+    dataset = plan.dataset
+    n_users, n_items = dataset.shape
+    return Comparison(
+        ld4mrec=__version__,
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        dataset=DatasetRecord(
+            name=dataset.name,
+            path=str(dataset.directory),
+            hash=dataset.hash,
+            n_users=n_users,
+            n_items=n_items,
+        ),
+        split=plan.split,
+        mask=plan.options.mask,
+        k=list(plan.options.k),
+        n_users=len(scored[working[0]].per_user[0][plan.metric]) if working else None,
+        metric=plan.metric,
+        tested=list(plan.tested),
+        seeds=list(plan.seeds),
+        resamples=RESAMPLES,
+        systems=systems,
+        pairs=pairs,
+    )
+
+
+def _contender_result(system: System, runs: list[RunResult]) -> ContenderResult:
+    return ContenderResult.of(
+        label=system.label,
+        model=system.config.model_name,
+        config_file=system.source,
+        uses_seed=system.uses_seed,
+        runs=runs,
+    )
+
+
+def _test(metric: str, per_user: Mapping[str, Sequence[PerUser]]) -> list[PairResult]:
+    """Test every pair of systems; the values of a user are averaged over seeds first."""
+    if len(per_user) < 2:
+        return []
+    labels = list(per_user)
+    values = np.stack(
+        [np.mean([run[metric] for run in per_user[label]], axis=0) for label in labels]
+    )
+    tests = compare_all(values, np.random.default_rng(BOOTSTRAP_SEED), RESAMPLES)
+    return [_pair_result(test, labels) for test in tests]
+
+
+def _pair_result(test: PairedTest, labels: Sequence[str]) -> PairResult:
+    return PairResult(
+        a=labels[test.a],
+        b=labels[test.b],
+        difference=test.difference,
+        low=test.low,
+        high=test.high,
+        rank_balance=test.rank_balance,
+        p=test.p,
+        p_holm=test.p_holm,
+        a_better=test.a_better,
+        b_better=test.b_better,
+        equal=test.equal,
+        significant=test.is_significant,
+    )

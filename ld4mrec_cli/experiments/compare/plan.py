@@ -1,0 +1,121 @@
+"""What a comparison will do, checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ld4mrec_cli.config import Config
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.evaluation.metrics import ACCURACY
+from ld4mrec_cli.experiments.compare.results import is_comparison
+from ld4mrec_cli.experiments.compare.systems import System, changed, shared_evaluation
+from ld4mrec_cli.settings.evaluation import EvaluationConfig
+from ld4mrec_cli.utils.errors import UserError, nearest
+from ld4mrec_cli.utils.files import check_output_directory
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of a system."""
+
+    system: System
+    seed: int
+    path: Path
+    """Its run directory."""
+
+    @property
+    def config(self) -> Config:
+        """What it is trained with."""
+        return self.system.with_seed(self.seed)
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return (
+            f"{self.system.label} seed {self.seed}" if self.system.uses_seed else self.system.label
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, on what and how."""
+
+    systems: Sequence[System]
+    """With the dataset and protocol of all in their configurations."""
+    seeds: Sequence[int]
+    dataset: Dataset
+    split: str
+    options: EvaluationConfig
+    """Cutoffs and mask of every evaluation."""
+    metric: str
+    """Ranks the systems."""
+    tested: tuple[str, ...]
+    """Metrics whose differences are tested."""
+    device: torch.device
+    """Where runs are evaluated."""
+    out: Path
+
+    def planned_runs(self) -> list[PlannedRun]:
+        """Every training, system by system."""
+        return [
+            PlannedRun(system, seed, self.out / "runs" / f"{system.label}-seed{seed}")
+            for system in self.systems
+            for seed in system.seeds(self.seeds)
+        ]
+
+    def config_file(self, system: System) -> Path:
+        """Where the configuration that a system is trained with is written."""
+        return self.out / "configs" / f"{system.label}.yaml"
+
+
+def plan_comparison(
+    systems: Sequence[System],
+    dataset: Dataset,
+    seeds: Sequence[int],
+    split: str,
+    metric: str,
+    device: torch.device,
+    out: Path,
+) -> Plan:
+    """Check that the systems can be compared so, and that ``out`` may be written.
+
+    Raises:
+        UserError: the systems differ in cutoffs or mask, the metric is unknown, or ``out`` holds something else.
+    """
+    cutoff = check_metric(metric)
+    shared = shared_evaluation(systems)
+    shared = shared.model_copy(update={"k": tuple(sorted({*shared.k, cutoff}))})
+    check_output_directory(out, overwrite=True, is_replaceable=is_comparison)
+    return Plan(
+        systems=[_joined(system, dataset, shared) for system in systems],
+        seeds=seeds,
+        dataset=dataset,
+        split=split,
+        # On the valid split, training items are masked whatever the option says; the report must say so too.
+        options=shared.model_copy(update={"mask": "train"}) if split == Split.VALID else shared,
+        metric=metric,
+        tested=tuple(dict.fromkeys((f"recall@{cutoff}", f"ndcg@{cutoff}", metric))),
+        device=device,
+        out=out,
+    )
+
+
+def _joined(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:
+    """The system on the common dataset and protocol, so that `evaluate` of its runs gives the same figures."""
+    config = changed(system.config, "data", path=dataset.directory)
+    return replace(system, config=changed(config, "evaluation", k=shared.k, mask=shared.mask))
+
+
+def check_metric(metric: str) -> int:
+    """The cutoff of a metric such as ``ndcg@20``. Raises UserError for one that is unknown."""
+    name, _, cutoff = metric.partition("@")
+    if name not in ACCURACY:
+        raise UserError(f"unknown metric '{metric}'", hint=nearest(name, ACCURACY))
+    if not (cutoff.isascii() and cutoff.isdigit()) or int(cutoff) < 1 or str(int(cutoff)) != cutoff:
+        raise UserError(f"--metric '{metric}' has no cutoff", hint=f"Give it as {name}@20")
+    return int(cutoff)

@@ -1,0 +1,183 @@
+"""What a comparison found: the content of ``comparison.json`` (every key is explained in docs/compare.md)."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT = "ld4mrec-comparison"
+VERSION = 1
+RESULT = "comparison.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunResult(_Record):
+    """One training and its evaluation; where it failed, ``error`` says why and the figures are missing."""
+
+    seed: int
+    path: str
+    error: str | None = None
+    best_epoch: int | None = None
+    device: str | None = None
+    training_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    evaluation_seconds: float | None = None
+    users_per_second: float | None = None
+    metrics: dict[str, float] = {}
+    """All that `ld4mrec evaluate` prints of the run."""
+
+
+class Spread(_Record):
+    """Mean and sample standard deviation over seeds; ``std`` is None for fewer than two."""
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        return cls(
+            mean=statistics.fmean(values), std=statistics.stdev(values) if len(values) > 1 else None
+        )
+
+
+class ContenderResult(_Record):
+    """A system and its runs; means are over the runs that worked, and missing where none did."""
+
+    label: str
+    model: str
+    config_file: str | None
+    uses_seed: bool
+    runs: list[RunResult]
+    metrics: dict[str, Spread]
+    training_seconds: float | None
+    users_per_second: float | None
+    peak_memory_mb: float | None
+    """The highest of its runs."""
+
+    @classmethod
+    def of(
+        cls, label: str, model: str, config_file: str | None, uses_seed: bool, runs: list[RunResult]
+    ) -> Self:
+        """Sum up the runs."""
+        done = [run for run in runs if run.error is None]
+        names = done[0].metrics if done else ()
+        seconds = [run.training_seconds for run in done if run.training_seconds is not None]
+        speeds = [run.users_per_second for run in done if run.users_per_second is not None]
+        return cls(
+            label=label,
+            model=model,
+            config_file=config_file,
+            uses_seed=uses_seed,
+            runs=runs,
+            metrics={name: Spread.of([run.metrics[name] for run in done]) for name in names},
+            training_seconds=statistics.fmean(seconds) if seconds else None,
+            users_per_second=statistics.fmean(speeds) if speeds else None,
+            peak_memory_mb=max(
+                (run.peak_memory_mb for run in done if run.peak_memory_mb is not None), default=None
+            ),
+        )
+
+    @property
+    def done(self) -> list[RunResult]:
+        """The runs that worked."""
+        return [run for run in self.runs if run.error is None]
+
+    @property
+    def worked(self) -> bool:
+        """Whether any run worked."""
+        return bool(self.done)
+
+
+class PairResult(_Record):
+    """System ``a`` against ``b``, paired over users, values averaged over seeds; differences are a - b."""
+
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    rank_balance: float
+    p: float
+    p_holm: float
+    a_better: int
+    b_better: int
+    equal: int
+    significant: bool
+    """``p_holm`` is below 0.05, and mean, interval and ranks lie on one side of zero."""
+
+    def seen_from(self, label: str) -> PairResult:
+        """The same with ``label`` as ``a``."""
+        if label == self.a:
+            return self
+        turned = {"a": self.b, "b": self.a, "a_better": self.b_better, "b_better": self.a_better}
+        signs = {"difference": -self.difference, "low": -self.high, "high": -self.low}
+        signs["rank_balance"] = -self.rank_balance
+        return self.model_copy(update={**turned, **signs})
+
+
+class DatasetRecord(_Record):
+    """The dataset that all systems were trained on."""
+
+    name: str
+    path: str
+    hash: str
+    n_users: int
+    n_items: int
+
+
+class Comparison(_Record):
+    """Content of ``comparison.json``."""
+
+    format: Literal["ld4mrec-comparison"] = "ld4mrec-comparison"
+    version: Literal[1] = 1
+    status: Literal["complete"] = "complete"
+    ld4mrec: str
+    created: str
+    dataset: DatasetRecord
+    split: str
+    mask: str
+    k: list[int]
+    n_users: int | None
+    """Users that count: those with a target in the split; None where no system worked."""
+    metric: str
+    tested: list[str]
+    seeds: list[int]
+    resamples: int
+    systems: list[ContenderResult]
+    pairs: dict[str, list[PairResult]]
+
+    @property
+    def working(self) -> list[ContenderResult]:
+        """Systems with at least one run that worked."""
+        return [system for system in self.systems if system.worked]
+
+    def ranked(self, metric: str) -> list[ContenderResult]:
+        """Systems that worked, the best first; equal ones in the order given."""
+        return sorted(self.working, key=lambda system: -system.metrics[metric].mean)
+
+    def against(self, metric: str, label: str, other: str) -> PairResult:
+        """The test of ``label`` against ``other``."""
+        pair = next(pair for pair in self.pairs[metric] if {pair.a, pair.b} == {label, other})
+        return pair.seen_from(label)
+
+    def against_best_other(self, metric: str, label: str) -> PairResult | None:
+        """The test of ``label`` against the best of the others; None where there is no other."""
+        others = [system.label for system in self.ranked(metric) if system.label != label]
+        return self.against(metric, label, others[0]) if others else None
+
+
+def is_comparison(directory: Path) -> bool:
+    """Whether a directory was begun by `ld4mrec compare`."""
+    try:
+        return json.loads((directory / RESULT).read_text(encoding="utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,194 @@
+"""The search for hyperparameters: suggest, train, validate, again.
+
+The validation split alone decides; the test split is not opened. Trial 0 has the base configuration's own
+values, so that what is found is no worse than what one started from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ld4mrec_cli.config import Config, iter_differences
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.experiments.tune.plot import plot_search
+from ld4mrec_cli.experiments.tune.pruning import IsBehind, median_pruning_rule, never
+from ld4mrec_cli.experiments.tune.records import MAY_DIFFER, Budget, SearchInfo, Trial
+from ld4mrec_cli.experiments.tune.search import PLOT, SearchDirectory
+from ld4mrec_cli.experiments.tune.space import Space
+from ld4mrec_cli.experiments.tune.suggest import suggest
+from ld4mrec_cli.experiments.tune.trials import run_trial
+from ld4mrec_cli.runs.paths import new_run_path
+from ld4mrec_cli.runs.versions import package_versions
+from ld4mrec_cli.training.session import Callbacks, open_dataset
+from ld4mrec_cli.utils.device import resolve_device
+from ld4mrec_cli.utils.errors import (
+    ConfigError,
+    DatasetError,
+    StudyFailed,
+    TrainingInterrupted,
+    UserError,
+)
+
+
+@dataclass
+class SearchWatcher:
+    """Callbacks for the progress of a search; each does nothing unless replaced."""
+
+    on_trial: Callable[[int, Mapping[str, Any]], None] = lambda number, values: None
+    """A trial begins: its number, and its values by config key."""
+    on_result: Callable[[SearchDirectory, Trial], None] = lambda search, trial: None
+    """A trial ended and is recorded."""
+    on_note: Callable[[str], None] = lambda text: None
+    """Something that the user should know of the search."""
+    training: Callbacks = field(default_factory=Callbacks)
+    """Progress of the training within a trial."""
+
+
+def tune(
+    base: Config, space: Space, out: Path | None, budget: Budget, callbacks: SearchWatcher
+) -> SearchDirectory:
+    """Search ``space`` around ``base`` within ``budget``; the best configuration is in the directory returned.
+
+    An ``out`` that holds the same search is continued; None makes a new directory in ``runs/``.
+
+    Raises:
+        ConfigError: ``out`` holds a search that differs in base configuration or space.
+        DatasetError: ``out`` holds a search on another dataset, or the dataset is unfit.
+        RunError: ``out`` is damaged, or another process is working on it.
+        StudyFailed: no trial gave a result.
+        TrainingInterrupted: what was done is kept and can be continued.
+        UserError: what `train` would raise for ``base`` as well.
+    """
+    resolve_device(base.training.device)
+    dataset = open_dataset(base)
+    path = out or new_run_path(f"tune-{base.model_name}-{dataset.name}")
+    is_new = SearchDirectory.open(path) is None
+    search = _open_or_create(path, base, space, budget, dataset)
+    with search.locked():
+        search.read_trials()
+        try:
+            search.tidy()
+            _Search(search, base, search.space, budget, callbacks).run()
+        except (KeyboardInterrupt, TrainingInterrupted):
+            hint = f"What is done is kept: continue with `ld4mrec tune --out {path}`"
+            raise TrainingInterrupted(
+                f"interrupted after {_count(len(search.trials))}", hint=hint
+            ) from None
+        except UserError:
+            if is_new and not search.trials:
+                search.discard()
+            raise
+    return search
+
+
+def _count(n: int) -> str:
+    return f"{n} trial" if n == 1 else f"{n} trials"
+
+
+def _open_or_create(
+    path: Path, base: Config, space: Space, budget: Budget, dataset: Dataset
+) -> SearchDirectory:
+    info = SearchInfo(
+        model=base.model_name,
+        metric=base.training.metric,
+        seed=base.training.seed,
+        base=base.model_dump(mode="json"),
+        space=space.as_dict(),
+        dataset={
+            "path": str(dataset.directory.resolve()),
+            "name": dataset.name,
+            "hash": dataset.hash,
+        },
+        budget=budget,
+        started=datetime.now().astimezone().isoformat(),
+        versions={**package_versions(), "optuna": version("optuna")},
+    )
+    search = SearchDirectory.open(path)
+    if search is None:
+        return SearchDirectory.create(path, info)
+    _check_same(search, info)
+    search.info = search.info.model_copy(
+        update={"budget": budget, "base": info.base, "dataset": info.dataset}
+    )
+    search.save_info()
+    return search
+
+
+def _check_same(search: SearchDirectory, now: SearchInfo) -> None:
+    """Raise unless a search can be continued with what is asked for now."""
+    hint = "Continue it with its own settings, or choose another --out"
+    for key, was, is_now in iter_differences(search.info.base, now.base, MAY_DIFFER):
+        what = f"this search had other settings: {key} was {json.dumps(was)} and is {json.dumps(is_now)} now"
+        raise ConfigError(what, where=search.path, hint=hint)
+    for key in dict.fromkeys((*search.info.space, *now.space)):
+        was, is_now = search.info.space.get(key), now.space.get(key)
+        if was != is_now:
+            what = f"this search had another space: {key} was {json.dumps(was)} and is {json.dumps(is_now)} now"
+            raise ConfigError(what, where=search.path, hint=hint)
+    if search.info.dataset["hash"] != now.dataset["hash"]:
+        what = f"is not the dataset that {search.path} was searched on"
+        raise DatasetError(what, where=now.dataset["path"], hint=hint)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search at work."""
+
+    directory: SearchDirectory
+    base: Config
+    space: Space
+    budget: Budget
+    callbacks: SearchWatcher
+
+    def run(self) -> None:
+        """Do trials until the budget is spent, then draw them. Raises StudyFailed where none gave a result."""
+        directory = self.directory
+        while not self._is_spent():
+            number, values = len(directory.trials), self._next()
+            if values is None:
+                self.callbacks.on_note("every combination of the search space was tried")
+                break
+            self.callbacks.on_trial(number, values)
+            path, left, is_behind = directory.run_path(number), self._seconds_left(), self._rule()
+            directory.record(
+                run_trial(number, self.base, values, path, left, is_behind, self.callbacks.training)
+            )
+            self.callbacks.on_result(directory, directory.trials[-1])
+        if directory.best() is None:
+            n, reason = len(directory.trials), directory.trials[-1].reason
+            raise StudyFailed(
+                f"no trial of {n} gave a result; the last: {reason}", where=directory.path
+            )
+        plot_search(directory, self.space, directory.path / PLOT)
+
+    def _next(self) -> dict[str, Any] | None:
+        """Values of the next trial, None where all were tried."""
+        trials = self.directory.trials
+        if not trials:
+            return self.space.values_of(self.base)
+        results = [self.directory.value(trial) for trial in trials]
+        return suggest(
+            self.space, [trial.values for trial in trials], results, self.base.training.seed
+        )
+
+    def _rule(self) -> IsBehind:
+        return median_pruning_rule(self.directory.curves()) if self.budget.prune else never
+
+    def _is_spent(self) -> bool:
+        done = len(self.directory.trials)
+        if not done:
+            return False
+        return (
+            self.budget.trials is not None and done >= self.budget.trials
+        ) or self._seconds_left() <= 0.0
+
+    def _seconds_left(self) -> float:
+        if self.budget.minutes is None:
+            return float("inf")
+        return self.budget.minutes * 60.0 - sum(trial.seconds for trial in self.directory.trials)

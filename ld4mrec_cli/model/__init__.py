@@ -1,1 +1,0 @@
-"""The compact torch core: no files, no printing, no global state."""

@@ -1,0 +1,115 @@
+"""What an epoch is cut into: rows of users, or single interactions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+
+
+class Batch(Protocol):
+    """One step's training examples."""
+
+    def __len__(self) -> int:
+        """Examples in the batch."""
+        ...
+
+
+class Batches(Protocol):
+    """All training examples; each epoch goes through them in an order of its own."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[Batch]:
+        """One epoch's batches on ``device``, in an order drawn from ``order``."""
+        ...
+
+
+class RowStore:
+    """A binary CSR matrix on a device, of which batches of rows are gathered there."""
+
+    def __init__(self, matrix: csr_matrix, device: torch.device) -> None:
+        """``matrix``: ``(n_rows, n_items)``, all values 1."""
+        self._degree = np.diff(matrix.indptr)
+        self._starts = torch.from_numpy(matrix.indptr[:-1].astype(np.int64)).to(device)
+        self._counts = torch.from_numpy(self._degree.astype(np.int64)).to(device)
+        self._items = torch.from_numpy(matrix.indices.astype(np.int32, copy=False)).to(device)
+        self._n_items = matrix.shape[1]
+
+    def rows(self, chosen: np.ndarray) -> SparseRows:
+        """The rows ``chosen`` ``(n,)``, in their order."""
+        total = int(self._degree[chosen].sum())  # known here, so that a device need not be asked
+        index = torch.from_numpy(chosen).to(self._starts.device)
+        counts = self._counts[index]
+        ends = counts.cumsum(0)
+        shift = torch.repeat_interleave(
+            self._starts[index] - ends + counts, counts, output_size=total
+        )
+        items = self._items[shift + torch.arange(total, device=shift.device)].long()
+        return SparseRows(items, torch.ones(total, device=items.device), counts, self._n_items)
+
+
+class RowBatches:
+    """Batches of the rows of users who have interactions."""
+
+    def __init__(self, train: csr_matrix, batch_size: int) -> None:
+        """``train``: ``(n_users, n_items)``."""
+        self._train = train
+        self._users = np.flatnonzero(np.diff(train.indptr))
+        self._size = batch_size
+        self._stores: dict[torch.device, RowStore] = {}
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._users) / self._size)
+
+    def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[SparseRows]:
+        """See :class:`Batches`; the interactions go to the device once."""
+        if device not in self._stores:
+            self._stores[device] = RowStore(self._train, device)
+        users = order.permutation(self._users)
+        for start in range(0, len(users), self._size):
+            yield self._stores[device].rows(users[start : start + self._size])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Observed interactions of a batch."""
+
+    users: Tensor
+    """``(n,)`` int64."""
+    items: Tensor
+    """``(n,)`` int64."""
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+class PairBatches:
+    """Batches of observed interactions."""
+
+    def __init__(self, train: csr_matrix, batch_size: int) -> None:
+        """``train``: ``(n_users, n_items)``."""
+        self._users = np.repeat(np.arange(train.shape[0], dtype=np.int64), np.diff(train.indptr))
+        self._items = train.indices.astype(np.int64)
+        self._size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._items) / self._size)
+
+    def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[Pairs]:
+        """See :class:`Batches`."""
+        users, items = (torch.from_numpy(ids).to(device) for ids in (self._users, self._items))
+        chosen = torch.from_numpy(order.permutation(len(self._items))).to(device)
+        for start in range(0, len(chosen), self._size):
+            part = chosen[start : start + self._size]
+            yield Pairs(users[part], items[part])

@@ -1,0 +1,42 @@
+"""Settings of DiffRec."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from ld4mrec_cli.settings.base import Count, Fraction, Positive, Section
+
+
+class DiffRecConfig(Section):
+    """DiffRec: a diffusion model over interaction rows, multi-step inference (Wang et al., SIGIR 2023)."""
+
+    hidden_dims: Annotated[tuple[Count, ...], Field(min_length=1)] = (1000,)
+    """Widths of the hidden layers from the narrowest on; the encoder has them in reverse."""
+    time_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 10
+    """Width of the time embedding."""
+    dropout: Fraction = 0.5
+    """Dropout on the noisy row."""
+    steps: Count = 5
+    """Diffusion steps T, in training and in inference."""
+    noise_scale: Positive = 0.1
+    """Scale s of the noise schedule."""
+    noise_min: Fraction = 0.001
+    """Lower end of the linear schedule."""
+    noise_max: Fraction = 0.02
+    """Upper end of the linear schedule."""
+    sampling_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps by which the row is corrupted before inference; 0 starts from the row itself."""
+    reweight: bool = True
+    """Weight the loss of step t by the difference of the signal-to-noise ratios at t-1 and t."""
+
+    @model_validator(mode="after")
+    def _schedule_is_a_schedule(self) -> DiffRecConfig:
+        if self.noise_min > self.noise_max:
+            raise ValueError("noise_min must not exceed noise_max")
+        if not 0.0 < self.noise_scale * self.noise_max < 1.0:
+            raise ValueError("noise_scale * noise_max must lie between 0 and 1")
+        if self.sampling_steps > self.steps:
+            raise ValueError("sampling_steps must not exceed steps")
+        return self

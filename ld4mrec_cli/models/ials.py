@@ -1,0 +1,52 @@
+"""Implicit alternating least squares (Hu et al., ICDM 2008), regularized as in Rendle et al., RecSys 2022."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from ld4mrec_cli.models.ials_settings import IALSConfig
+from ld4mrec_cli.models.ops.als import LeastSquares, fit_item_factors
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
+
+
+class IALS:
+    """Squared error over all cells, an unobserved one weighing α₀; vectors solved for in turn, in closed form.
+
+    A user's vector is solved from the row that is scored, so that any history can be served.
+    """
+
+    def __init__(self, items: Tensor, settings: IALSConfig) -> None:
+        """``items``: item vectors ``(n_items, factors)`` float32."""
+        self.items = items
+        self._users = LeastSquares(items, settings)
+
+    @classmethod
+    def fit(
+        cls, train: csr_matrix, settings: IALSConfig, features: Mapping[str, np.ndarray], seed: int
+    ) -> Self:
+        """Alternate over users and items, from item vectors drawn from ``seed``."""
+        return cls(fit_item_factors(train, settings, seed), settings)
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: IALSConfig) -> Self:
+        """Restore from :meth:`arrays`."""
+        return cls(torch.from_numpy(arrays["items"]), settings)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See :class:`ld4mrec_cli.models.registry.Baseline`."""
+        return {"items": self.items.numpy()}
+
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """Solve the rows' vectors and multiply them with the items' ``(n, n_items)``."""
+        return self.factored_scores(rows, users).scores()
+
+    def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """The same, not yet multiplied out."""
+        vectors = self._users.solve(rows)
+        return FactoredScores((vectors,), (self.items,), self.items.new_zeros(len(self.items)))

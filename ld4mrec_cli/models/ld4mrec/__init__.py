@@ -1,0 +1,1 @@
+"""LD4MRec: C-Net, the diffusion process around it, and one-step inference."""

@@ -1,0 +1,91 @@
+"""Guidance signals: item bases, computed once from the training interactions and the item features.
+
+Each signal k has an item basis ``G_k`` ``(n_items, r_k)``: ``collaborative`` has the singular vectors V,
+a modality its features. The guidance of a row is linear in the row and then normalized, so it exists
+for any row: ``g_k(x) = l2_normalize(Σ_i x_i / √d_i · G_k,i)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ld4mrec_cli.models.ops.item_bases import inverse_sqrt
+from ld4mrec_cli.models.ops.sparse_rows import SparseRows, l2_normalize
+
+COLLABORATIVE = "collaborative"
+
+
+class GuidanceSignals(nn.Module):
+    """Item bases, side by side in one matrix, and the scaling by item degree, as buffers."""
+
+    joined: Tensor
+    """``[G_1 G_2 …]`` ``(n_items, Σ r_k)``: one pass over a row serves all signals."""
+    inverse_sqrt_degree: Tensor
+
+    def __init__(self, bases: Mapping[str, np.ndarray], item_degree: np.ndarray) -> None:
+        """``bases``: name → ``(n_items, r_k)``; ``item_degree``: ``(n_items,)``, zero allowed."""
+        super().__init__()
+        self.widths = {name: basis.shape[1] for name, basis in bases.items()}
+        joined = np.concatenate(
+            [np.asarray(basis, dtype=np.float32) for basis in bases.values()], axis=1
+        )
+        self.register_buffer("joined", torch.from_numpy(joined), persistent=False)
+        self._cast: Tensor | None = None
+        scale = torch.from_numpy(inverse_sqrt(item_degree).astype(np.float32))
+        self.register_buffer("inverse_sqrt_degree", scale, persistent=False)
+
+    def joined_as(self, dtype: torch.dtype) -> Tensor:
+        """``joined`` in the type that products are computed in; the copy is kept for the next step."""
+        if dtype == self.joined.dtype:
+            return self.joined
+        if (
+            self._cast is None
+            or self._cast.dtype != dtype
+            or self._cast.device != self.joined.device
+        ):
+            self._cast = self.joined.to(dtype)
+        return self._cast
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The signals, in the order of their columns in ``joined``."""
+        return tuple(self.widths)
+
+    def basis(self, name: str) -> Tensor:
+        """Return ``G_k`` ``(n_items, r_k)``."""
+        return self.joined.split(list(self.widths.values()), dim=1)[self.names.index(name)]
+
+    def forward(
+        self, rows: SparseRows, joined: Tensor | None = None, item_scale: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return ``g_k(x)`` ``(n, r_k)`` by signal name; an empty row gives zeros.
+
+        ``joined`` and ``item_scale`` stand in for the buffers where the rows are over some of the items alone.
+        """
+        if joined is None:
+            joined, item_scale = self.joined, self.inverse_sqrt_degree
+        parts = rows.matmul(joined, item_scale).split(list(self.widths.values()), dim=1)
+        return {name: l2_normalize(part) for name, part in zip(self.names, parts, strict=True)}
+
+
+class ItemItemWeights(nn.Module):
+    """Zero-diagonal item-item weights B applied to a row: ``x B``, as a collaborative signal on the scores."""
+
+    weights: Tensor
+
+    def __init__(self, weights: np.ndarray, scale: float) -> None:
+        """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
+        super().__init__()
+        self.register_buffer(
+            "weights", torch.from_numpy(np.ascontiguousarray(weights, dtype=np.float32))
+        )
+        self.scale = scale
+        """What ``x B`` is multiplied with, or where a learned scale starts."""
+
+    def forward(self, rows: SparseRows) -> Tensor:
+        """Return ``x B`` ``(n, n_items)``."""
+        return rows.matmul(self.weights)

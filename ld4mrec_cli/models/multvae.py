@@ -1,0 +1,91 @@
+"""MultVAE: a variational autoencoder with multinomial likelihood (Liang et al., WWW 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from ld4mrec_cli.models.base import TrainableRecommender
+from ld4mrec_cli.models.multvae_settings import MultVAEConfig
+from ld4mrec_cli.models.ops.init import init_xavier
+from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+
+
+class MultVAE(TrainableRecommender):
+    """Encodes a row of unit length, decodes it to a distribution over the items."""
+
+    updates: Tensor
+
+    def __init__(self, n_items: int, settings: MultVAEConfig) -> None:
+        super().__init__()
+        self.settings = settings
+        hidden, latent = settings.hidden_dim, settings.latent_dim
+        self.encoder = nn.Parameter(torch.empty(n_items, hidden))
+        self.encoder_bias = nn.Parameter(torch.zeros(hidden))
+        self.to_latent = nn.Linear(hidden, 2 * latent)
+        self.from_latent = nn.Linear(latent, hidden)
+        self.decoder = nn.Linear(hidden, n_items)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    @classmethod
+    def build(
+        cls,
+        train: csr_matrix,
+        settings: MultVAEConfig,
+        features: Mapping[str, np.ndarray],
+        seed: int,
+    ) -> Self:
+        """Make an untrained model; the weights are drawn from ``seed``."""
+        model = cls(train.shape[1], settings)
+        init_xavier(model, seed)
+        return model
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Steps done, on which annealing depends."""
+        return {"updates": self.updates}
+
+    def encode(
+        self, rows: SparseRows, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latent variable, ``(n, latent)`` each; dropout only with a generator."""
+        length = rows.norm().clamp_min(1e-12)
+        rate = self.settings.dropout
+        if generator is not None and rate:
+            kept = (
+                torch.rand(rows.items.shape, generator=generator, device=rows.items.device) >= rate
+            )
+            rows = replace(rows, values=rows.values * kept / (1.0 - rate))
+        hidden = torch.tanh(rows.matmul(self.encoder) / length + self.encoder_bias)
+        mean, log_variance = self.to_latent(hidden).chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Scores ``(n, n_items)``."""
+        scores: Tensor = self.decoder(torch.tanh(self.from_latent(latent)))
+        return scores
+
+    def loss(self, batch: SparseRows, generator: torch.Generator) -> Tensor:
+        """Negative evidence lower bound with an annealed Kullback-Leibler term (eq. 7)."""
+        mean, log_variance = self.encode(batch, generator)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        scores = self.decode(mean + noise * (log_variance / 2).exp()).float()
+        log_total = scores.logsumexp(dim=1)
+        observed = (scores[batch.row_of, batch.items] - log_total[batch.row_of]) * batch.values
+        divergence = (mean.square() + log_variance.exp() - log_variance - 1.0).float().sum(
+            dim=1
+        ) / 2
+        weight = min(self.settings.kl_cap, self.updates.item() / self.settings.kl_anneal_steps)
+        self.updates.add_(1)
+        return -observed.sum() / len(batch) + weight * divergence.mean()
+
+    @torch.inference_mode()
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """Decode the mean of the latent variable."""
+        mean, _ = self.encode(SparseRows.from_csr(rows, self.device))
+        return self.decode(mean).float()

@@ -1,0 +1,26 @@
+"""Initial weights, drawn from a seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def init_normal(model: nn.Module, seed: int, std: float = 0.1) -> None:
+    """Draw the matrices of a model from a normal distribution; vectors stay as they are."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            nn.init.normal_(parameter, std=std, generator=generator)
+
+
+@torch.no_grad()
+def init_xavier(model: nn.Module, seed: int) -> None:
+    """Draw the matrices of a model by Glorot's rule; vectors become zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            nn.init.xavier_normal_(parameter, generator=generator)
+        else:
+            nn.init.zeros_(parameter)

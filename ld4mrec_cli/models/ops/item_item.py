@@ -1,0 +1,47 @@
+"""Recommenders that are one item-item matrix."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, issparse
+from torch import Tensor
+
+from ld4mrec_cli.settings.base import Section
+
+
+class ItemItemRecommender:
+    """Scores are ``rows @ weights`` with a sparse or dense item-item matrix."""
+
+    def __init__(self, weights: csr_matrix | np.ndarray) -> None:
+        """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
+        self.weights = weights
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: Section) -> Self:
+        """Restore from :meth:`arrays`."""
+        if "weights" in arrays:
+            return cls(arrays["weights"])
+        n_items = len(arrays["indptr"]) - 1
+        return cls(
+            csr_matrix(
+                (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_items, n_items)
+            )
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        if isinstance(self.weights, np.ndarray):
+            return {"weights": self.weights}
+        return {
+            "data": self.weights.data,
+            "indices": self.weights.indices,
+            "indptr": self.weights.indptr,
+        }
+
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        scores = rows.astype(np.float32) @ self.weights
+        return torch.from_numpy(scores.toarray() if issparse(scores) else scores)

@@ -1,0 +1,111 @@
+"""A batch of interaction rows: sparse behaviors, and a Gaussian part only where there is noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """``n`` rows over ``n_items`` items, as C-Net reads them: ``behaviors + noise``.
+
+    Behaviors are stored row after row; nothing here is users × items except ``noise``, which is
+    confined to the batch and absent without Gaussian noise.
+    """
+
+    items: Tensor
+    """Item of each behavior, ``(nnz,)`` int64, sorted within a row."""
+    values: Tensor
+    """Value of each behavior, ``(nnz,)`` float32."""
+    counts: Tensor
+    """Behaviors in each row, ``(n,)`` int64."""
+    n_items: int
+    noise: Tensor | None = None
+    """Dense Gaussian part, ``(n, n_items)``, or None."""
+
+    @classmethod
+    def from_csr(cls, matrix: csr_matrix, device: torch.device | str = "cpu") -> SparseRows:
+        """Make rows from a CSR matrix ``(n, n_items)`` with sorted indices."""
+        return cls(
+            items=torch.from_numpy(matrix.indices.astype(np.int64)).to(device),
+            values=torch.from_numpy(matrix.data.astype(np.float32)).to(device),
+            counts=torch.from_numpy(np.diff(matrix.indptr).astype(np.int64)).to(device),
+            n_items=matrix.shape[1],
+        )
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @cached_property
+    def row_of(self) -> Tensor:
+        """Row of each behavior, ``(nnz,)`` int64."""
+        rows = torch.arange(len(self), device=self.counts.device)
+        return torch.repeat_interleave(rows, self.counts, output_size=len(self.items))
+
+    def filter(self, kept: Tensor) -> SparseRows:
+        """Keep the behaviors where the boolean mask ``kept`` ``(nnz,)`` holds."""
+        counts = torch.zeros_like(self.counts).index_add_(0, self.row_of, kept.long())
+        return replace(self, items=self.items[kept], values=self.values[kept], counts=counts)
+
+    def __getitem__(self, rows: slice) -> SparseRows:
+        """Consecutive rows: a slice without a step."""
+        first, last, _ = rows.indices(len(self))
+        if (first, last) == (0, len(self)):
+            return self
+        start, stop = int(self.counts[:first].sum()), int(self.counts[:last].sum())
+        noise = None if self.noise is None else self.noise[first:last]
+        counts = self.counts[first:last]
+        return replace(
+            self,
+            items=self.items[start:stop],
+            values=self.values[start:stop],
+            counts=counts,
+            noise=noise,
+        )
+
+    def norm(self) -> Tensor:
+        """Euclidean length of each row, ``(n, 1)``."""
+        if self.noise is not None:
+            return self.dense().norm(dim=1, keepdim=True)
+        squares = self.values.new_zeros(len(self)).index_add_(0, self.row_of, self.values.square())
+        return squares.sqrt().unsqueeze(1)
+
+    def dense(self) -> Tensor:
+        """Return the rows as one dense tensor ``(n, n_items)``."""
+        out = (
+            self.values.new_zeros(len(self), self.n_items)
+            if self.noise is None
+            else self.noise.clone()
+        )
+        return out.index_put_((self.row_of, self.items), self.values, accumulate=True)
+
+    def matmul(self, matrix: Tensor, item_scale: Tensor | None = None) -> Tensor:
+        """Multiply the rows, each item first scaled by ``item_scale`` ``(n_items,)``, with ``matrix``.
+
+        Args:
+            matrix: ``(n_items, dim)``.
+
+        Returns:
+            ``(n, dim)``. The cost follows the behaviors, plus the noise where there is any.
+        """
+        weights = self.values if item_scale is None else self.values * item_scale[self.items]
+        offsets = self.counts.cumsum(0) - self.counts
+        out = F.embedding_bag(
+            self.items, matrix, offsets, mode="sum", per_sample_weights=weights.to(matrix.dtype)
+        )
+        if self.noise is None:
+            return out
+        noise = self.noise if item_scale is None else self.noise * item_scale
+        return out + noise @ matrix
+
+
+def l2_normalize(x: Tensor) -> Tensor:
+    """Scale the rows of ``x`` to unit length; a zero row stays zero."""
+    return F.normalize(x, dim=1, eps=1e-12)

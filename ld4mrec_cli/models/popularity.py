@@ -1,0 +1,38 @@
+"""Popularity: the same ranking for every user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+
+class Popularity:
+    """Ranks items by their number of training interactions, the same for every user."""
+
+    def __init__(self, degree: np.ndarray) -> None:
+        self.degree = degree.astype(np.float32)
+
+    @classmethod
+    def fit(
+        cls, train: csr_matrix, settings: None, features: Mapping[str, np.ndarray], seed: int
+    ) -> Self:
+        """Count the interactions of ``train`` ``(n_users, n_items)``."""
+        return cls(np.asarray(train.sum(axis=0)).ravel())
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: None) -> Self:
+        """Restore from :meth:`arrays`."""
+        return cls(arrays["degree"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        return {"degree": self.degree}
+
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        return torch.from_numpy(self.degree).expand(rows.shape[0], -1).clone()

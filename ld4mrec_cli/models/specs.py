@@ -1,0 +1,129 @@
+"""The table of all models. Names, help, configuration, docs and tests derive from it; no torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ld4mrec_cli.models.bpr_settings import BPRConfig
+from ld4mrec_cli.models.diffrec_settings import DiffRecConfig
+from ld4mrec_cli.models.ease_settings import EASEConfig
+from ld4mrec_cli.models.ials_settings import IALSConfig
+from ld4mrec_cli.models.itemknn_settings import ItemKNNConfig
+from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
+from ld4mrec_cli.models.lightgcn_settings import LightGCNConfig
+from ld4mrec_cli.models.multvae_settings import MultVAEConfig
+from ld4mrec_cli.models.vbpr_settings import VBPRConfig
+from ld4mrec_cli.settings.base import Section
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model by name: its settings, its class, and what it can do."""
+
+    name: str
+    """Value of `model_name`; also the name of its configuration section, if it has one."""
+    import_path: str
+    """``module:Class`` below ``ld4mrec_cli.models``."""
+    title: str
+    """Name and source, for help and docs."""
+    sections: Mapping[str, type[Section]] = field(default_factory=dict)
+    """Its configuration sections, by name."""
+    closed_form: bool = False
+    """Fitted at once, without epochs; else trained by gradient descent."""
+    deterministic: bool = False
+    """Draws nothing at random: all seeds give the same result."""
+    reads_features: bool = False
+    """Reads item features (modalities)."""
+    needs_features: bool = False
+    """Cannot be trained without item features."""
+    scores_new_users: bool = True
+    """Scores histories of users that it was not trained on."""
+    scores_new_items: bool = False
+    """Scores items without training interactions, by their content."""
+
+
+_SPECS = (
+    ModelSpec(
+        "ld4mrec",
+        "ld4mrec.model:LD4MRec",
+        "LD4MRec (arXiv 2309.15363)",
+        {"model": ModelConfig, "diffusion": DiffusionConfig},
+        reads_features=True,
+        scores_new_items=True,
+    ),
+    ModelSpec(
+        "popularity",
+        "popularity:Popularity",
+        "Popularity",
+        closed_form=True,
+        deterministic=True,
+    ),
+    ModelSpec(
+        "itemknn",
+        "itemknn:ItemKNN",
+        "ItemKNN (Sarwar et al., WWW 2001)",
+        {"itemknn": ItemKNNConfig},
+        closed_form=True,
+        deterministic=True,
+    ),
+    ModelSpec(
+        "ease",
+        "ease:EASE",
+        "EASE^R (Steck, WWW 2019)",
+        {"ease": EASEConfig},
+        closed_form=True,
+        deterministic=True,
+    ),
+    ModelSpec(
+        "ials",
+        "ials:IALS",
+        "iALS (Hu et al., ICDM 2008; Rendle et al., RecSys 2022)",
+        {"ials": IALSConfig},
+        closed_form=True,
+    ),
+    ModelSpec(
+        "bpr",
+        "bpr:BPR",
+        "MF-BPR (Rendle et al., UAI 2009)",
+        {"bpr": BPRConfig},
+        scores_new_users=False,
+    ),
+    ModelSpec(
+        "lightgcn",
+        "lightgcn:LightGCN",
+        "LightGCN (He et al., SIGIR 2020)",
+        {"lightgcn": LightGCNConfig},
+        scores_new_users=False,
+    ),
+    ModelSpec(
+        "vbpr",
+        "vbpr:VBPR",
+        "VBPR (He & McAuley, AAAI 2016)",
+        {"vbpr": VBPRConfig},
+        reads_features=True,
+        needs_features=True,
+        scores_new_users=False,
+        scores_new_items=True,
+    ),
+    ModelSpec(
+        "multvae",
+        "multvae:MultVAE",
+        "MultVAE (Liang et al., WWW 2018)",
+        {"multvae": MultVAEConfig},
+    ),
+    ModelSpec(
+        "diffrec",
+        "diffrec:DiffRec",
+        "DiffRec (Wang et al., SIGIR 2023)",
+        {"diffrec": DiffRecConfig},
+    ),
+)
+
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
+"""Every model by name."""
+
+
+def model_sections() -> dict[str, type[Section]]:
+    """Configuration sections of all models, by name."""
+    return {name: section for spec in _SPECS for name, section in spec.sections.items()}

@@ -1,0 +1,73 @@
+"""VBPR: visual Bayesian personalized ranking (He & McAuley, AAAI 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from ld4mrec_cli.models.ops.init import init_normal
+from ld4mrec_cli.models.ops.item_bases import modality_basis
+from ld4mrec_cli.models.pairwise import PairwiseRecommender, half_square
+from ld4mrec_cli.models.vbpr_settings import VBPRConfig
+
+
+class VBPR(PairwiseRecommender):
+    """BPR whose item vectors have a part projected from the item features (He & McAuley, AAAI 2016)."""
+
+    features: Tensor
+
+    @classmethod
+    def build(
+        cls, train: csr_matrix, settings: VBPRConfig, features: Mapping[str, np.ndarray], seed: int
+    ) -> Self:
+        """Make an untrained model; features are standardized per modality and joined."""
+        joined = np.concatenate(
+            [modality_basis(f, max_dim=f.shape[1]) for f in features.values()], axis=1
+        )
+        model = cls(
+            train, joined, settings.factors, settings.feature_factors, settings.regularization
+        )
+        init_normal(model, seed)
+        return model
+
+    def __init__(
+        self,
+        train: csr_matrix,
+        features: np.ndarray,
+        factors: int,
+        feature_factors: int,
+        regularization: float,
+    ) -> None:
+        """``features``: ``(n_items, dim)``."""
+        super().__init__(train, regularization)
+        self.register_buffer(
+            "features", torch.from_numpy(features.astype(np.float32)), persistent=False
+        )
+        dim = features.shape[1]
+        self.users = nn.Parameter(torch.empty(self.n_users, factors))
+        self.items = nn.Parameter(torch.empty(self.n_items, factors))
+        self.feature_users = nn.Parameter(torch.empty(self.n_users, feature_factors))
+        self.projection = nn.Parameter(torch.empty(dim, feature_factors))
+        self.feature_bias = nn.Parameter(torch.zeros(dim))
+        self.bias = nn.Parameter(torch.zeros(self.n_items))
+
+    def embed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`PairwiseRecommender`."""
+        users = torch.cat([self.users, self.feature_users], dim=1)
+        items = torch.cat([self.items, self.features @ self.projection], dim=1)
+        return users, items, self.bias + self.features @ self.feature_bias
+
+    def penalty(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
+        """See :class:`PairwiseRecommender`."""
+        vectors = (
+            self.users[users],
+            self.feature_users[users],
+            self.items[items],
+            self.items[others],
+        )
+        return half_square(*vectors) + len(users) * half_square(self.projection, self.feature_bias)

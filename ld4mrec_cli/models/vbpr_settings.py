@@ -1,0 +1,16 @@
+"""Settings of VBPR."""
+
+from __future__ import annotations
+
+from ld4mrec_cli.settings.base import Count, NonNegative, Section
+
+
+class VBPRConfig(Section):
+    """Visual Bayesian personalized ranking: `bpr` and a projection of the item features (He & McAuley, AAAI 2016)."""
+
+    factors: Count = 64
+    """Length of the latent user and item vectors."""
+    feature_factors: Count = 64
+    """Length of the user and item vectors that the item features are projected to."""
+    regularization: NonNegative = 1e-4
+    """L2 penalty of the vectors in a batch and of the projection, per interaction."""

@@ -1,0 +1,66 @@
+"""The base of every section, the types of settings, and what can be said of a setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Cutoffs = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+SplitMethod = Literal["auto", "random", "temporal", "global-time", "leave-one-out", "given"]
+Mask = Literal["train", "train+valid"]
+Preset = Literal["default", "paper"]
+ColumnName = Literal["user", "item", "rating", "timestamp", "split", "title"]
+TFIDF = "tfidf"
+
+
+def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names '{name}' twice")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_check_distinct)]
+
+
+@dataclass(frozen=True)
+class ReadBy:
+    """Marks a setting of a shared section that a single model reads."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class MayChangeOnResume:
+    """Marks a setting that may differ when a run is resumed."""
+
+
+@dataclass(frozen=True)
+class NotSearched:
+    """Marks a setting that `tune` must not search: trials could not be compared."""
+
+
+MAY_CHANGE_ON_RESUME = MayChangeOnResume()
+NOT_SEARCHED = NotSearched()
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    may_change_on_resume: ClassVar[bool] = False
+    """Whether all settings of the section may differ when a run is resumed."""
+    searched: ClassVar[bool] = True
+    """Whether `tune` may search the settings of the section."""

@@ -1,1 +1,0 @@
-"""Studies: several runs towards one end, a comparison or a search."""

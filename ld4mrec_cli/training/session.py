@@ -1,0 +1,405 @@
+"""A training from configuration to finished run: train, resume.
+
+Dataset, model, trainer and run directory meet here; none of them knows the others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.config import Config, iter_differences, resumable_keys
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.evaluation.validation import make_validator
+from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
+from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
+from ld4mrec_cli.models.registry import build_baseline, check_trainable, fit_closed_form
+from ld4mrec_cli.plotting import plot_learning_curve
+from ld4mrec_cli.runs.evaluate import check_same_dataset
+from ld4mrec_cli.runs.paths import new_run_path, point_latest
+from ld4mrec_cli.runs.run_directory import (
+    CHECKPOINT,
+    SIGNALS,
+    WEIGHTS,
+    BestEpoch,
+    DatasetInfo,
+    Manifest,
+    RunDirectory,
+)
+from ld4mrec_cli.runs.versions import device_name, package_versions
+from ld4mrec_cli.training.trainer import EpochReport, Trainer
+from ld4mrec_cli.utils.device import has_bf16, resolve_device
+from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
+from ld4mrec_cli.utils.errors import (
+    ConfigError,
+    RunError,
+    TrainingDiverged,
+    TrainingInterrupted,
+)
+from ld4mrec_cli.utils.memory import peak_memory_mb
+
+
+@dataclass
+class Callbacks:
+    """Callbacks for progress; each does nothing unless replaced."""
+
+    on_stage: Callable[[str], None] = lambda text: None
+    """A step begins."""
+    on_note: Callable[[str], None] = lambda text: None
+    """A remark about the result that the user should read."""
+    on_start: Callable[[Trainer], None] = lambda trainer: None
+    """Epochs begin."""
+    on_batch: Callable[[], None] = lambda: None
+    on_epoch: Callable[[EpochReport], None] = lambda report: None
+
+
+def open_dataset(config: Config) -> Dataset:
+    """Open the dataset that the config names. Raises ConfigError or DatasetError."""
+    if config.data.path is None:
+        hint = "Set data.path in the config, or give --set data.path=data/NAME"
+        raise ConfigError("no dataset is named", hint=hint)
+    return Dataset.open(config.data.path)
+
+
+def train(
+    config: Config, run_path: Path | None, callbacks: Callbacks, group: Group = SINGLE_PROCESS
+) -> RunDirectory:
+    """Train a model and return the complete run.
+
+    Processes in a ``group`` call this with the same arguments. They share a file system; only the
+    main process writes.
+
+    Raises:
+        UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory behind.
+    """
+    _check_group(config, group)
+    device = _resolve_device(config, group)
+    dataset = open_dataset(config)
+    modalities = dataset.modality_names(config.data.modalities)
+    _check_guidance(config, modalities)
+    check_trainable(config.model_name, dataset.shape[1], modalities)
+    name = config.name or dataset.name
+    manifest = Manifest(
+        name=name,
+        model=config.model_name,
+        seed=config.training.seed,
+        config=config.model_dump(mode="json"),
+        dataset=DatasetInfo(
+            path=str(dataset.directory.resolve()),
+            name=dataset.name,
+            hash=dataset.hash,
+            n_users=dataset.shape[0],
+            n_items=dataset.shape[1],
+            modalities=list(modalities) if config.spec.reads_features else [],
+        ),
+        versions=package_versions(),
+        device=device_name(device),
+        started=datetime.now().astimezone().isoformat(),
+    )
+    run = _create_run(run_path or new_run_path(name), manifest, config, group)
+    with run.locked():
+        return TrainingSession(run, config, dataset, device, callbacks, group).execute()
+
+
+def resume(
+    path: Path, config: Config | None, callbacks: Callbacks, group: Group = SINGLE_PROCESS
+) -> RunDirectory:
+    """Continue an unfinished run.
+
+    With the run's own settings and device, the result equals that of a run without interruption.
+    ``config`` (None: the run's own) may differ in settings that are marked as MAY_CHANGE_ON_RESUME,
+    and in settings that only other models read.
+
+    Raises:
+        RunError: the run is finished, damaged, or being trained by another process.
+        ConfigError: ``config`` differs in another setting.
+        DatasetError: the dataset is not the one that the run was trained on.
+    """
+    run = RunDirectory.open(path, writable=group.is_main_process)
+    if not run.is_unfinished:
+        raise RunError(f"this run is {run.manifest.status}, there is nothing to resume", where=path)
+    config = config or run.config
+    _check_group(config, group)
+    _check_resumable(run, config)
+    device = _resolve_device(config, group)
+    moved = config.data.path if config.data.path != run.config.data.path else None
+    dataset = Dataset.open(moved or Path(run.manifest.dataset.path))
+    check_same_dataset(run, dataset)
+    group.barrier()  # all have read the run before it is changed
+    with run.locked():
+        run.remove_temporaries()
+        run.change_config(config)
+        place = {"path": str(dataset.directory.resolve())}
+        info = run.manifest.dataset.model_copy(update=place)
+        run.update(status="running", device=device_name(device), dataset=info)
+        return TrainingSession(run, config, dataset, device, callbacks, group).execute()
+
+
+def _create_run(path: Path, manifest: Manifest, config: Config, group: Group) -> RunDirectory:
+    """Create the run directory in the main process and open it in all. Raises RunError."""
+    error: RunError | None = None
+    if group.is_main_process:
+        try:
+            path = RunDirectory.create(path, manifest, config).path
+        except RunError as raised:
+            error = raised
+    created = group.broadcast("" if error else str(path))
+    if error or not created:
+        raise error or RunError("the first process could not make the run directory")
+    return RunDirectory.open(Path(created), writable=group.is_main_process)
+
+
+def _check_group(config: Config, group: Group) -> None:
+    if group.size > 1 and config.model_name != "ld4mrec":
+        raise ConfigError(
+            f"{config.model_name} is trained by one process", hint="Train it without torchrun"
+        )
+
+
+def _resolve_device(config: Config, group: Group) -> torch.device:
+    """Device of the training; closed-form models always run on the CPU."""
+    device = group.device_for(resolve_device(config.training.device))
+    return torch.device("cpu") if config.spec.closed_form else device
+
+
+def _check_resumable(run: RunDirectory, config: Config) -> None:
+    saved, now = run.manifest.config, config.model_dump(mode="json")
+    for key, before, after in sorted(iter_differences(saved, now, resumable_keys())):
+        hint = "Resume with the run's own settings, or start a new run without --resume"
+        raise ConfigError(
+            f"{key} was {before!r} in this run and is {after!r} now", where=run.path, hint=hint
+        )
+
+
+def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:
+    signals = (COLLABORATIVE, *modalities)
+    for name in config.model.guidance or ():
+        if name not in signals:
+            raise ConfigError(
+                f"model.guidance names '{name}', but the signals are {', '.join(signals)}"
+            )
+
+
+class TrainingSession:
+    """One training of a run, new or resumed."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        config: Config,
+        dataset: Dataset,
+        device: torch.device,
+        callbacks: Callbacks,
+        group: Group,
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.dataset = dataset
+        self.device = device
+        self.callbacks = callbacks
+        self.group = group
+        self.train_rows: csr_matrix = dataset.matrix(Split.TRAIN)
+        self._started = time.monotonic() - run.manifest.seconds
+        """Start of the training's clock; time spent before an interruption counts."""
+
+    def execute(self) -> RunDirectory:
+        """Do the rest of the training and return the complete run."""
+        self.run.add_serving_tables(self.dataset)
+        if self.config.spec.closed_form:
+            return self._fit_closed_form()
+        return self._train_epochs(self._build_model().to(self.device))
+
+    @property
+    def seconds(self) -> float:
+        """Time of the training so far."""
+        return time.monotonic() - self._started
+
+    def _note(self, text: str) -> None:
+        """Tell the user a remark about the result, now and in the manifest."""
+        self.callbacks.on_note(text)
+        self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
+
+    def _validator(self) -> Callable[..., dict[str, float]]:
+        return make_validator(
+            self.config.training,
+            self.config.evaluation,
+            self.dataset,
+            self.train_rows,
+            self._note,
+            self.group,
+        )
+
+    def _load_features(self) -> Mapping[str, np.ndarray]:
+        names = self.run.manifest.dataset.modalities
+        return {name: self.dataset.modality(name).values for name in names}
+
+    def _build_model(self) -> TrainableRecommender:
+        """The untrained model; for LD4MRec, item signals are computed where the run has none."""
+        config = self.config
+        if config.model_name != "ld4mrec":
+            return build_baseline(
+                config.model_name,
+                self.train_rows,
+                config.model_settings,
+                self._load_features(),
+                config.training.seed,
+            )
+        if self.group.is_main_process and SIGNALS not in self.run.manifest.files:
+            self._compute_signals()
+        self.group.barrier()
+        self.run.reload()
+        return LD4MRec(config.model, config.diffusion, config.training, self.run.load_signals())
+
+    def _compute_signals(self) -> None:
+        self.callbacks.on_stage("computing item signals")
+        model, n_items = self.config.model, self.dataset.shape[1]
+        features, seed = self._load_features(), self.config.training.seed
+        signals = ItemSignals.compute(model, self.train_rows, features, seed)
+        missing = {
+            "EASE weights": model.ease and signals.ease_weights is None,
+            "iALS scores": model.ials and signals.ials_items is None,
+        }
+        for part in (name for name, is_missing in missing.items() if is_missing):
+            limit = f"model.ease_max_items, {model.ease_max_items:,}"
+            self._note(f"without {part}: the {n_items:,} items are more than {limit}")
+        self.run.save_signals(signals)
+
+    def _fit_closed_form(self) -> RunDirectory:
+        run, config = self.run, self.config
+        validate, name = self._validator(), config.model_name
+        self.callbacks.on_stage(f"fitting {name}")
+        model = fit_closed_form(
+            name,
+            self.train_rows,
+            config.model_settings,
+            self._load_features(),
+            config.training.seed,
+        )
+        try:
+            valid = validate(model)
+        except TrainingDiverged:
+            run.update(status="diverged")
+            hint = f"Change the settings of the section {name}"
+            raise TrainingDiverged(f"{name} gave scores that are not finite", hint=hint) from None
+        seconds, metric = self.seconds, config.training.metric
+        run.save_arrays(WEIGHTS, model.arrays())
+        run.write_metrics([EpochReport(1, 0.0, seconds, valid, is_best=True).as_dict()])
+        best = BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
+        point_latest(run.path)
+        run.update(
+            status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb()
+        )
+        return run
+
+    def _train_epochs(self, model: TrainableRecommender) -> RunDirectory:
+        run, config = self.run, self.config
+        self._prepare_device()
+        trainer = Trainer(model, self.train_rows, config.training, self._validator(), self.group)
+        self._restore(trainer)
+        # The main process may finish at once and delete the checkpoint that the others still read.
+        self.group.barrier()
+        throttle = CheckpointThrottle()
+
+        def on_epoch(report: EpochReport) -> None:
+            if report.valid is not None and run.is_writable and throttle.is_due():
+                with throttle.timed():
+                    run.save_checkpoint(*trainer.state())
+                run.write_metrics(line.as_dict() for line in trainer.progress.history)
+                run.update(epochs=report.epoch, seconds=self.seconds)
+            self.callbacks.on_epoch(report)
+
+        self.callbacks.on_start(trainer)
+        try:
+            trainer.run(on_epoch, self.callbacks.on_batch)
+        except TrainingDiverged as error:
+            self._finish(trainer, status="diverged")
+            best = trainer.progress.best_epoch
+            hint = (
+                f"The weights of epoch {best} are kept in {run.path}"
+                if best
+                else "No weights were kept"
+            )
+            raise TrainingDiverged(str(error), hint=hint) from None
+        except KeyboardInterrupt:
+            run.update(status="interrupted")
+            hint = f"Continue with `ld4mrec train --resume --run {run.path}`"
+            epoch = run.manifest.epochs
+            raise TrainingInterrupted(f"interrupted after epoch {epoch}", hint=hint) from None
+        run.update(seconds=self.seconds)
+        self._finish(trainer, status="complete")
+        return run
+
+    def _prepare_device(self) -> None:
+        kind = self.device.type
+        if kind == "cuda":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        if self.config.training.precision == "bf16" and not has_bf16(kind):
+            self.callbacks.on_note(
+                f"training.precision=bf16 is emulated on this {kind}, and slow; "
+                "auto takes float32 here"
+            )
+
+    def _restore(self, trainer: Trainer) -> None:
+        checkpoint = self.run.load_checkpoint()
+        if checkpoint is None:
+            return
+        try:
+            trainer.restore(*checkpoint)
+        except (KeyError, RuntimeError, ValueError):  # names or shapes of another model
+            path = self.run.path / CHECKPOINT
+            raise RunError("does not fit this run", where=path, hint="Train again") from None
+
+    def _finish(self, trainer: Trainer, status: str) -> None:
+        """Write the results. The status comes last, so that a kill before it can be resumed."""
+        run, progress, metric = self.run, trainer.progress, self.config.training.metric
+        lines = [report.as_dict() for report in progress.history]
+        run.write_metrics(lines)
+        best = None
+        if progress.best_epoch:
+            valid = progress.history[progress.best_epoch - 1].valid or {}
+            best = BestEpoch(
+                epoch=progress.best_epoch, metric=metric, value=progress.best_value, valid=valid
+            )
+            load_parameters(trainer.model, trainer.best)
+            run.save_weights(trainer.model.served_weights())
+            run.save_learning_curve(
+                lambda path: plot_learning_curve(lines, metric, run.manifest.name, path)
+            )
+        if status == "complete" and run.is_writable:
+            point_latest(run.path)
+        run.update(status=status, best=best, epochs=progress.epoch, peak_memory_mb=peak_memory_mb())
+        run.delete_checkpoint()
+
+
+class CheckpointThrottle:
+    """Decides which checkpoints are written.
+
+    Checkpoints that take under a second are always written, others for at most 5 % of the time.
+    """
+
+    def __init__(self) -> None:
+        self._duration, self._written = 0.0, -math.inf
+
+    def is_due(self) -> bool:
+        """Whether the next checkpoint should be written."""
+        return self._duration < 1.0 or time.monotonic() - self._written >= 20.0 * self._duration
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measure the block, in which a checkpoint is written."""
+        start = time.monotonic()
+        yield
+        self._written = time.monotonic()
+        self._duration = self._written - start
