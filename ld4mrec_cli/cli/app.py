@@ -1,4 +1,4 @@
-"""The command `ld4mrec`: subcommands, exit codes, and how errors reach the terminal."""
+"""The command `ld4mrec`: its subcommands, its help, its exit codes, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.cli import (
@@ -30,39 +31,71 @@ from ld4mrec_cli.utils.memory import is_out_of_memory
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
 
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Data": {
+        "inspect": inspect.inspect,
+        "prepare": prepare.prepare,
+        "inject-noise": inject_noise.inject_noise,
+    },
+    "Training": {
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+    },
+    "Recommendations": {
+        "recommend": recommend.recommend,
+    },
+    "Research": {
+        "compare": compare.compare,
+        "tune": tune.tune,
+        "config": config.config,
+        "demo": demo.demo,
+    },
+}
+"""Commands by group, in the order of the help."""
+
+
+class CommandGroups(TyperGroup):
+    """Lists the commands by group in ``ld4mrec --help``, the same on a terminal and on a pipe."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section per group."""
+        width = max(map(len, self.commands))
+        limit = formatter.width - width - 4
+        for group, names in COMMANDS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(f"{name:<{width}}", c.get_short_help_str(limit)) for name, c in commands if c]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="ld4mrec",
-    help="LD4MRec: recommendations from interaction logs and item content, by a light diffusion model.",
-    epilog="Start with `ld4mrec demo`. Each command's --help has an example.",
+    cls=CommandGroups,
+    help="Recommendations from interaction logs and item content by LD4MRec, a light diffusion "
+    "model, and by its baselines.",
+    epilog="Start with `ld4mrec demo`. The --help of each command has an example.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect.inspect)
-app.command("prepare")(prepare.prepare)
-app.command("train")(train.train)
-app.command("tune")(tune.tune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("recommend")(recommend.recommend)
-app.command("inject-noise")(inject_noise.inject_noise)
-app.command("config")(config.config)
-app.command("demo")(demo.demo)
+for _commands in COMMANDS.values():
+    for _name, _function in _commands.items():
+        app.command(_name)(_function)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_given: bool) -> None:
+    if is_given:
         typer.echo(f"ld4mrec {__version__}")
         raise typer.Exit
 
 
 SHARED_COMMANDS = ("train", "evaluate", "recommend")
-"""What several processes can do together."""
+"""Commands that several processes can run together."""
 
 
 def is_shared() -> bool:
-    """Whether torchrun started several processes; asked here without the slow import of torch."""
+    """Whether torchrun started several processes; does not import torch, which is slow."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -74,15 +107,15 @@ def _main(
     ] = False,
 ) -> None:
     if is_shared() and context.invoked_subcommand not in SHARED_COMMANDS:
-        hint = f"Under torchrun there are {', '.join(SHARED_COMMANDS)}"
-        raise UserError(f"`{context.invoked_subcommand}` is done by one process", hint=hint)
+        hint = f"Commands for torchrun: {', '.join(SHARED_COMMANDS)}"
+        raise UserError(f"`{context.invoked_subcommand}` runs in one process", hint=hint)
 
 
 def main() -> None:
-    """Entry point of the command; being asked to end (by `timeout` or a scheduler) is an interruption."""
+    """Entry point of the command. SIGTERM, from `timeout` or a scheduler, is an interruption."""
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = sys.argv[1:]
-    # `torchrun … -m ld4mrec_cli -- train --run X`: torchrun would take --run for its own, and may leave the `--`.
+    # `torchrun … -m ld4mrec_cli -- train --run X`: without `--`, torchrun would read --run itself.
     sys.exit(run(arguments[1:] if arguments[:1] == ["--"] else arguments))
 
 
@@ -91,38 +124,37 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code: 0 done, 1 the run failed, 2 wrong usage or bad input."""
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # makes CUDA matrix products repeatable
+    """Run a command line and return its exit code.
+
+    Returns:
+        0: done. 1: the run failed or was interrupted. 2: wrong usage or bad input.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable products on CUDA
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # titles hold more than some terminals can show
+            stream.reconfigure(errors="backslashreplace")  # not every terminal can show all titles
     try:
         result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        # The reader went away (`| head`): keep the interpreter from complaining at exit.
+        # The reader ended (`| head`): keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
         message, code = (LOST, 1) if _is_of_another_process(error) else _explain(error)
-        whose = (
-            f"process {os.environ['RANK']}: " if is_shared() and os.environ["RANK"] != "0" else ""
-        )
-        sys.stderr.write(f"{whose}error: {message}\n")
+        rank = os.environ["RANK"] if is_shared() else "0"
+        prefix = "" if rank == "0" else f"process {rank}: "
+        sys.stderr.write(f"{prefix}error: {message}\n")
         sys.stderr.flush()
         return code
 
 
-LOST = "another process of this work ended, or cannot be reached"
+LOST = "another process of this command ended, or cannot be reached"
 
 
 def _is_of_another_process(error: BaseException) -> bool:
-    """Whether an error says that processes that torchrun started lost each other."""
+    """Whether an error says that the processes of torchrun lost each other."""
     return (
         is_shared()
         and isinstance(error, RuntimeError)
@@ -131,7 +163,7 @@ def _is_of_another_process(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """The one line that an error is worth, and its exit code."""
+    """Message of an error, one line, and its exit code."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):
@@ -144,5 +176,5 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
-    hint = f"This is a fault of ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
+    hint = f"This is a bug in ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
     return f"{type(error).__name__}: {' '.join(str(error).split())}. {hint}", 1

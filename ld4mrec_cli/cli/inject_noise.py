@@ -21,7 +21,9 @@ def inject_noise(
         bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")
     ] = False,
 ) -> None:
-    """Copy a dataset directory with noise in its training interactions; validation and test stay as they are.
+    """Copy a dataset with noise in its training interactions.
+
+    Validation and test stay as they are.
 
     Example: ld4mrec inject-noise --data data/tiktok --out data/tiktok-noise10 --type random --ratio 0.1
     """
