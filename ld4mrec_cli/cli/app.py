@@ -84,18 +84,18 @@ for _commands in COMMANDS.values():
         app.command(_name)(_function)
 
 
-def _version(is_given: bool) -> None:
-    if is_given:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"ld4mrec {__version__}")
         raise typer.Exit
 
 
 SHARED_COMMANDS = ("train", "evaluate", "recommend")
-"""Commands that several processes can run together."""
+"""What several processes can do together."""
 
 
 def is_shared() -> bool:
-    """Whether torchrun started several processes; does not import torch, which is slow."""
+    """Whether torchrun started several processes; asked here without the slow import of torch."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -107,15 +107,15 @@ def _main(
     ] = False,
 ) -> None:
     if is_shared() and context.invoked_subcommand not in SHARED_COMMANDS:
-        hint = f"Commands for torchrun: {', '.join(SHARED_COMMANDS)}"
-        raise UserError(f"`{context.invoked_subcommand}` runs in one process", hint=hint)
+        hint = f"Under torchrun there are {', '.join(SHARED_COMMANDS)}"
+        raise UserError(f"`{context.invoked_subcommand}` is done by one process", hint=hint)
 
 
 def main() -> None:
-    """Entry point of the command. SIGTERM, from `timeout` or a scheduler, is an interruption."""
+    """Entry point of the command; being asked to end (by `timeout` or a scheduler) is an interruption."""
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = sys.argv[1:]
-    # `torchrun … -m ld4mrec_cli -- train --run X`: without `--`, torchrun would read --run itself.
+    # `torchrun … -m ld4mrec_cli -- train --run X`: torchrun would take --run for its own, and may leave the `--`.
     sys.exit(run(arguments[1:] if arguments[:1] == ["--"] else arguments))
 
 
@@ -124,37 +124,38 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code.
-
-    Returns:
-        0: done. 1: the run failed or was interrupted. 2: wrong usage or bad input.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable products on CUDA
+    """Run a command line and return its exit code: 0 done, 1 the run failed, 2 wrong usage or bad input."""
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # makes CUDA matrix products repeatable
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # not every terminal can show all titles
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # titles hold more than some terminals can show
     try:
         result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        # The reader ended (`| head`): keep the interpreter from complaining at exit.
+        # The reader went away (`| head`): keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
         message, code = (LOST, 1) if _is_of_another_process(error) else _explain(error)
-        rank = os.environ["RANK"] if is_shared() else "0"
-        prefix = "" if rank == "0" else f"process {rank}: "
-        sys.stderr.write(f"{prefix}error: {message}\n")
+        whose = (
+            f"process {os.environ['RANK']}: " if is_shared() and os.environ["RANK"] != "0" else ""
+        )
+        sys.stderr.write(f"{whose}error: {message}\n")
         sys.stderr.flush()
         return code
 
 
-LOST = "another process of this command ended, or cannot be reached"
+LOST = "another process of this work ended, or cannot be reached"
 
 
 def _is_of_another_process(error: BaseException) -> bool:
-    """Whether an error says that the processes of torchrun lost each other."""
+    """Whether an error says that processes that torchrun started lost each other."""
     return (
         is_shared()
         and isinstance(error, RuntimeError)
@@ -163,7 +164,7 @@ def _is_of_another_process(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """Message of an error, one line, and its exit code."""
+    """The one line that an error is worth, and its exit code."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):
@@ -176,5 +177,5 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
-    hint = f"This is a bug in ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
+    hint = f"This is a fault of ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
     return f"{type(error).__name__}: {' '.join(str(error).split())}. {hint}", 1

@@ -98,14 +98,14 @@ def print_table(table: Table) -> None:
 
 
 @contextmanager
-def training_callbacks(metric: str, is_visible: bool = True) -> Iterator[Callbacks]:
-    """Callbacks that show training: a progress bar on a terminal, lines on a pipe.
+def training_callbacks(metric: str, shown: bool = True) -> Iterator[Callbacks]:
+    """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere.
 
-    Not ``is_visible``, they do nothing: of several processes, the main process alone prints.
+    Not ``shown``, they do nothing: of several processes one speaks.
     """
     from ld4mrec_cli.training.session import Callbacks
 
-    if not is_visible:
+    if not shown:
         yield Callbacks()
         return
     console = stderr()
@@ -177,29 +177,29 @@ def _epoch_line(report: EpochReport, metric: str) -> str:
 
 @contextmanager
 def progress_counter(
-    description: str, total: int, is_visible: bool = True
+    description: str, total: int, shown: bool = True
 ) -> Iterator[Callable[[int], None] | None]:
-    """A callable that advances a progress bar of ``total`` steps; None on a pipe or if hidden."""
+    """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere or if not shown."""
     console = stderr()
-    if not (is_visible and console.is_terminal):
+    if not (shown and console.is_terminal):
         yield None
         return
     with _progress(console) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda n_steps: progress.advance(task, n_steps)
+        yield lambda done: progress.advance(task, done)
 
 
 class PreparationProgress(Protocol):
-    """Shows the progress of long steps of `prepare`."""
+    """Shows how far some long work of `prepare` is."""
 
     def __call__(self, label: str, done: int, total: int, *, megabytes: bool = False) -> None:
-        """``done`` of ``total`` items, or bytes that are printed as megabytes."""
+        """``done`` of ``total`` items, or bytes to be shown as megabytes."""
         ...
 
 
 @contextmanager
 def preparation_progress() -> Iterator[PreparationProgress]:
-    """A callback that shows long work: progress bars on a terminal, a line each ten seconds else."""
+    """A callback that shows long work: a progress bar each on a terminal, now and then a line elsewhere."""
     console = stderr()
     if not console.is_terminal:
         yield _print_preparation()

@@ -111,7 +111,7 @@ def _parse_suffix(path: Path | None) -> tuple[Format | None, bool]:
 def _list_suffixes(formats: Sequence[Format]) -> str:
     """Suffixes of ``formats``, for a message."""
     suffixes = [suffix for suffix, format in SUFFIXES.items() if format in formats]
-    return ", ".join(suffixes) + f" (each but .parquet also with {COMPRESSED})"
+    return ", ".join(suffixes) + f"; text also with {COMPRESSED}"
 
 
 def _is_device(path: Path) -> bool:

@@ -126,4 +126,4 @@ def test_what_one_process_does_is_refused_under_torchrun(workspace, tmp_path):
     assert result.returncode == 1
     assert "bpr is trained by one process" in result.stderr
     result = torchrun("config", cwd=tmp_path)
-    assert "`config` runs in one process" in result.stderr
+    assert "`config` is done by one process" in result.stderr

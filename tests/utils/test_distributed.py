@@ -63,6 +63,6 @@ def test_commands_for_one_process_are_refused_under_torchrun(command, monkeypatc
     assert run(command) == 2
     error = capsys.readouterr().err
     assert error.startswith(
-        f"process 1: error: `{command[0]}` runs in one process. Commands for torchrun: "
+        f"process 1: error: `{command[0]}` is done by one process. Under torchrun there are "
     )
     assert error.count("\n") == 1
