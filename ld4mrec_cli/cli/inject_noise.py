@@ -15,7 +15,7 @@ def inject_noise(
         float,
         typer.Option(help="Share of the training interactions, e.g. 0.1.", show_default=False),
     ],
-    type: Annotated[str, typer.Option(help="random, popular, drop or flip.")] = "random",
+    type: Annotated[str, typer.Option(help="Type of noise, e.g. flip; an unknown one lists all.")] = "random",
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")
