@@ -1,4 +1,4 @@
-"""The command `ld4mrec`: subcommands, exit codes, and how errors reach the terminal."""
+"""The command `ld4mrec`: its subcommands, its help, its exit codes, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.cli import (
@@ -30,25 +31,57 @@ from ld4mrec_cli.utils.memory import is_out_of_memory
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
 
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Data": {
+        "inspect": inspect.inspect,
+        "prepare": prepare.prepare,
+        "inject-noise": inject_noise.inject_noise,
+    },
+    "Training": {
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+    },
+    "Recommendations": {
+        "recommend": recommend.recommend,
+    },
+    "Research": {
+        "compare": compare.compare,
+        "tune": tune.tune,
+        "config": config.config,
+        "demo": demo.demo,
+    },
+}
+"""Commands by group, in the order of the help."""
+
+
+class CommandGroups(TyperGroup):
+    """Lists the commands by group in ``ld4mrec --help``, the same on a terminal and on a pipe."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section per group."""
+        width = max(map(len, self.commands))
+        limit = formatter.width - width - 4
+        for group, names in COMMANDS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(f"{name:<{width}}", c.get_short_help_str(limit)) for name, c in commands if c]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="ld4mrec",
-    help="LD4MRec: recommendations from interaction logs and item content, by a light diffusion model.",
-    epilog="Start with `ld4mrec demo`. Each command's --help has an example.",
+    cls=CommandGroups,
+    help="Recommendations from interaction logs and item content by LD4MRec, a light diffusion "
+    "model, and by its baselines.",
+    epilog="Start with `ld4mrec demo`. The --help of each command has an example.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect.inspect)
-app.command("prepare")(prepare.prepare)
-app.command("train")(train.train)
-app.command("tune")(tune.tune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("recommend")(recommend.recommend)
-app.command("inject-noise")(inject_noise.inject_noise)
-app.command("config")(config.config)
-app.command("demo")(demo.demo)
+for _commands in COMMANDS.values():
+    for _name, _function in _commands.items():
+        app.command(_name)(_function)
 
 
 def _version(wanted: bool) -> None:

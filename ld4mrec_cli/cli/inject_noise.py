@@ -15,13 +15,15 @@ def inject_noise(
         float,
         typer.Option(help="Share of the training interactions, e.g. 0.1.", show_default=False),
     ],
-    type: Annotated[str, typer.Option(help="random, popular, drop or flip.")] = "random",
+    type: Annotated[str, typer.Option(help="Type of noise, e.g. flip; an unknown one lists all.")] = "random",
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing dataset directory.")
     ] = False,
 ) -> None:
-    """Copy a dataset directory with noise in its training interactions; validation and test stay as they are.
+    """Copy a dataset with noise in its training interactions.
+
+    Validation and test stay as they are.
 
     Example: ld4mrec inject-noise --data data/tiktok --out data/tiktok-noise10 --type random --ratio 0.1
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+from ld4mrec_cli.cli.options import LAYOUT_NAMES, ConfigFile, Overrides, read_config
 from ld4mrec_cli.utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def prepare(
         typer.Option(help="Dataset directory to write.", show_default="data/NAME of --raw"),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="auto, amazon, mmrec, recbole or table.", show_default="auto")
+        str | None, typer.Option(help=f"Layout: {LAYOUT_NAMES}.", show_default="auto")
     ] = None,
     split: Annotated[
         str | None,
@@ -78,7 +78,7 @@ def prepare(
     config: ConfigFile = None,
     set_: Overrides = None,
 ) -> None:
-    """Turn raw interaction logs and item content into a dataset directory.
+    """Turn raw logs and item content into a dataset directory.
 
     Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
 
@@ -136,6 +136,7 @@ def column_names(given: Sequence[str]) -> dict[str, str]:
 def print_summary(prepared: Prepared, out: Path) -> None:
     """Print what a dataset directory holds."""
     from ld4mrec_cli.cli.console import log, print_table, stdout
+    from ld4mrec_cli.utils.tables import Table
 
     schema = prepared.schema
     for fault in prepared.bad_lines:
@@ -153,7 +154,7 @@ def print_summary(prepared: Prepared, out: Path) -> None:
         [name, f"{s.interactions:,}", f"{s.users:,}", f"{s.items:,}"]
         for name, s in schema.splits.items()
     ]
-    print_table(["split", "interactions", "users", "items"], rows)
+    print_table(Table(["split", "interactions", "users", "items"], rows))
     if schema.modalities:
         features = [
             [
@@ -164,7 +165,7 @@ def print_summary(prepared: Prepared, out: Path) -> None:
             ]
             for name, m in schema.modalities.items()
         ]
-        print_table(["modality", "columns", "coverage", "imputed items"], features)
+        print_table(Table(["modality", "columns", "coverage", "imputed items"], features))
     else:
         console.print("no modality: the items have neither features nor text", markup=False)
     console.print(f"written to {out}", markup=False)
