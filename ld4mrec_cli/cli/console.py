@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,9 +20,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 
-from ld4mrec_cli.utils.text import printable, printable_lines
+from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
     from ld4mrec_cli.training.session import Callbacks
@@ -44,17 +45,20 @@ def stdout() -> Console:
 
 
 class SafeConsole(Console):
-    """A console that shows unsafe characters of the data as replacement characters."""
+    """A console that text from data cannot steer, in whatever it is shown."""
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print, see :meth:`rich.console.Console.print`."""
-        safe = (printable_lines(text) if isinstance(text, str) else text for text in objects)
-        super().print(*safe, **options)
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Replace unsafe characters in all that is rendered but Rich's own control codes."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text, keep="\n")
+            yield segment if text == segment.text else Segment(text, segment.style)
 
 
 def _console(*, to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
-    stream = getattr(stream, "unguarded", stream)  # Rich writes escapes of its own
+    stream = getattr(stream, "unguarded", stream)  # Rich writes escape sequences of its own
     return SafeConsole(
         file=stream,
         highlight=False,
@@ -76,30 +80,19 @@ def print_table(
     """Print a table on stdout: with rules on a terminal, aligned by spaces on a pipe."""
     console = stdout()
     lines = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(
-        title=None if title is None else _cell(title),
-        title_justify="left",
-        box=lines,
-        pad_edge=False,
-    )
+    table = Table(title=title, title_justify="left", box=lines, pad_edge=False)
     for number, column in enumerate(columns):
-        side: Literal["left", "right"] = "left" if number == 0 else "right"
-        table.add_column(_cell(column), justify=side, overflow="fold")
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
     console.print(table)
-
-
-def _cell(text: str) -> str:
-    """Text from data as a table or a progress bar shows it: safe, on one line, without markup."""
-    return printable(text).replace("[", "\\[")
 
 
 @contextmanager
 def training_callbacks(metric: str, shown: bool = True) -> Iterator[Callbacks]:
-    """Callbacks that show training: a progress bar on a terminal, elsewhere a line per epoch.
+    """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere.
 
-    Unless ``shown`` they do nothing: one of several processes prints.
+    Not ``shown``, they do nothing: of several processes one speaks.
     """
     from ld4mrec_cli.training.session import Callbacks
 
@@ -127,7 +120,7 @@ class _Bar:
         self.n_batches = 0
 
     def on_stage(self, text: str) -> None:
-        self.progress.update(self.task, description=_cell(text))
+        self.progress.update(self.task, description=text)
 
     def on_start(self, trainer: Trainer) -> None:
         self.n_batches = trainer.n_batches
@@ -151,7 +144,7 @@ class _Bar:
 
 
 def _plain_epochs(metric: str) -> Callable[[EpochReport], None]:
-    """Print the first epochs, the better ones at most once a second, any other after 10 s."""
+    """Print the first epochs, every better one at most each second, and a sign of life each ten seconds."""
     last = 0.0
 
     def on_epoch(report: EpochReport) -> None:
@@ -177,10 +170,7 @@ def _epoch_line(report: EpochReport, metric: str) -> str:
 def progress_counter(
     description: str, total: int, shown: bool = True
 ) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar over ``total`` steps on a terminal, advanced by the callable.
-
-    None on a pipe, or unless ``shown``.
-    """
+    """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere or if not shown."""
     console = stderr()
     if not (shown and console.is_terminal):
         yield None
@@ -200,7 +190,7 @@ class PreparationProgress(Protocol):
 
 @contextmanager
 def preparation_progress() -> Iterator[PreparationProgress]:
-    """A callback that shows long work: a progress bar on a terminal, a line each 10 s elsewhere."""
+    """A callback that shows long work: a progress bar each on a terminal, now and then a line elsewhere."""
     console = stderr()
     if not console.is_terminal:
         yield _plain_preparation()
@@ -217,8 +207,9 @@ def preparation_progress() -> Iterator[PreparationProgress]:
         def show(label: str, done: int, total: int, *, megabytes: bool = False) -> None:
             amount = _amount(done, total, megabytes)
             if label not in bars:
+                description = label.replace("[", "\\[")
                 bars[label] = progress.add_task(
-                    _cell(label), total=total, visible=False, amount=amount
+                    description, total=total, visible=False, amount=amount
                 )
             progress.update(bars[label], completed=done, visible=done < total, amount=amount)
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.checks import read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.dataset import Ids, to_matrix
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
+from ld4mrec_cli.utils.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class RecommendedItem:
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """Ranked items for one user; ``user`` is None for a history that was given."""
+    """Ranked items for one user; ``user`` is None for a history."""
 
     user: str | None
     items: list[RecommendedItem]
@@ -42,8 +43,10 @@ class Recommender:
     def __init__(self, run: RunDirectory, device: torch.device) -> None:
         self.run = run
         self.scorer = load_scorer(run, device)
-        self.users = Ids(pl.read_parquet(run.verified_path("users.parquet"))[USER].to_list(), USER)
-        table = pl.read_parquet(run.verified_path("items.parquet"))
+        n_users, n_items = run.manifest.dataset.n_users, run.manifest.dataset.n_items
+        users = read_ids(run.verified_path("users.parquet"), USER, n_users, RunError)
+        self.users = Ids(users[USER].to_list(), USER)
+        table = read_ids(run.verified_path("items.parquet"), ITEM, n_items, RunError)
         self.items = Ids(table[ITEM].to_list(), ITEM)
         self.titles: list[str | None] | None = (
             table[TITLE].to_list() if TITLE in table.columns else None
@@ -52,10 +55,9 @@ class Recommender:
     @cached_property
     def train(self) -> csr_matrix:
         """Training interactions ``(n_users, n_items)``."""
-        return to_matrix(
-            pl.read_parquet(self.run.verified_path("train.parquet")),
-            (len(self.users), len(self.items)),
-        )
+        shape = len(self.users), len(self.items)
+        path = self.run.verified_path("train.parquet")
+        return to_matrix(read_interactions(path, shape, RunError), shape)
 
     def for_users(
         self,
@@ -68,11 +70,11 @@ class Recommender:
     ) -> Iterator[RecommendationList]:
         """Recommend ``k`` items to each known user, in the given order, as an iterator of lists.
 
-        Processes in a ``group`` call this with the same arguments and all go through the iterator, which gives the
-        lists to the writer and nothing to the others.
+        Processes in a ``group`` call this with the same arguments and all go through the iterator,
+        which gives the lists to the main process and nothing to the others.
 
         Raises:
-            UnknownIdError: at the call, before any list is made, for a user that the dataset does not know.
+            UnknownIdError: a user is unknown; at the call, before any list is made.
         """
         indices = np.fromiter(
             (self.users.index(user) for user in users), dtype=np.int64, count=len(users)
@@ -82,18 +84,18 @@ class Recommender:
     def _lists(
         self, users: np.ndarray, k: int, include_seen: bool, batch_size: int, group: Group
     ) -> Iterator[RecommendationList]:
-        for several in batches(users, batch_size * group.size):
-            own = several[slice(*group.shard_bounds(len(several)))]
-            rows, sizes = self.train[own], group.shard_sizes(len(several))
-            found = rank(self.scorer, rows, None if include_seen else rows, k, own)
-            lists, their_scores = (group.gather_array(part, sizes) for part in found)
+        for batch in batches(users, batch_size * group.size):
+            shard = batch[slice(*group.shard_bounds(len(batch)))]
+            rows, sizes = self.train[shard], group.shard_sizes(len(batch))
+            ranked = rank(self.scorer, rows, None if include_seen else rows, k, shard)
+            items, scores = (group.gather_array(part, sizes) for part in ranked)
             if group.is_main_process:
-                yield from self._named(lists, their_scores, several)
+                yield from self._to_lists(items, scores, batch)
 
     def for_history(
         self, items: Sequence[str], k: int, *, include_seen: bool = False
     ) -> RecommendationList:
-        """Recommend ``k`` items to someone who interacted with ``items`` (raw ids), without retraining.
+        """Recommend ``k`` items to someone with a history of ``items`` (raw ids).
 
         Raises:
             UnknownIdError: an item that the dataset does not know.
@@ -106,10 +108,10 @@ class Recommender:
             ),
             shape=(1, len(self.items)),
         )
-        found, scores = rank(self.scorer, row, None if include_seen else row, k)
-        return next(self._named(found, scores, None))
+        ranked, scores = rank(self.scorer, row, None if include_seen else row, k)
+        return next(self._to_lists(ranked, scores, None))
 
-    def _named(
+    def _to_lists(
         self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None
     ) -> Iterator[RecommendationList]:
         """The lists of ``users`` ``(n,)``, or of a history, in raw ids."""
