@@ -13,12 +13,13 @@ from ld4mrec_cli.settings.base import (
     NOT_SEARCHED,
     TFIDF,
     ColumnName,
-    Count,
     Names,
+    NonNegativeInt,
     Section,
     Seed,
     Share,
     SplitMethod,
+    Width,
 )
 from ld4mrec_cli.settings.layouts import AUTO, LAYOUTS
 from ld4mrec_cli.utils.errors import nearest
@@ -40,7 +41,7 @@ class PrepareConfig(Section):
     """Layout of the raw directory; `auto` recognizes it from the file names and headers."""
     split: SplitMethod = "auto"
     """How interactions are split. `auto` takes given labels where the source has them, else `random`."""
-    k_core: Annotated[int, Field(ge=0)] | None = None
+    k_core: NonNegativeInt | None = None
     """Keep users and items with at least this many interactions, repeatedly; 0 keeps all. Unset: 0 if given, else 5."""
     valid_ratio: Share = 0.1
     """Share of the interactions that goes to validation (random, temporal and global-time splits)."""
@@ -50,13 +51,13 @@ class PrepareConfig(Section):
     """Interactions rated below this are dropped before anything else; unset keeps all."""
     on_error: Literal["raise", "skip"] = "raise"
     """A malformed line of raw data is an error (`raise`), or is left out and counted (`skip`)."""
-    max_errors: Annotated[int, Field(ge=0)] = 100
+    max_errors: NonNegativeInt = 100
     """With `on_error: skip`, more malformed lines than this are an error all the same."""
     seed: Seed = 0
     """Seed of the random splits and of the truncated SVD of the text features."""
     text_fields: tuple[str, ...] = ("title", "brand", "categories", "description")
     """Item fields that are joined, in this order, into the text of the `text` modality."""
-    text_dim: Count = 128
+    text_dim: Width = 128
     """Columns of the text features (truncated SVD of TF-IDF)."""
     text_encoder: str = TFIDF
     """What makes the `text` modality: `tfidf`, or the path of a local sentence-transformers model directory."""
