@@ -15,11 +15,12 @@ import polars as pl
 from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, USER
 from ld4mrec_cli.data.readers.arrays import check_name, feature_files, is_keyed, read_keyed
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
-from ld4mrec_cli.data.readers.columns import find_columns, interactions_from
+from ld4mrec_cli.data.readers.columns import find_columns, interactions_from, item_mapping
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_header, read_table, report_bad_lines
 from ld4mrec_cli.data.readers.table import item_file, items_from, read_items
 from ld4mrec_cli.data.splits import SPLIT_CODES, SPLITS
+from ld4mrec_cli.settings.data import columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -40,6 +41,11 @@ def is_atomic(path: Path) -> bool:
             return b":token" in handle.readline(1 << 16)
     except OSError:
         return False  # reading it says why
+
+
+def fits(raw: Path) -> bool:
+    """Whether a directory has an ``*.inter`` file with typed headers."""
+    return any(is_atomic(path) for path in raw.glob("*.inter"))
 
 
 def read(raw: Path, context: ReadContext) -> RawData:
@@ -68,7 +74,15 @@ def read(raw: Path, context: ReadContext) -> RawData:
     notes |= {
         f"unused file ({path.name})": 1 for path in sorted(raw.iterdir()) if path.suffix in UNUSED
     }
-    return RawData("recbole", interactions, lambda _: items, features, files, notes)
+    return RawData(
+        "recbole",
+        interactions,
+        lambda _: items,
+        features,
+        files,
+        notes,
+        item_files=[] if listed is None else [listed],
+    )
 
 
 def _inter_files(raw: Path) -> tuple[str, dict[str, Path]]:
@@ -102,7 +116,11 @@ def _read_interactions(parts: dict[str, Path], context: ReadContext) -> pl.DataF
     for split, path in parts.items():
         frame, types = _read_typed(path, context)
         found = find_columns(
-            frame, path, context.options.columns, (USER, ITEM), (RATING, TIMESTAMP)
+            frame,
+            path,
+            columns_of("interactions", context.options.columns),
+            (USER, ITEM),
+            (RATING, TIMESTAMP),
         )
         for ours, column in found.items():
             wrong = (
@@ -170,7 +188,9 @@ def _read_content(path: Path | None, interactions: pl.DataFrame, context: ReadCo
 def _read_items(path: Path, context: ReadContext) -> Items:
     """Texts and vectors of the items; a line with a bad vector is malformed as a whole."""
     frame, types = _read_typed(path, context)
-    column = find_columns(frame, path, context.options.columns, required=(ITEM,))[ITEM]
+    column = find_columns(
+        frame, path, item_mapping(frame, context.options.columns), required=(ITEM,)
+    )[ITEM]
     ids = frame[column].str.strip_chars()
     bad_lines = dict.fromkeys(
         (ids.fill_null("") == "").arg_true(), f"no value in column '{column}'"
