@@ -132,7 +132,9 @@ class PrepareConfig(Section):
         return self
 
 
-def columns_of(table: str, columns: Mapping[str, str]) -> dict[ColumnName, str]:
+def columns_of(
+    table: str, columns: Mapping[ColumnKey, str] | Mapping[str, str]
+) -> dict[ColumnName, str]:
     """Column by our name in a table: the names for every table, then those for this one."""
     shared = {name: column for name, column in columns.items() if "." not in name}
     prefix = f"{table}."

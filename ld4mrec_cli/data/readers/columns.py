@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -18,13 +19,15 @@ from ld4mrec_cli.data.columns import (
     plain_name,
 )
 from ld4mrec_cli.data.readers.context import ReadContext
-from ld4mrec_cli.data.readers.delimited import report_bad_lines
 from ld4mrec_cli.data.readers.dates import guess_formats, parse_dates
+from ld4mrec_cli.data.readers.delimited import report_bad_lines
 from ld4mrec_cli.data.readers.unused import hint_time_column
 from ld4mrec_cli.data.splits import SPLIT_CODES
 from ld4mrec_cli.settings.base import ColumnName
-from ld4mrec_cli.settings.data import PrepareConfig, columns_of
+from ld4mrec_cli.settings.data import ColumnKey, PrepareConfig, columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
+
+_ITEMS_ITEM: Final = "items.item"
 
 
 def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> pl.DataFrame:
@@ -109,17 +112,17 @@ def find_columns(
     return found
 
 
-def item_mapping(frame: pl.DataFrame, columns: Mapping[str, str]) -> dict[ColumnName, str]:
+def item_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
     """Names for a table of items. The item column of the interactions need not be in it."""
     mapping = columns_of("items", columns)
-    if f"items.{ITEM}" not in columns and mapping.get(ITEM) not in frame.columns:
+    if _ITEMS_ITEM not in columns and mapping.get(ITEM) not in frame.columns:
         mapping.pop(ITEM, None)
     return mapping
 
 
-def feature_mapping(frame: pl.DataFrame, columns: Mapping[str, str]) -> dict[ColumnName, str]:
+def feature_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
     """Names for a table of features; the item columns of other tables need not be in it."""
-    names = (columns.get(f"items.{ITEM}"), columns.get(ITEM))
+    names = (columns.get(_ITEMS_ITEM), columns.get(ITEM))
     column = next((name for name in names if name in frame.columns), None)
     return {} if column is None else {ITEM: column}
 
@@ -129,7 +132,7 @@ def check_settings_act(raw: Path, options: PrepareConfig) -> None:
 
     The item column acts where a feature file beside it is a table.
     """
-    acting = {ITEM, f"items.{ITEM}"} if any(raw.glob("*_feat.parquet")) else set()
+    acting = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
     idle = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - acting)]
     if options.date_format is not None:
         idle.append("prepare.date_format is set")

@@ -43,7 +43,7 @@ _LINE = "line"
 _RATINGS = (USER, ITEM, RATING, TIMESTAMP)
 _MOVIES = (ITEM, TITLE, _GENRES)
 _MOVIES_100K = (ITEM, TITLE, "release_date", "video_release_date", "url", *GENRES_100K)
-_CSV_HEADERS = {
+_CSV_HEADERS: dict[tuple[str, ...], tuple[str, ...]] = {
     _MOVIES: ("movieId", "title", "genres"),
     (USER, ITEM, TAGS): ("userId", "movieId", "tag"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ld4mrec_cli.data.columns import TIMESTAMP, TITLE
+from ld4mrec_cli.data.columns import TIMESTAMP
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.dates import guess_formats
 from ld4mrec_cli.settings.data import PrepareConfig
