@@ -139,8 +139,10 @@ def prepare(
 
     from ld4mrec_cli.cli.console import preparation_progress
     from ld4mrec_cli.data.prepare import prepare as prepare_directory
+    from ld4mrec_cli.data.readers.table import table_stem
 
-    target = out or Path("data") / dataset_name(source)
+    path = source.resolve()
+    target = out or Path("data") / (path.name if path.is_dir() else table_stem(path))
     with preparation_progress() as show:
         prepared = prepare_directory(
             source,
@@ -153,14 +155,6 @@ def prepare(
             on_encoded=lambda modality, done, total: show(f"encoding {modality}", done, total),
         )
     print_summary(prepared, target)
-
-
-def dataset_name(raw: Path) -> str:
-    """Name of a dataset by its raw directory or table: ``orders`` for ``orders.csv.gz``."""
-    path = raw.resolve()
-    if path.is_dir():
-        return path.name
-    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
 
 
 def column_names(flags: Sequence[str]) -> dict[str, str]:

@@ -69,13 +69,14 @@ class PrepareConfig(Section):
     items: Path | None = None
     """Table of the items, whatever its name; unset looks for it in the raw directory."""
     split: SplitMethod = "auto"
-    """How interactions are split. `auto` takes given labels where the source has them, else `random`."""
+    """How interactions are split. `auto` takes the labels of the source, else `random`."""
     k_core: Annotated[int, Field(ge=0)] | None = None
-    """Keep users and items with at least this many interactions, repeatedly; 0 keeps all. Unset: 0 if given, else 5."""
+    """Keep users and items with at least this many interactions, repeatedly; 0 keeps all.
+    Unset: 0 if the split is given, else 5."""
     valid_ratio: Share = 0.1
-    """Share of the interactions that goes to validation (random, temporal and global-time splits)."""
+    """Share of the interactions for validation (random, temporal and global-time splits)."""
     test_ratio: Share = 0.1
-    """Share of the interactions that goes to test (random, temporal and global-time splits)."""
+    """Share of the interactions for the test (random, temporal and global-time splits)."""
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Interactions rated below this are dropped before anything else; unset keeps all."""
     on_error: Literal["raise", "skip"] = "raise"
@@ -89,22 +90,24 @@ class PrepareConfig(Section):
     text_dim: Count = 128
     """Columns of the text features (truncated SVD of TF-IDF)."""
     text_encoder: str = TFIDF
-    """What makes the `text` modality: `tfidf`, or the path of a local sentence-transformers model directory."""
+    """Encoder of the `text` modality: `tfidf`, or the directory of a local sentence-transformers
+    model."""
     image_encoder: Path | None = None
-    """Local weights (`.safetensors`, `.pth`, `.pt`) that encode the raw folder `images/`; unset leaves it out."""
+    """Local weights (`.safetensors`, `.pth`, `.pt`) that encode the raw folder `images/`; unset
+    leaves it out."""
     image_backbone: str = "resnet50"
     """The timm model that the weights of `image_encoder` belong to."""
     encoder_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where text and image encoders run; `auto` takes CUDA where there is any."""
     columns: dict[ColumnKey, str] = Field(default_factory=dict)
-    """Names of columns, where they are not the usual ones: `{user: customer, items: {item: sku}}`."""
+    """Columns that have no usual name: `{user: customer, items: {item: sku}}`."""
     date_format: Annotated[str, AfterValidator(_check_date_format)] | None = None
     """Form of the times, such as `%d.%m.%Y %H:%M`; unset reads numbers and ISO dates."""
 
     @field_validator("columns", mode="before")
     @classmethod
     def _flatten_columns(cls, value: Any) -> Any:
-        """Write ``{items: {item: sku}}`` as ``{items.item: sku}``; refuse unknown and equal names."""
+        """Write ``{items: {item: sku}}`` as ``{items.item: sku}``; refuse wrong names."""
         if not isinstance(value, Mapping):
             return value
         columns: dict[str, Any] = {}

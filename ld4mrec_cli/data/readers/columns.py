@@ -75,8 +75,12 @@ def find_columns(
     mapping: Mapping[ColumnName, str],
     required: tuple[ColumnName, ...],
     optional: tuple[ColumnName, ...] = (),
+    table: str = "",
 ) -> dict[str, str]:
     """Find our columns among the table's: our name → the table's name.
+
+    Args:
+        table: ``items.`` in a table of items, for the advice of the message.
 
     Raises:
         SourceError: a mapped or required column is not there, or a column holds lists or the like.
@@ -105,7 +109,7 @@ def find_columns(
                 f"has no {name} column among: {columns}",
                 where=path,
                 line=1 if path.suffix != ".parquet" else None,
-                hint=f"Name it with --column {name}=COLUMN, or in prepare.columns",
+                hint=f"Name it with --column {table}{name}=COLUMN, or in prepare.columns",
             )
     for column in found.values():
         check_plain(frame.schema[column], column, path)

@@ -38,7 +38,7 @@ def parse_dates(date_format: str, frame: pl.DataFrame, column: str) -> pl.Expr:
 
 
 def guess_formats(values: Sequence[str]) -> list[str]:
-    """The formats of :data:`FORMATS` that fit all values; several where day and month may change."""
+    """The formats of :data:`FORMATS` that fit all values; 1/2 fits two of them."""
     return [form for form in FORMATS if values and all(_fits(value, form) for value in values)]
 
 

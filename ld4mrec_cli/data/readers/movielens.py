@@ -9,7 +9,8 @@ latest, 20M to 32M   ``ratings.csv``            ``movies.csv``
 ===================  =========================  ==================================
 
 Titles keep their year; genres are the text field ``categories`` (or ``genres``). Tags of the users
-(``tags.csv``, ``tags.dat``) are the text field ``tags``, read where ``prepare.text_fields`` names it.
+(``tags.csv``, ``tags.dat``) are the text field ``tags``; they are read where
+``prepare.text_fields`` names it.
 Source: https://grouplens.org/datasets/movielens/ and the README of each release.
 """
 

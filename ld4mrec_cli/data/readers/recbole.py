@@ -1,8 +1,8 @@
-"""RecBole atomic files: ``NAME.inter``, ``NAME.item``, tab-separated, with a type after each column name.
+"""RecBole atomic files: ``NAME.inter``, ``NAME.item``, tab-separated, with typed column names.
 
 A ``float_seq`` column of the items becomes a modality of that name. The benchmark files
-``NAME.train.inter``, ``NAME.valid.inter`` and ``NAME.test.inter`` are a given split. What is known of
-the users (``NAME.user``) is not used.
+``NAME.train.inter``, ``NAME.valid.inter`` and ``NAME.test.inter`` are a given split. User features
+(``NAME.user``) are not used.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def read(raw: Path, context: ReadContext) -> RawData:
     """Read a directory of RecBole atomic files.
 
     Raises:
-        SourceError: no or several data sets, a header without known types, a malformed line, a value
-            that is not of its type, vectors of different lengths.
+        SourceError: no or several data sets, a header without known types, a malformed line, a
+            value that is not of its type, vectors of different lengths.
     """
     name, parts = _inter_files(raw)
     interactions = _read_interactions(parts, context)
@@ -67,7 +67,10 @@ def read(raw: Path, context: ReadContext) -> RawData:
                 f"modality '{modality}' is a column of {listed and listed.name} too", where=path
             )
         if not is_keyed(path):
-            hint = "Give a .npz or Parquet file keyed by item, or say --format mmrec where row r is item r"
+            hint = (
+                "Give a .npz or Parquet file keyed by item, "
+                "or say --format mmrec where row r is item r"
+            )
             raise SourceError("its rows cannot be told apart here", where=path, hint=hint)
         features[modality] = read_keyed(path, context)
         files.append(path)
@@ -86,7 +89,7 @@ def read(raw: Path, context: ReadContext) -> RawData:
 
 
 def _inter_files(raw: Path) -> tuple[str, dict[str, Path]]:
-    """Name of the data set and its interaction files: by split, or one alone under an empty name."""
+    """Name of the data set and its interaction files by split; one alone has an empty split."""
     names: dict[str, dict[str, Path]] = {}
     for path in sorted(raw.glob("*.inter")):
         name, _, split = path.stem.rpartition(".")
@@ -115,18 +118,18 @@ def _read_interactions(parts: dict[str, Path], context: ReadContext) -> pl.DataF
     tables = []
     for split, path in parts.items():
         frame, types = _read_typed(path, context)
-        found = find_columns(
+        columns = find_columns(
             frame,
             path,
             columns_of("interactions", context.options.columns),
             (USER, ITEM),
             (RATING, TIMESTAMP),
         )
-        for ours, column in found.items():
-            wrong = (
+        for ours, column in columns.items():
+            is_wrong = (
                 types[column] != "token" if ours in (USER, ITEM) else types[column].endswith("_seq")
             )
-            if wrong:
+            if is_wrong:
                 needed = "token" if ours in (USER, ITEM) else "float"
                 raise SourceError(
                     f"the {ours} '{column}' is {types[column]}, not {needed}", where=path, line=1
@@ -164,13 +167,12 @@ def _read_typed(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[st
 
 def _item_file(raw: Path, name: str) -> Path | None:
     """The file of the items: ``NAME.item``, else the only ``*.item``, else an items table."""
-    found = sorted(raw.glob("*.item"))
-    named = [path for path in found if path.stem == name] or found
-    if len(named) > 1:
-        raise SourceError(
-            "holds several item files: " + ", ".join(path.name for path in named), where=raw
-        )
-    return named[0] if named else item_file(raw)
+    paths = sorted(raw.glob("*.item"))
+    paths = [path for path in paths if path.stem == name] or paths
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise SourceError(f"holds several item files: {names}", where=raw)
+    return paths[0] if paths else item_file(raw)
 
 
 Items = tuple[pl.DataFrame, dict[str, RawFeatures], dict[str, int]]
@@ -226,7 +228,7 @@ def _vectors(text: pl.Series) -> pl.Series:
 
 
 def _vector_faults(name: str, text: pl.Series, numbers: pl.Series) -> dict[int, str]:
-    """Row → what is wrong with its vector. The length is that of most lines; none at all is no fault."""
+    """Row → fault of its vector. The right length is that of most lines; no vector is no fault."""
     lengths = numbers.list.len()
     usual = Counter(lengths.filter(lengths > 0).to_list()).most_common(1)
     odd = (lengths > 0) & (lengths != (usual[0][0] if usual else 0))

@@ -103,11 +103,8 @@ def table_stem(path: Path) -> str:
 
 def interaction_file(raw: Path) -> Path | None:
     """The interaction table: the one named so, else the only table that is neither items nor features."""
-    named = [
-        raw / f"interactions{suffix}"
-        for suffix in TABLES
-        if (raw / f"interactions{suffix}").is_file()
-    ]
+    paths = [raw / f"interactions{suffix}" for suffix in TABLES]
+    paths = [path for path in paths if path.is_file()]
     others = [
         path
         for path in sorted(raw.iterdir())
@@ -115,12 +112,11 @@ def interaction_file(raw: Path) -> Path | None:
         and table_stem(path) not in ("items", "users")
         and not table_stem(path).endswith("_feat")
     ]
-    if len(named) > 1:
-        raise SourceError(
-            "holds several interaction tables: " + ", ".join(p.name for p in named), where=raw
-        )
-    if named:
-        return named[0]
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise SourceError(f"holds several interaction tables: {names}", where=raw)
+    if paths:
+        return paths[0]
     return others[0] if len(others) == 1 else None
 
 
@@ -162,7 +158,7 @@ def items_from(
             an item is empty.
     """
     mapping = item_mapping(frame, context.options.columns)
-    found = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,))
+    found = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,), table="items.")
     text = _text_columns(frame, path, context.options, found, also or {})
     hint_text_columns(frame, path, {*found.values(), *text.values()}, context, title=TITLE in found)
     items = frame.select(

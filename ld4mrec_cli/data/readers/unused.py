@@ -58,16 +58,14 @@ def hint_text_columns(
     if not names:
         return
     shown = ", ".join(f"'{name}'" for name in names)
-    what = (
-        f"column {shown} of {path.name} holds"
-        if len(names) == 1
-        else (f"columns {shown} of {path.name} hold")
-    )
+    what = f"column {shown} of {path.name} looks like text and is not used"
+    if len(names) > 1:
+        what = f"columns {shown} of {path.name} look like text and are not used"
     flags = [f"--text-field {name}" for name in (("title",) if title else ()) + tuple(names)]
-    advice = f"use it with {' '.join(flags)}"
+    advice = f"name {'it' if len(names) == 1 else 'them'} with {' '.join(flags)}"
     if not title:
         advice = f"name the title with --column title={names[0]}, or {advice}"
-    context.hint(f"{what} text and is not used; {advice}")
+    context.hint(f"{what}; {advice}")
 
 
 def _time_formats(values: pl.Series) -> list[str] | None:
