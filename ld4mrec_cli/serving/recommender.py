@@ -42,8 +42,10 @@ class Recommender:
     def __init__(self, run: RunDirectory, device: torch.device) -> None:
         self.run = run
         self.scorer = load_scorer(run, device)
-        self.users = Ids(pl.read_parquet(run.verified_path("users.parquet"))[USER].to_list(), USER)
-        table = pl.read_parquet(run.verified_path("items.parquet"))
+        self.users = Ids(
+            pl.read_parquet(run.verified_path("users.parquet"), glob=False)[USER].to_list(), USER
+        )
+        table = pl.read_parquet(run.verified_path("items.parquet"), glob=False)
         self.items = Ids(table[ITEM].to_list(), ITEM)
         self.titles: list[str | None] | None = (
             table[TITLE].to_list() if TITLE in table.columns else None
@@ -53,7 +55,7 @@ class Recommender:
     def train(self) -> csr_matrix:
         """Training interactions ``(n_users, n_items)``."""
         return to_matrix(
-            pl.read_parquet(self.run.verified_path("train.parquet")),
+            pl.read_parquet(self.run.verified_path("train.parquet"), glob=False),
             (len(self.users), len(self.items)),
         )
 
