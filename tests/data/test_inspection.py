@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from raw_files import assert_rejected, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.injection import inject_noise
+from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.data.inspect import parts as inspection_parts
 from ld4mrec_cli.data.inspect.inspection import inspect
 from ld4mrec_cli.data.inspect.page import page
