@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ld4mrec_cli.experiments.tune.records import Budget, Trial
     from ld4mrec_cli.experiments.tune.search import SearchDirectory
     from ld4mrec_cli.experiments.tune.space import Space
-    from ld4mrec_cli.experiments.tune.tuning import SearchWatcher
+    from ld4mrec_cli.experiments.tune.tuning import SearchCallbacks
     from ld4mrec_cli.training.trainer import EpochReport
 
 DEFAULT_TRIALS = 30
@@ -152,10 +152,10 @@ def _tune(settings: Config, space: Space, out: Path | None, budget: Budget) -> S
 
 
 @contextmanager
-def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchWatcher]:
+def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchCallbacks]:
     """Callbacks that print a line per trial, and between them show the epochs: on a terminal in a line that changes."""
     from ld4mrec_cli.cli.console import stderr
-    from ld4mrec_cli.experiments.tune.tuning import SearchWatcher
+    from ld4mrec_cli.experiments.tune.tuning import SearchCallbacks
     from ld4mrec_cli.training.session import Callbacks
 
     console = stderr()
@@ -170,7 +170,7 @@ def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchWatcher
                 note(text)
 
         training = Callbacks(on_stage=shown.on_stage, on_note=note_once, on_epoch=shown.on_epoch)
-        yield SearchWatcher(
+        yield SearchCallbacks(
             shown.on_trial, lambda search, trial: note(_trial_line(search, trial)), note, training
         )
 

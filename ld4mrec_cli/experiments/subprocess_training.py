@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, so that the peak memory of each is its own and one that dies harms no other."""
+"""Training in a process of its own: it has its own peak memory, and a crash harms no other."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import sys
 from collections.abc import Callable, Sequence
 
 Reporter = Callable[[str], None]
-"""Takes a line for the user."""
+"""Receives a line for the user."""
 
 ERROR = "error: "
-"""What the command's last words begin with when it fails."""
+"""Start of the line that a failed command ends with."""
 
 
 class TrainingFailed(Exception):
-    """A training was refused or failed; the message is the line that it ended with."""
+    """A training failed; the message is its last line."""
 
 
 def train_in_subprocess(arguments: Sequence[str], log: Reporter) -> None:
-    """Run `ld4mrec train` with these arguments and wait for it; every line that it prints goes to ``log``.
+    """Run `ld4mrec train` with ``arguments`` and wait for it. Its output goes to ``log``.
 
     Raises:
-        TrainingFailed: it ended with another exit code than 0.
-        KeyboardInterrupt: this process was interrupted; the training was ended too, and can be resumed.
+        TrainingFailed: the exit code is not 0.
+        KeyboardInterrupt: this process was interrupted; the training was stopped and can be
+            resumed.
     """
     command = [sys.executable, "-m", "ld4mrec_cli", "train", *arguments]
-    fault = ""
+    message = ""
     # A session of its own: Ctrl-C reaches this process alone, which passes it on once and waits.
     with subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
         command,
@@ -41,16 +42,16 @@ def train_in_subprocess(arguments: Sequence[str], log: Reporter) -> None:
             for line in process.stdout or ():
                 log(line.rstrip())
                 if line.startswith(ERROR):
-                    fault = line.removeprefix(ERROR).strip()
+                    message = line.removeprefix(ERROR).strip()
             code = process.wait()
         except BaseException:
-            _end(process)
+            _stop(process)
             raise
     if code:
-        raise TrainingFailed(fault or _ending(code))
+        raise TrainingFailed(message or _describe_exit(code))
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[str]) -> None:
     """Ask a training to stop and wait for it; another interruption kills it."""
     process.terminate()
     try:
@@ -61,12 +62,12 @@ def _end(process: subprocess.Popen[str]) -> None:
         raise
 
 
-def _ending(code: int) -> str:
-    """What an exit code without a word means."""
+def _describe_exit(code: int) -> str:
+    """Meaning of an exit code without an error line."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed ({name})" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"was killed ({name})" + (", perhaps out of memory" if name == "SIGKILL" else "")

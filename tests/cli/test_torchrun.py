@@ -103,14 +103,14 @@ def test_two_processes_evaluate_and_recommend_what_one_does(workspace, tmp_path,
 def test_two_processes_resume_what_one_began(workspace, tmp_path, monkeypatch):
     arguments = ["train", "--data", workspace.data, *BASE, "--run"]
     assert run([str(a) for a in [*arguments, tmp_path / "whole"]]) == 0
-    plain = Trainer._epoch
+    plain = Trainer._train_epoch
 
     def interrupted(self, on_batch):
         if self.progress.epoch == 1:
             raise KeyboardInterrupt
         return plain(self, on_batch)
 
-    monkeypatch.setattr(Trainer, "_epoch", interrupted)
+    monkeypatch.setattr(Trainer, "_train_epoch", interrupted)
     assert run([str(a) for a in [*arguments, tmp_path / "part"]]) == 1
     result = torchrun("train", "--resume", "--run", "part", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -168,14 +168,14 @@ def test_resume_refuses_other_settings_and_finished_runs(
 ):
     from ld4mrec_cli.training.trainer import Trainer
 
-    original = Trainer._epoch
+    original = Trainer._train_epoch
 
     def epoch(self, on_batch):
         if self.progress.epoch == 2:
             raise KeyboardInterrupt
         return original(self, on_batch)
 
-    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    monkeypatch.setattr(Trainer, "_train_epoch", epoch)
     result = cli("train", "--data", workspace.data, *TINY)
     assert result.code == 1
     assert "interrupted after epoch 2" in result.err

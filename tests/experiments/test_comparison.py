@@ -136,7 +136,7 @@ def test_a_contender_of_which_one_seed_fails_is_compared_by_the_others(bench):
 
 
 def test_an_interrupted_comparison_goes_on_where_it_stopped(bench, monkeypatch):
-    file, original = bench.file("one.yaml", training={"max_epochs": 3}), Trainer._epoch
+    file, original = bench.file("one.yaml", training={"max_epochs": 3}), Trainer._train_epoch
     whole = bench.compare([file], ["ease"], seeds=(0, 1), out="whole")
     bench.train.calls.clear()
 
@@ -145,7 +145,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(bench, monkeypatch):
             raise KeyboardInterrupt
         return original(self, on_batch)
 
-    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    monkeypatch.setattr(Trainer, "_train_epoch", epoch)
     with pytest.raises(
         TrainingInterrupted, match=r"Give the same command with --out .*out to go on"
     ):

@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ld4mrec_cli.experiments.tune import pruning
-from ld4mrec_cli.experiments.tune.pruning import COMPLETE_TRIALS, WARM_UP, median_pruning_rule
+from ld4mrec_cli.experiments.tune import suggest as suggest_module
 from ld4mrec_cli.experiments.tune.records import Budget
 from ld4mrec_cli.experiments.tune.search import SearchDirectory
 from ld4mrec_cli.experiments.tune.space_io import space_from_mapping
-from ld4mrec_cli.experiments.tune.tuning import SearchWatcher, tune
+from ld4mrec_cli.experiments.tune.suggest import (
+    MIN_COMPLETE_TRIALS,
+    WARMUP_EPOCHS,
+    median_pruning_rule,
+)
+from ld4mrec_cli.experiments.tune.tuning import SearchCallbacks, tune
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.training import session
 from ld4mrec_cli.training.session import Callbacks
@@ -32,25 +36,25 @@ FIVE = [rising(slope) for slope in (1, 2, 3, 4, 5)]
 
 def test_a_trial_below_the_median_is_behind_and_one_above_is_not():
     is_behind = median_pruning_rule(FIVE)
-    assert is_behind(rising(2.9, WARM_UP + 1))
-    assert not is_behind(rising(3.1, WARM_UP + 1))
-    assert is_behind(rising(2.9, WARM_UP + 1))  # what was asked before does not count
+    assert is_behind(rising(2.9, WARMUP_EPOCHS + 1))
+    assert not is_behind(rising(3.1, WARMUP_EPOCHS + 1))
+    assert is_behind(rising(2.9, WARMUP_EPOCHS + 1))  # what was asked before does not count
 
 
 def test_what_counts_is_the_best_value_so_far():
-    assert not median_pruning_rule(FIVE)({**rising(0.1, WARM_UP + 5), 3: 1000.0})
+    assert not median_pruning_rule(FIVE)({**rising(0.1, WARMUP_EPOCHS + 5), 3: 1000.0})
 
 
 def test_every_trial_has_its_first_epochs():
     is_behind = median_pruning_rule(FIVE)
-    assert not is_behind(rising(0, WARM_UP))
-    assert is_behind(rising(0, WARM_UP + 1))
+    assert not is_behind(rising(0, WARMUP_EPOCHS))
+    assert is_behind(rising(0, WARMUP_EPOCHS + 1))
     assert not is_behind({})
 
 
 def test_a_few_complete_trials_have_no_median():
-    assert not median_pruning_rule(FIVE[: COMPLETE_TRIALS - 1])(rising(0))
-    assert not median_pruning_rule([*FIVE[: COMPLETE_TRIALS - 1], {}])(rising(0))
+    assert not median_pruning_rule(FIVE[: MIN_COMPLETE_TRIALS - 1])(rising(0))
+    assert not median_pruning_rule([*FIVE[: MIN_COMPLETE_TRIALS - 1], {}])(rising(0))
 
 
 def test_where_few_of_the_others_came_nobody_is_behind():
@@ -62,7 +66,9 @@ def test_where_few_of_the_others_came_nobody_is_behind():
 
 @given(
     st.lists(
-        st.lists(st.floats(0, 1), min_size=15, max_size=15), min_size=COMPLETE_TRIALS, max_size=9
+        st.lists(st.floats(0, 1), min_size=15, max_size=15),
+        min_size=MIN_COMPLETE_TRIALS,
+        max_size=9,
     )
 )
 def test_the_best_of_the_complete_trials_would_not_have_been_cut(curves):
@@ -73,9 +79,9 @@ def test_the_best_of_the_complete_trials_would_not_have_been_cut(curves):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(pruning, "COMPLETE_TRIALS", 2)
-    monkeypatch.setattr(pruning, "JUDGES", 2)
-    monkeypatch.setattr(pruning, "WARM_UP", 3)
+    monkeypatch.setattr(suggest_module, "MIN_COMPLETE_TRIALS", 2)
+    monkeypatch.setattr(suggest_module, "MIN_TRIALS_AT_EPOCH", 2)
+    monkeypatch.setattr(suggest_module, "WARMUP_EPOCHS", 3)
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def base(planted_config):
 
 def search(base, out, trials=6, prune=True, callbacks=None):
     budget = Budget(trials=trials, prune=prune)
-    return tune(base, space_from_mapping(RATES, base), out, budget, callbacks or SearchWatcher())
+    return tune(base, space_from_mapping(RATES, base), out, budget, callbacks or SearchCallbacks())
 
 
 def lines(found: SearchDirectory) -> list[dict]:
@@ -146,7 +152,9 @@ def test_a_trial_interrupted_before_it_was_pruned_is_pruned_where_it_would_have_
         on_batch=lambda: interrupt("first batch"),
         on_epoch=lambda report: interrupt(f"epoch {report.epoch}"),
     )
-    callbacks = SearchWatcher(on_trial=lambda number, values: now.append(number), training=training)
+    callbacks = SearchCallbacks(
+        on_trial=lambda number, values: now.append(number), training=training
+    )
     with pytest.raises(TrainingInterrupted):
         search(base, tmp_path / "s", callbacks=callbacks)
     assert lines(search(base, tmp_path / "s")) == lines(whole)

@@ -8,10 +8,10 @@ from ld4mrec_cli.experiments.compare import report
 from ld4mrec_cli.experiments.compare.plots import plot_comparison
 from ld4mrec_cli.experiments.compare.results import (
     Comparison,
-    ContenderResult,
     DatasetRecord,
     PairResult,
     RunResult,
+    SystemResult,
 )
 
 
@@ -48,7 +48,7 @@ def pair(a, b, difference, p_holm=0.0004):
 def comparison(pairs, **values):
     """Three systems with given values over seeds; the last is fitted without one."""
     systems = [
-        ContenderResult.of(
+        SystemResult.of(
             label,
             label.upper(),
             None,
@@ -118,7 +118,7 @@ def test_the_verdict_says_what_may_be_chance(pairs, sentence):
 
 
 def test_markdown_holds_a_failed_contender_and_its_reason(found):
-    broken = ContenderResult.of(
+    broken = SystemResult.of(
         "d", "D", None, True, [RunResult(seed=0, path="runs/d", error="no | memory")]
     )
     text = report.markdown(found.model_copy(update={"systems": [*found.systems, broken]}))

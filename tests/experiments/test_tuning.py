@@ -16,7 +16,7 @@ from ld4mrec_cli.experiments.tune import trials as trials_module
 from ld4mrec_cli.experiments.tune.records import Budget
 from ld4mrec_cli.experiments.tune.search import SearchDirectory
 from ld4mrec_cli.experiments.tune.space_io import space_from_mapping
-from ld4mrec_cli.experiments.tune.tuning import SearchWatcher, tune
+from ld4mrec_cli.experiments.tune.tuning import SearchCallbacks, tune
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.training.session import Callbacks
@@ -46,7 +46,7 @@ def ease(planted_config):
 def search(base, space, out, trials=None, minutes=None, callbacks=None):
     """Run a search; the space is given as in a file."""
     budget = Budget(trials=trials, minutes=minutes)
-    return tune(base, space_from_mapping(space, base), out, budget, callbacks or SearchWatcher())
+    return tune(base, space_from_mapping(space, base), out, budget, callbacks or SearchCallbacks())
 
 
 def lines(path: Path) -> list[dict]:
@@ -59,7 +59,7 @@ def files(path: Path) -> dict[str, set[str]]:
     return {run.name: {file.name for file in run.iterdir()} for run in (path / "trials").iterdir()}
 
 
-def interrupting(trial: int, epoch: int = 0) -> SearchWatcher:
+def interrupting(trial: int, epoch: int = 0) -> SearchCallbacks:
     """Interrupts before a trial, or after an epoch of it."""
     now = []
 
@@ -72,7 +72,7 @@ def interrupting(trial: int, epoch: int = 0) -> SearchWatcher:
         if now[-1] == trial and report.epoch == epoch:
             raise KeyboardInterrupt
 
-    return SearchWatcher(on_trial=on_trial, training=Callbacks(on_epoch=on_epoch))
+    return SearchCallbacks(on_trial=on_trial, training=Callbacks(on_epoch=on_epoch))
 
 
 def test_a_planted_optimum_is_found_and_written_as_a_config(ease, tmp_path):
@@ -256,7 +256,7 @@ def test_a_refused_trial_is_recorded_and_the_search_goes_on(planted_config, tmp_
         "diffusion.mask_rate": {"choices": [0.0, 0.6]},
     }
     notes = []
-    callbacks = SearchWatcher(on_note=notes.append)
+    callbacks = SearchCallbacks(on_note=notes.append)
     found = search(
         planted_config(model__guidance=["collaborative"]),
         space,
@@ -338,7 +338,7 @@ def test_an_error_in_a_later_trial_that_all_would_meet_ends_the_search(
             NETWORK,
             tmp_path / "s",
             trials=3,
-            callbacks=SearchWatcher(on_trial),
+            callbacks=SearchCallbacks(on_trial),
         )
     assert len(lines(tmp_path / "s")) == 1
 

@@ -1,9 +1,9 @@
-"""Compare systems: train what is not trained yet, evaluate all under one protocol, test the differences.
+"""Compare systems: train the missing runs, evaluate all alike, test the differences.
 
 ::
 
     comparison.json  comparison.md  comparison.png    the result
-    configs/LABEL.yaml                                what each system was trained with
+    configs/LABEL.yaml                                configuration of each system
     runs/LABEL-seedN/                                 run directories
 """
 
@@ -26,10 +26,10 @@ from ld4mrec_cli.experiments.compare.results import (
     RESULT,
     VERSION,
     Comparison,
-    ContenderResult,
     DatasetRecord,
     PairResult,
     RunResult,
+    SystemResult,
 )
 from ld4mrec_cli.experiments.compare.runs import Train, find_run, finish_run
 from ld4mrec_cli.experiments.compare.systems import System
@@ -44,46 +44,46 @@ from ld4mrec_cli.utils.errors import OutputError, TrainingInterrupted, UserError
 from ld4mrec_cli.utils.files import write_json, write_text
 
 BOOTSTRAP_SEED = 0
-"""The same runs give the same intervals."""
+"""Seed of the bootstrap, so that the same runs give the same intervals."""
 
 PerUser = Mapping[str, np.ndarray]
 """Values of each user ``(n_users,)`` by metric."""
 
 
 @dataclass
-class _Scored:
-    """What the runs of one system gave."""
+class _Results:
+    """Results of the runs of one system."""
 
     runs: list[RunResult] = field(default_factory=list)
     per_user: list[PerUser] = field(default_factory=list)
 
 
 def compare(plan: Plan, log: Reporter, train: Train = train_in_subprocess) -> Comparison:
-    """Do what the plan says. A system that fails is part of the result; the others go on.
+    """Carry out a plan. A system that fails is part of the result; the others go on.
 
-    The split is opened when all trainings have ended.
+    The split is opened after the last training.
 
     Raises:
         RunError: ``plan.out`` holds a run of other settings or data, or one that is being trained.
-        TrainingInterrupted: the same comparison goes on from there.
+        TrainingInterrupted: the same command continues the comparison.
     """
     planned_runs = plan.planned_runs()
     for planned in planned_runs:
-        find_run(planned, plan.dataset)  # what cannot go on is refused before hours of training
-    _begin(plan)
+        find_run(planned, plan.dataset)  # refuse before hours of training
+    _create_directory(plan)
     try:
-        trained = [_train(planned, plan, train, log) for planned in planned_runs]
-        scored = {system.label: _Scored() for system in plan.systems}
-        for planned, run in zip(planned_runs, trained, strict=True):
-            _evaluate(planned, run, plan, scored[planned.system.label], log)
-        return _summary(plan, scored)
+        runs = [_train(planned, plan, train, log) for planned in planned_runs]
+        results = {system.label: _Results() for system in plan.systems}
+        for planned, run in zip(planned_runs, runs, strict=True):
+            _evaluate(planned, run, plan, results[planned.system.label], log)
+        return _summarize(plan, results)
     except KeyboardInterrupt:
-        hint = f"Give the same command with --out {plan.out} to go on from there"
+        hint = f"Continue it with the same command and --out {plan.out}"
         raise TrainingInterrupted("interrupted", hint=hint) from None
 
 
-def _begin(plan: Plan) -> None:
-    """Make the directory and mark it as a comparison; an earlier result stays until there is a new one."""
+def _create_directory(plan: Plan) -> None:
+    """Create the directory and mark it as a comparison; a previous result stays until the end."""
     try:
         for name in ("configs", "runs"):
             (plan.out / name).mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _begin(plan: Plan) -> None:
 
 
 def _train(planned: PlannedRun, plan: Plan, train: Train, log: Reporter) -> RunDirectory | str:
-    """The finished run, or why there is none."""
+    """The finished run, or the reason why there is none."""
     try:
         return finish_run(planned, plan.config_file(planned.system), plan.dataset, train, log)
     except (TrainingFailed, UserError) as error:
@@ -105,25 +105,25 @@ def _train(planned: PlannedRun, plan: Plan, train: Train, log: Reporter) -> RunD
 
 
 def _evaluate(
-    planned: PlannedRun, run: RunDirectory | str, plan: Plan, scored: _Scored, log: Reporter
+    planned: PlannedRun, run: RunDirectory | str, plan: Plan, results: _Results, log: Reporter
 ) -> None:
-    """Evaluate a run and add what it gave to ``scored``."""
+    """Evaluate a run and add its metrics to ``results``."""
     path = planned.path.relative_to(plan.out).as_posix()
     if isinstance(run, str):
-        scored.runs.append(RunResult(seed=planned.seed, path=path, error=run))
+        results.runs.append(RunResult(seed=planned.seed, path=path, error=run))
         return
     log(f"{planned.title}: evaluating on the {plan.split} split")
     options = plan.options.model_copy(update={"batch_size": planned.config.evaluation.batch_size})
-    started = time.monotonic()
+    start = time.monotonic()
     try:
-        found = evaluate_run(run, plan.dataset, plan.split, options, plan.device)
+        evaluation = evaluate_run(run, plan.dataset, plan.split, options, plan.device)
     except (UserError, NonFiniteScoresError) as error:
-        scored.runs.append(RunResult(seed=planned.seed, path=path, error=str(error)))
+        results.runs.append(RunResult(seed=planned.seed, path=path, error=str(error)))
         return
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - start
     manifest = run.manifest
-    scored.per_user.append({name: found.per_user[name] for name in plan.tested})
-    scored.runs.append(
+    results.per_user.append({name: evaluation.per_user[name] for name in plan.tested})
+    results.runs.append(
         RunResult(
             seed=planned.seed,
             path=path,
@@ -132,17 +132,17 @@ def _evaluate(
             training_seconds=manifest.seconds,
             peak_memory_mb=manifest.peak_memory_mb,
             evaluation_seconds=seconds,
-            users_per_second=len(found.users) / max(seconds, 1e-9),
-            metrics=found.metrics,
+            users_per_second=len(evaluation.users) / max(seconds, 1e-9),
+            metrics=evaluation.metrics,
         )
     )
 
 
-def _summary(plan: Plan, scored: Mapping[str, _Scored]) -> Comparison:
-    systems = [_contender_result(system, scored[system.label].runs) for system in plan.systems]
+def _summarize(plan: Plan, results: Mapping[str, _Results]) -> Comparison:
+    systems = [_system_result(system, results[system.label].runs) for system in plan.systems]
     working = [system.label for system in systems if system.worked]
     pairs = {
-        metric: _test(metric, {label: scored[label].per_user for label in working})
+        metric: _test(metric, {label: results[label].per_user for label in working})
         for metric in plan.tested
     }
     dataset = plan.dataset
@@ -160,7 +160,7 @@ def _summary(plan: Plan, scored: Mapping[str, _Scored]) -> Comparison:
         split=plan.split,
         mask=plan.options.mask,
         k=list(plan.options.k),
-        n_users=len(scored[working[0]].per_user[0][plan.metric]) if working else None,
+        n_users=len(results[working[0]].per_user[0][plan.metric]) if working else None,
         metric=plan.metric,
         tested=list(plan.tested),
         seeds=list(plan.seeds),
@@ -170,8 +170,8 @@ def _summary(plan: Plan, scored: Mapping[str, _Scored]) -> Comparison:
     )
 
 
-def _contender_result(system: System, runs: list[RunResult]) -> ContenderResult:
-    return ContenderResult.of(
+def _system_result(system: System, runs: list[RunResult]) -> SystemResult:
+    return SystemResult.of(
         label=system.label,
         model=system.config.model_name,
         config_file=system.source,

@@ -1,4 +1,4 @@
-"""What a comparison will do, checked before anything is trained."""
+"""The plan of a comparison, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.metrics import ACCURACY
 from ld4mrec_cli.experiments.compare.results import is_comparison
-from ld4mrec_cli.experiments.compare.systems import System, changed, shared_evaluation
+from ld4mrec_cli.experiments.compare.systems import System, replace_settings, shared_evaluation
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.errors import UserError, nearest
 from ld4mrec_cli.utils.files import check_output_directory
@@ -30,12 +30,12 @@ class PlannedRun:
 
     @property
     def config(self) -> Config:
-        """What it is trained with."""
+        """Configuration of the training."""
         return self.system.with_seed(self.seed)
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Name in messages."""
         return (
             f"{self.system.label} seed {self.seed}" if self.system.uses_seed else self.system.label
         )
@@ -43,10 +43,10 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared, on what and how."""
+    """Systems, data and protocol of a comparison."""
 
     systems: Sequence[System]
-    """With the dataset and protocol of all in their configurations."""
+    """Their configurations have the common dataset and protocol."""
     seeds: Sequence[int]
     dataset: Dataset
     split: str
@@ -69,7 +69,7 @@ class Plan:
         ]
 
     def config_file(self, system: System) -> Path:
-        """Where the configuration that a system is trained with is written."""
+        """File with the configuration of a system."""
         return self.out / "configs" / f"{system.label}.yaml"
 
 
@@ -82,21 +82,22 @@ def plan_comparison(
     device: torch.device,
     out: Path,
 ) -> Plan:
-    """Check that the systems can be compared so, and that ``out`` may be written.
+    """Check that the systems can be compared and that ``out`` may be written.
 
     Raises:
-        UserError: the systems differ in cutoffs or mask, the metric is unknown, or ``out`` holds something else.
+        UserError: the systems differ in cutoffs or mask, the metric is unknown, or ``out`` holds
+            other files.
     """
     cutoff = check_metric(metric)
     shared = shared_evaluation(systems)
     shared = shared.model_copy(update={"k": tuple(sorted({*shared.k, cutoff}))})
     check_output_directory(out, overwrite=True, is_replaceable=is_comparison)
     return Plan(
-        systems=[_joined(system, dataset, shared) for system in systems],
+        systems=[_with_protocol(system, dataset, shared) for system in systems],
         seeds=seeds,
         dataset=dataset,
         split=split,
-        # On the valid split, training items are masked whatever the option says; the report must say so too.
+        # On the valid split, training items are excluded whatever the option says.
         options=shared.model_copy(update={"mask": "train"}) if split == Split.VALID else shared,
         metric=metric,
         tested=tuple(dict.fromkeys((f"recall@{cutoff}", f"ndcg@{cutoff}", metric))),
@@ -105,14 +106,16 @@ def plan_comparison(
     )
 
 
-def _joined(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:
-    """The system on the common dataset and protocol, so that `evaluate` of its runs gives the same figures."""
-    config = changed(system.config, "data", path=dataset.directory)
-    return replace(system, config=changed(config, "evaluation", k=shared.k, mask=shared.mask))
+def _with_protocol(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:
+    """The system with the common dataset and protocol, as `evaluate` of its runs reads them."""
+    config = replace_settings(system.config, "data", path=dataset.directory)
+    return replace(
+        system, config=replace_settings(config, "evaluation", k=shared.k, mask=shared.mask)
+    )
 
 
 def check_metric(metric: str) -> int:
-    """The cutoff of a metric such as ``ndcg@20``. Raises UserError for one that is unknown."""
+    """Return the cutoff of a metric such as ``ndcg@20``. Raises UserError."""
     name, _, cutoff = metric.partition("@")
     if name not in ACCURACY:
         raise UserError(f"unknown metric '{metric}'", hint=nearest(name, ACCURACY))

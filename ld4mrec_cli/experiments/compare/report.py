@@ -10,9 +10,9 @@ from ld4mrec_cli.experiments.compare.plots import plot_comparison
 from ld4mrec_cli.experiments.compare.results import (
     RESULT,
     Comparison,
-    ContenderResult,
     PairResult,
     Spread,
+    SystemResult,
 )
 from ld4mrec_cli.utils.files import write_json, write_text
 from ld4mrec_cli.utils.tables import Table
@@ -20,49 +20,49 @@ from ld4mrec_cli.utils.text import printable_lines
 
 MARKDOWN, PICTURE = "comparison.md", "comparison.png"
 NONE = "–"
-"""Where there is no figure, such as the spread of a model without a seed."""
+"""Shown without a figure, such as the deviation of a model without a seed."""
 
 
-def write_report(found: Comparison, plan: Plan) -> None:
-    """Write picture, Markdown and JSON into the directory of the comparison, each at once, the JSON last."""
-    if found.working:
-        plot_comparison(found, plan.out / PICTURE)
-    write_text(plan.out / MARKDOWN, markdown(found))
-    write_json(plan.out / RESULT, found.model_dump(mode="json"))
+def write_report(comparison: Comparison, plan: Plan) -> None:
+    """Write picture, Markdown and JSON into the directory of the comparison, the JSON last."""
+    if comparison.working:
+        plot_comparison(comparison, plan.out / PICTURE)
+    write_text(plan.out / MARKDOWN, markdown(comparison))
+    write_json(plan.out / RESULT, comparison.model_dump(mode="json"))
 
 
-def title(found: Comparison) -> str:
-    """What was compared on what, in one line."""
-    users = f", {found.n_users:,} users" if found.n_users else ""
-    return f"{found.dataset.name}, {found.split} split{users}, masked: {found.mask}"
+def title(comparison: Comparison) -> str:
+    """Dataset, split and mask in one line."""
+    users = f", {comparison.n_users:,} users" if comparison.n_users else ""
+    return f"{comparison.dataset.name}, {comparison.split} split{users}, masked: {comparison.mask}"
 
 
-def main_table(found: Comparison) -> Table:
-    """A row per system, in the order given: accuracy, how far from the best other, and what it cost."""
-    shown = list(found.tested)
+def main_table(comparison: Comparison) -> Table:
+    """A row per system: accuracy, difference to the best other, and cost."""
+    metrics = list(comparison.tested)
     columns = [
         "model",
         "seeds",
-        *shown,
-        f"{found.metric} to best other [95 %]",
+        *metrics,
+        f"{comparison.metric} to best other [95 %]",
         "p (Holm)",
         "train s",
         "users/s",
         "MB",
     ]
-    return Table(columns, [_row(found, system) for system in found.systems])
+    return Table(columns, [_row(comparison, system) for system in comparison.systems])
 
 
-def _row(found: Comparison, system: ContenderResult) -> list[str]:
+def _row(comparison: Comparison, system: SystemResult) -> list[str]:
     done, wanted = len(system.done), len(system.runs)
     seeds = NONE if not system.uses_seed else str(done) if done == wanted else f"{done} of {wanted}"
     if not system.worked:
-        return [system.label, seeds, "failed", *[NONE] * (len(found.tested) + 4)]
-    pair = found.against_best_other(found.metric, system.label)
+        return [system.label, seeds, "failed", *[NONE] * (len(comparison.tested) + 4)]
+    pair = comparison.against_best_other(comparison.metric, system.label)
     return [
         system.label,
         seeds,
-        *(_spread(system.metrics[metric]) for metric in found.tested),
+        *(_spread(system.metrics[metric]) for metric in comparison.tested),
         interval(pair) if pair else NONE,
         p_value(pair.p_holm) if pair else NONE,
         _figure(system.training_seconds),
@@ -71,11 +71,11 @@ def _row(found: Comparison, system: ContenderResult) -> list[str]:
     ]
 
 
-def pair_table(found: Comparison, metric: str) -> Table:
+def pair_table(comparison: Comparison, metric: str) -> Table:
     """The leader of a metric against every other system."""
     columns = [metric, "difference [95 %]", "p", "p (Holm)", "users better", "worse", "equal"]
-    leader, *others = found.ranked(metric)
-    pairs = [found.against(metric, leader.label, other.label) for other in others]
+    leader, *others = comparison.ranked(metric)
+    pairs = [comparison.against(metric, leader.label, other.label) for other in others]
     return Table(columns, [_pair_row(pair) for pair in pairs])
 
 
@@ -84,16 +84,16 @@ def _pair_row(pair: PairResult) -> list[str]:
     return [f"{pair.a} − {pair.b}", interval(pair), p_value(pair.p), p_value(pair.p_holm), *users]
 
 
-def verdict(found: Comparison, metric: str) -> str:
+def verdict(comparison: Comparison, metric: str) -> str:
     """Who leads in a metric, and over whom that is clear, in one sentence."""
-    ranked = found.ranked(metric)
+    ranked = comparison.ranked(metric)
     if len(ranked) < 2:
         return f"{metric}: nothing to compare, {len(ranked) or 'no'} system worked"
     leader, *others = ranked
     level = [
         other.label
         for other in others
-        if not found.against(metric, leader.label, other.label).significant
+        if not comparison.against(metric, leader.label, other.label).significant
     ]
     if not level:
         return f"{metric}: {leader.label} is better than every other system"
@@ -102,44 +102,49 @@ def verdict(found: Comparison, metric: str) -> str:
     return f"{metric}: {leader.label} leads, but not clearly over {_and(level)}{rest}"
 
 
-def failures(found: Comparison) -> list[str]:
+def failures(comparison: Comparison) -> list[str]:
     """A line for each run that failed, with its reason."""
     return [
         f"{system.label} failed{f' with seed {run.seed}' if system.uses_seed else ''}: {run.error}"
-        for system in found.systems
+        for system in comparison.systems
         for run in system.runs
         if run.error is not None
     ]
 
 
-def markdown(found: Comparison) -> str:
+def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, ready for a paper or a README."""
-    seeds = ", ".join(map(str, found.seeds))
+    seeds = ", ".join(map(str, comparison.seeds))
     parts = [
-        f"# Comparison on {found.dataset.name}",
-        f"Dataset {title(found)}; all {found.dataset.n_items:,} items ranked; mean ± standard deviation over "
-        f"seeds {seeds}.",
-        main_table(found).markdown(),
+        f"# Comparison on {comparison.dataset.name}",
+        f"Dataset {title(comparison)}; all {comparison.dataset.n_items:,} items ranked; "
+        f"mean ± standard deviation over seeds {seeds}.",
+        main_table(comparison).markdown(),
         "\n".join(
-            f"- {line}" for line in [*(verdict(found, m) for m in found.tested), *failures(found)]
+            f"- {line}"
+            for line in [
+                *(verdict(comparison, m) for m in comparison.tested),
+                *failures(comparison),
+            ]
         ),
     ]
-    if len(found.working) > 1:
-        parts += [pair_table(found, metric).markdown() for metric in found.tested]
-        parts.append(_method(found))
-    if found.working:
+    if len(comparison.working) > 1:
+        parts += [pair_table(comparison, metric).markdown() for metric in comparison.tested]
+        parts.append(_method(comparison))
+    if comparison.working:
         parts.append(f"![Accuracy and training time]({PICTURE})")
     return printable_lines("\n\n".join(parts) + "\n")
 
 
-def _method(found: Comparison) -> str:
-    n_pairs = len(found.pairs[found.metric])
+def _method(comparison: Comparison) -> str:
+    n_pairs = len(comparison.pairs[comparison.metric])
     return (
-        f"Differences are paired over users, whose values are averaged over seeds first: bootstrap percentile interval "
-        f"of the mean ({found.resamples:,} resamples of the users), p of the Wilcoxon signed-rank test, after Holm's "
-        f"correction over {n_pairs} {'pair' if n_pairs == 1 else 'pairs'}. Better: p below {ALPHA}, an interval "
-        "without zero, and mean and ranks of one sign. Training seconds and users per second are means over seeds, "
-        "memory is the highest peak of a training."
+        "Differences are paired over users, whose values are averaged over seeds first: "
+        f"bootstrap percentile interval of the mean ({comparison.resamples:,} resamples of the users), "
+        "p of the Wilcoxon signed-rank test, after Holm's correction over "
+        f"{n_pairs} {'pair' if n_pairs == 1 else 'pairs'}. Better: p below {ALPHA}, an interval "
+        "without zero, and mean and ranks of one sign. Training seconds and users per second are "
+        "means over seeds, memory is the highest peak of a training."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a comparison found: the content of ``comparison.json`` (every key is explained in docs/compare.md)."""
+"""Content of ``comparison.json`` (docs/compare.md explains every key)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Record(BaseModel):
 
 
 class RunResult(_Record):
-    """One training and its evaluation; where it failed, ``error`` says why and the figures are missing."""
+    """One training and its evaluation. ``error``: why it failed; the figures are then missing."""
 
     seed: int
     path: str
@@ -32,7 +32,7 @@ class RunResult(_Record):
     evaluation_seconds: float | None = None
     users_per_second: float | None = None
     metrics: dict[str, float] = {}
-    """All that `ld4mrec evaluate` prints of the run."""
+    """The metrics of `ld4mrec evaluate` for the run."""
 
 
 class Spread(_Record):
@@ -49,7 +49,7 @@ class Spread(_Record):
         )
 
 
-class ContenderResult(_Record):
+class SystemResult(_Record):
     """A system and its runs; means are over the runs that worked, and missing where none did."""
 
     label: str
@@ -68,21 +68,22 @@ class ContenderResult(_Record):
         cls, label: str, model: str, config_file: str | None, uses_seed: bool, runs: list[RunResult]
     ) -> Self:
         """Sum up the runs."""
-        done = [run for run in runs if run.error is None]
-        names = done[0].metrics if done else ()
-        seconds = [run.training_seconds for run in done if run.training_seconds is not None]
-        speeds = [run.users_per_second for run in done if run.users_per_second is not None]
+        worked = [run for run in runs if run.error is None]
+        names = worked[0].metrics if worked else ()
+        seconds = [run.training_seconds for run in worked if run.training_seconds is not None]
+        speeds = [run.users_per_second for run in worked if run.users_per_second is not None]
         return cls(
             label=label,
             model=model,
             config_file=config_file,
             uses_seed=uses_seed,
             runs=runs,
-            metrics={name: Spread.of([run.metrics[name] for run in done]) for name in names},
+            metrics={name: Spread.of([run.metrics[name] for run in worked]) for name in names},
             training_seconds=statistics.fmean(seconds) if seconds else None,
             users_per_second=statistics.fmean(speeds) if speeds else None,
             peak_memory_mb=max(
-                (run.peak_memory_mb for run in done if run.peak_memory_mb is not None), default=None
+                (run.peak_memory_mb for run in worked if run.peak_memory_mb is not None),
+                default=None,
             ),
         )
 
@@ -98,7 +99,7 @@ class ContenderResult(_Record):
 
 
 class PairResult(_Record):
-    """System ``a`` against ``b``, paired over users, values averaged over seeds; differences are a - b."""
+    """System ``a`` minus ``b``, paired over users; the values of a user are means over seeds."""
 
     a: str
     b: str
@@ -118,10 +119,10 @@ class PairResult(_Record):
         """The same with ``label`` as ``a``."""
         if label == self.a:
             return self
-        turned = {"a": self.b, "b": self.a, "a_better": self.b_better, "b_better": self.a_better}
+        names = {"a": self.b, "b": self.a, "a_better": self.b_better, "b_better": self.a_better}
         signs = {"difference": -self.difference, "low": -self.high, "high": -self.low}
         signs["rank_balance"] = -self.rank_balance
-        return self.model_copy(update={**turned, **signs})
+        return self.model_copy(update={**names, **signs})
 
 
 class DatasetRecord(_Record):
@@ -152,15 +153,15 @@ class Comparison(_Record):
     tested: list[str]
     seeds: list[int]
     resamples: int
-    systems: list[ContenderResult]
+    systems: list[SystemResult]
     pairs: dict[str, list[PairResult]]
 
     @property
-    def working(self) -> list[ContenderResult]:
+    def working(self) -> list[SystemResult]:
         """Systems with at least one run that worked."""
         return [system for system in self.systems if system.worked]
 
-    def ranked(self, metric: str) -> list[ContenderResult]:
+    def ranked(self, metric: str) -> list[SystemResult]:
         """Systems that worked, the best first; equal ones in the order given."""
         return sorted(self.working, key=lambda system: -system.metrics[metric].mean)
 
@@ -176,7 +177,7 @@ class Comparison(_Record):
 
 
 def is_comparison(directory: Path) -> bool:
-    """Whether a directory was begun by `ld4mrec compare`."""
+    """Whether `ld4mrec compare` created the directory."""
     try:
         return json.loads((directory / RESULT).read_text(encoding="utf-8")).get("format") == FORMAT
     except (OSError, ValueError, AttributeError):

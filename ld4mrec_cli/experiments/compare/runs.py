@@ -1,4 +1,4 @@
-"""The runs of a study: made, continued, or taken as they are where they are finished already."""
+"""The runs of a comparison: trained, continued, or reused if they are finished."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ld4mrec_cli.utils.errors import RunError
 from ld4mrec_cli.utils.files import remove_temporaries
 
 Train = Callable[[Sequence[str], Reporter], None]
-"""Runs `ld4mrec train` with the given arguments, as :func:`ld4mrec_cli.experiments.subprocess_training.train_in_subprocess` does."""
+"""Runs `ld4mrec train` with arguments; see :func:`train_in_subprocess`."""
 
 WITHOUT_EFFECT = {"name", "preset", "prepare", "evaluation", "data.path"}
 """Settings that do not change what is trained; the dataset is compared by its hash."""
 
 
 def find_run(planned: PlannedRun, dataset: Dataset) -> RunDirectory | None:
-    """The run that an earlier start of the study left in this place, None where there is none.
+    """Open the run of an earlier start of the comparison; None if there is none.
 
     Raises:
         RunError: it is damaged, being trained, or of other settings or data.
@@ -32,15 +32,11 @@ def find_run(planned: PlannedRun, dataset: Dataset) -> RunDirectory | None:
     hint = "Choose another --out"
     if run.manifest.dataset.hash != dataset.hash:
         raise RunError("was trained on other data", where=planned.path, hint=hint)
-    # As written: a setting that the run did not know must not count as today's default.
-    for key, was, now in sorted(
-        iter_differences(
-            run.manifest.config, planned.config.model_dump(mode="json"), WITHOUT_EFFECT
-        )
-    ):
-        raise RunError(
-            f"{key} was {was!r} in this run and is {now!r} now", where=planned.path, hint=hint
-        )
+    # The saved mapping, not a Config: a setting that the run lacks must not count as its default.
+    saved, now = run.manifest.config, planned.config.model_dump(mode="json")
+    for key, before, after in sorted(iter_differences(saved, now, WITHOUT_EFFECT)):
+        message = f"{key} was {before!r} in this run and is {after!r} now"
+        raise RunError(message, where=planned.path, hint=hint)
     if run.is_locked():
         raise RunError("is being trained by another process", where=planned.path, hint=hint)
     return run
@@ -49,7 +45,7 @@ def find_run(planned: PlannedRun, dataset: Dataset) -> RunDirectory | None:
 def finish_run(
     planned: PlannedRun, config_file: Path, dataset: Dataset, train: Train, log: Reporter
 ) -> RunDirectory:
-    """Train the run, continue it, or take it as it is.
+    """Train the run, continue it, or reuse it.
 
     Raises:
         TrainingFailed: the training was refused or failed, now or before.
@@ -64,7 +60,7 @@ def finish_run(
     if run:
         arguments.append("--resume")
     else:
-        remove_temporaries(planned.path)  # of a training that was killed before it had a manifest
+        remove_temporaries(planned.path)  # a training was killed before its manifest
         arguments += [f"--config={config_file}", f"--seed={planned.seed}"]
     train(arguments, lambda line: log(f"{planned.title}: {line}"))
     return RunDirectory.open(planned.path)

@@ -1,4 +1,4 @@
-"""What is set against each other: configurations and models with their published defaults, each under a label."""
+"""The systems of a comparison: configurations, or models with their defaults, by label."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class System:
 
     def with_seed(self, seed: int) -> Config:
         """Its configuration for one seed."""
-        return changed(self.config, "training", seed=seed)
+        return replace_settings(self.config, "training", seed=seed)
 
 
 def read_systems(
@@ -105,7 +105,7 @@ def _split_label(text: str) -> tuple[str | None, Path]:
 
 
 def _labels(named: Sequence[tuple[str | None, Path]], configs: Sequence[Config]) -> list[str]:
-    """Labels given, else the name of the model, with that of the file where several systems share it."""
+    """Labels of the command line, else model names; with the file name if several share one."""
     given = [label for label, _ in named] + [None] * (len(configs) - len(named))
     sharing = Counter(
         config.model_name for label, config in zip(given, configs, strict=True) if label is None
@@ -130,49 +130,55 @@ def _check_distinct(labels: Iterable[str]) -> None:
 
 
 def shared_dataset(systems: Sequence[System]) -> Dataset:
-    """Open the one dataset of all systems; one that names none takes that of the others.
+    """Open the common dataset of all systems; a system without one takes that of the others.
 
     Raises:
         ConfigError: none of them names a dataset.
         DatasetError: one is missing, or two of them differ.
     """
-    found: dict[Path, tuple[str, Dataset]] = {}
+    datasets: dict[Path, tuple[str, Dataset]] = {}
     for system in systems:
         path = system.config.data.path
-        if path is not None and path not in found:
-            found[path] = (system.label, Dataset.open(path))
-    if not found:
+        if path is not None and path not in datasets:
+            datasets[path] = (system.label, Dataset.open(path))
+    if not datasets:
         raise ConfigError("no dataset is named", hint="Give --data DIR")
-    (first, dataset), *others = found.values()
+    (first, dataset), *others = datasets.values()
     for label, other in others:
         if other.hash != dataset.hash:
-            what = f"{first} is on {dataset.directory} and {label} on {other.directory}, which are not the same data"
-            raise DatasetError(what, hint="Give --data DIR for all of them")
+            message = (
+                f"{first} is on {dataset.directory} and {label} on {other.directory}, "
+                "which are not the same data"
+            )
+            raise DatasetError(message, hint="Give --data DIR for all of them")
     return dataset
 
 
 def shared_evaluation(systems: Sequence[System]) -> EvaluationConfig:
-    """Cutoffs and mask that all configuration files agree on; models without a file follow them.
+    """Cutoffs and mask of all configuration files; models without a file take them.
 
     Raises:
         ConfigError: two of them differ.
     """
-    telling = [system for system in systems if system.source] or list(systems)
-    first = telling[0]
+    sources = [system for system in systems if system.source] or list(systems)
+    first = sources[0]
     for key, hint in (
         ("k", "Give --k for all of them"),
         ("mask", "Give --set evaluation.mask=train for all of them"),
     ):
         value = getattr(first.config.evaluation, key)
-        for other in telling[1:]:
-            theirs = getattr(other.config.evaluation, key)
-            if theirs != value:
-                what = f"evaluation.{key} is {value!r} for {first.label} and {theirs!r} for {other.label}"
-                raise ConfigError(what, hint=hint)
+        for other in sources[1:]:
+            other_value = getattr(other.config.evaluation, key)
+            if other_value != value:
+                message = (
+                    f"evaluation.{key} is {value!r} for {first.label} "
+                    f"and {other_value!r} for {other.label}"
+                )
+                raise ConfigError(message, hint=hint)
     return first.config.evaluation
 
 
-def changed(config: Config, section: str, **values: Any) -> Config:
+def replace_settings(config: Config, section: str, **values: Any) -> Config:
     """``config`` with some values of a section replaced; the values must be valid ones."""
     part = getattr(config, section).model_copy(update=values)
     return config.model_copy(update={section: part})

@@ -91,7 +91,7 @@ def _draw_setting(axis: Axes, search: SearchDirectory, space: Space, key: str) -
 
 
 def _set_log_scale(axis: Axes, interval: Range) -> None:
-    """A logarithmic axis with four numbers on it, where the default ones would run into each other."""
+    """A logarithmic axis with four numbers, which do not overlap."""
     ticks = np.geomspace(interval.low, interval.high, 4)
     axis.set_xscale("log")
     axis.set_xticks(ticks, [f"{float(f'{tick:.2g}'):g}" for tick in ticks])
@@ -99,7 +99,7 @@ def _set_log_scale(axis: Axes, interval: Range) -> None:
 
 
 def _place(parameter: Range | Categorical, value: Any) -> float | None:
-    """Where a value stands on the axis of its setting; None where the base configuration's is not on it."""
+    """Position of a value on the axis of its setting; None if the axis does not hold it."""
     if isinstance(parameter, Categorical):
         return parameter.position(value)
     return float(value) if isinstance(value, int | float) else None

@@ -23,7 +23,7 @@ class Budget(BaseModel):
     minutes: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     """Time of all trials together, those before an interruption included."""
     prune: bool = False
-    """Whether trials that fall behind are not finished."""
+    """Whether trials below the median are stopped."""
 
 
 class Trial(BaseModel):
@@ -34,8 +34,8 @@ class Trial(BaseModel):
     values: dict[str, Any]
     """By config key."""
     status: Status
-    """``timed_out``: cut by the time budget; ``pruned``: cut for falling behind; ``failed``: diverged or out of memory;
-    ``invalid``: not a valid training."""
+    """``timed_out``: stopped by the time budget; ``pruned``: stopped, behind the median; ``failed``:
+    diverged or out of memory; ``invalid``: not a valid training."""
     valid: dict[str, Finite] = {}
     """Validation metrics of the best epoch; empty where there is no result."""
     best_epoch: int | None = None
@@ -58,7 +58,7 @@ class SearchInfo(BaseModel):
     """Validation metric that is maximized."""
     seed: int
     base: dict[str, Any]
-    """The complete configuration that the space is searched around."""
+    """The complete configuration that the search starts from."""
     space: dict[str, dict[str, Any]]
     dataset: dict[str, str]
     """Its ``path``, ``name`` and ``hash``."""
@@ -68,7 +68,7 @@ class SearchInfo(BaseModel):
 
 
 def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between two sets of values, as ``key: before -> after``."""
+    """Differences between two sets of values, as ``key: before -> after``."""
     return [
         f"{key}: {before[key]} -> {value}" for key, value in after.items() if value != before[key]
     ]

@@ -1,10 +1,10 @@
-"""The search directory: what was searched, every trial, and the best configuration.
+"""The search directory: settings of a search, every trial, and the best configuration.
 
 ::
 
     search.json      base configuration, space, dataset hash, seed, metric, budget
     trials.jsonl     one line per finished trial
-    trials/NNN/      the run directory of each; weights are kept of the best alone
+    trials/NNN/      the run directory of each; only the best keeps its weights
     best.yaml        the best configuration, complete; `train --config` takes it
     search.png       values over trials, and against each setting
 """
@@ -19,10 +19,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
-from ld4mrec_cli.experiments.tune.pruning import Curve
 from ld4mrec_cli.experiments.tune.records import SearchInfo, Trial, changed_values
 from ld4mrec_cli.experiments.tune.space import Space, with_values
 from ld4mrec_cli.experiments.tune.space_io import space_from_mapping
+from ld4mrec_cli.experiments.tune.suggest import Curve
 from ld4mrec_cli.runs.run_directory import CONFIG, MANIFEST, METRICS, RunDirectory
 from ld4mrec_cli.utils.errors import ConfigError, OutputError, RunError
 from ld4mrec_cli.utils.files import locked_file, remove_temporaries, write_json, write_text
@@ -35,8 +35,8 @@ SEARCH, TRIALS, RUNS, BEST, PLOT = (
     "search.png",
 )
 LOCK = ".lock"
-KEPT = {MANIFEST, CONFIG, METRICS}
-"""Files that stay of a trial that is not the best."""
+KEPT_FILES = {MANIFEST, CONFIG, METRICS}
+"""Files of a trial that is not the best."""
 
 
 class SearchDirectory:
@@ -50,7 +50,7 @@ class SearchDirectory:
 
     @classmethod
     def create(cls, path: Path, info: SearchInfo) -> SearchDirectory:
-        """Make the directory. Raises OutputError where it exists and is not empty, or cannot be written."""
+        """Create the directory. Raises OutputError if it is not empty or cannot be written."""
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -78,7 +78,7 @@ class SearchDirectory:
 
     @property
     def base(self) -> Config:
-        """The configuration that the space is searched around."""
+        """The configuration that the search starts from."""
         try:
             return config_from_mapping(self.info.base)
         except ConfigError as error:
@@ -88,7 +88,7 @@ class SearchDirectory:
 
     @property
     def space(self) -> Space:
-        """The space that is searched."""
+        """The search space."""
         try:
             return space_from_mapping(self.info.space, self.base)
         except ConfigError as error:
@@ -102,9 +102,9 @@ class SearchDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the search while it goes on. Raises RunError where another process holds it."""
-        with locked_file(self.path / LOCK) as ours:
-            if not ours:
+        """Lock the search during the block. Raises RunError if another process has it."""
+        with locked_file(self.path / LOCK) as is_locked:
+            if not is_locked:
                 raise RunError("this search is being worked on by another process", where=self.path)
             remove_temporaries(self.path)
             yield
@@ -114,17 +114,17 @@ class SearchDirectory:
         return self.path / RUNS / f"{number:03d}"
 
     def value(self, trial: Trial) -> float | None:
-        """What the search maximizes, None where the trial gave no result."""
+        """Value of a trial that the search maximizes; None without a result."""
         return trial.valid.get(self.info.metric)
 
     def best(self) -> Trial | None:
-        """The best trial, the earlier one of equals; None where none gave a result."""
+        """The best trial, the earlier one of ties; None if none has a result."""
         return next(iter(self.ranked()), None)
 
     def ranked(self) -> list[Trial]:
         """Trials with a result, the best first."""
-        found = [trial for trial in self.trials if self.value(trial) is not None]
-        return sorted(found, key=lambda trial: (-trial.valid[self.info.metric], trial.number))
+        trials = [trial for trial in self.trials if self.value(trial) is not None]
+        return sorted(trials, key=lambda trial: (-trial.valid[self.info.metric], trial.number))
 
     def curves(self) -> list[Curve]:
         """Validation values of the complete trials, by epoch."""
@@ -139,14 +139,14 @@ class SearchDirectory:
         )
 
     def record(self, trial: Trial) -> None:
-        """Add a finished trial, bring ``best.yaml`` up to date and drop weights that are not needed."""
-        lines = "".join(found.model_dump_json() + "\n" for found in (*self.trials, trial))
+        """Add a finished trial, update ``best.yaml`` and delete weights that are not needed."""
+        lines = "".join(one.model_dump_json() + "\n" for one in (*self.trials, trial))
         write_text(self.path / TRIALS, lines)
         self.trials.append(trial)
         self.tidy()
 
     def tidy(self) -> None:
-        """Write ``best.yaml`` and drop the weights of trials that are not the best, as far as it is not done."""
+        """Write ``best.yaml`` and delete the weights of trials that are not the best."""
         best = self.best()
         if best:
             self.write_best(best)
@@ -154,34 +154,36 @@ class SearchDirectory:
             path = self.run_path(trial.number)
             if trial is not best and path.is_dir():
                 for file in path.iterdir():
-                    if file.name not in KEPT:
+                    if file.name not in KEPT_FILES:
                         file.unlink()
 
     def write_best(self, best: Trial) -> None:
-        """Write the complete configuration of the best trial, with what was found above it."""
+        """Write the complete configuration of the best trial, with the result as a comment."""
         text = config_to_yaml(with_values(self.base, best.values))
-        write_text(self.path / BEST, "".join(f"# {line}\n" for line in self._findings(best)) + text)
+        write_text(self.path / BEST, "".join(f"# {line}\n" for line in self._describe(best)) + text)
 
-    def _findings(self, best: Trial) -> list[str]:
+    def _describe(self, best: Trial) -> list[str]:
         info, first = self.info, self.trials[0]
         name = " ".join(info.dataset["name"].split())
         lines = [
-            f"The best of {len(self.trials)} trials of `ld4mrec tune`: {info.model} on {name}, chosen on validation:",
-            f"trial {best.number}, {info.metric} {best.valid[info.metric]:.4f} (epoch {best.best_epoch}).",
+            f"The best of {len(self.trials)} trials of `ld4mrec tune`: {info.model} on {name}, "
+            "chosen on validation:",
+            f"trial {best.number}, {info.metric} {best.valid[info.metric]:.4f} "
+            f"(epoch {best.best_epoch}).",
         ]
         if best is first:
             return [*lines, "These are the values that the search started from."]
         start = self.value(first)
-        started = f"{info.metric} {start:.4f}" if start is not None else "without a result"
+        result = f"{info.metric} {start:.4f}" if start is not None else "without a result"
         changes = changed_values(first.values, best.values)
         return [
             *lines,
-            f"Trial 0, which the search started from: {started}. Changed from it:",
+            f"Trial 0, which the search started from: {result}. Changed from it:",
             *changes,
         ]
 
     def discard(self) -> None:
-        """Remove a search in which nothing was done."""
+        """Remove a search without trials."""
         shutil.rmtree(self.path / RUNS, ignore_errors=True)
         for name in (SEARCH, LOCK):
             (self.path / name).unlink(missing_ok=True)
@@ -189,7 +191,7 @@ class SearchDirectory:
             self.path.rmdir()
 
     def read_trials(self) -> None:
-        """Read ``trials.jsonl``. Raises RunError with the line where it is not what the search wrote."""
+        """Read ``trials.jsonl``. Raises RunError with the line that was changed."""
         file = self.path / TRIALS
         if not file.is_file():
             return
@@ -203,18 +205,18 @@ class SearchDirectory:
         try:
             trial = Trial.model_validate_json(line)
         except ValidationError:
-            fault: str | None = "is no trial"
+            problem: str | None = "is no trial"
         else:
-            fault = self._trial_fault(trial, number)
-        if fault:
+            problem = self._check_trial(trial, number)
+        if problem:
             hint = (
                 "The file was changed since it was written: start a new search with another --out"
             )
-            raise RunError(fault, where=file, line=number + 1, hint=hint)
+            raise RunError(problem, where=file, line=number + 1, hint=hint)
         return trial
 
-    def _trial_fault(self, trial: Trial, number: int) -> str | None:
-        """What about a trial cannot be; None where all is well."""
+    def _check_trial(self, trial: Trial, number: int) -> str | None:
+        """Problem of a trial; None without one."""
         if trial.number != number:
             return f"is trial {trial.number}, trial {number} belongs here"
         if set(trial.values) != set(self.info.space):
@@ -225,11 +227,11 @@ class SearchDirectory:
         if not (self.run_path(number) / MANIFEST).is_file():
             return None
         manifest = RunDirectory.open(self.run_path(number)).manifest
-        ran = {
+        values = {
             key: manifest.config.get(key.split(".")[0], {}).get(key.split(".")[1])
             for key in trial.values
         }
         best = manifest.best.valid if manifest.best and has_result else {}
-        if ran != trial.values or best != trial.valid:
+        if values != trial.values or best != trial.valid:
             return f"trial {number} is not what its run directory says"
         return None

@@ -85,7 +85,7 @@ class Space:
 
 
 def with_values(base: Config, values: Mapping[str, Any]) -> Config:
-    """``base`` with other values, by config key. Raises ConfigError where they do not fit together."""
+    """``base`` with other values, by config key. Raises ConfigError if they do not fit."""
     plain = base.model_dump(mode="json")
     for key, value in values.items():
         section, name = key.split(".")

@@ -30,7 +30,7 @@ NOTHING_TO_TUNE = frozenset({"popularity"})
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _IntervalSpec(BaseModel):
+class _RangeSpec(BaseModel):
     """An interval as written in a space file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -40,7 +40,7 @@ class _IntervalSpec(BaseModel):
     step: Annotated[Number, Field(gt=0.0)] | None = None
 
 
-class _ChoicesSpec(BaseModel):
+class _CategoricalSpec(BaseModel):
     """Categorical as written in a space file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -48,19 +48,19 @@ class _ChoicesSpec(BaseModel):
 
 
 def load_space(path: Path, base: Config) -> Space:
-    """Read a space file. Raises ConfigError with file and key where it does not fit the config model."""
+    """Read a space file. Raises ConfigError with file and key."""
     return space_from_mapping(
         read_yaml(path, "search space", "config keys to intervals or choices"), base, path
     )
 
 
 def builtin_space(base: Config) -> Space:
-    """The space that comes with the program for the model of ``base``. Raises ConfigError where there is none."""
+    """The built-in space for the model of ``base``. Raises ConfigError if there is none."""
     return space_from_mapping(yaml.safe_load(builtin_space_text(base.model_name)), base)
 
 
 def builtin_space_text(model: str) -> str:
-    """The YAML of a built-in space, with its comments. Raises ConfigError where there is none."""
+    """YAML of a built-in space, with comments. Raises ConfigError if there is none."""
     check_tunable(model)
     path = importlib.resources.files("ld4mrec_cli") / "presets" / "spaces" / f"{model}.yaml"
     if not path.is_file():
@@ -79,7 +79,7 @@ def check_tunable(model: str) -> None:
 
 
 def space_from_mapping(values: Mapping[str, Any], base: Config, where: Path | None = None) -> Space:
-    """Validate a space over the config that is searched around. Raises ConfigError as :func:`load_space`."""
+    """Validate a space around ``base``. Raises ConfigError as :func:`load_space`."""
     check_tunable(base.model_name)
     if not values:
         hint = "Give it as section.key: {low: 0.1, high: 0.9} or section.key: {choices: [a, b]}"
@@ -98,18 +98,18 @@ def _parameter(key: str, spec: Any, base: Config) -> Range | Categorical:
         )
     try:
         if "choices" in spec:
-            return _choices(key, _ChoicesSpec.model_validate(spec).choices, base)
+            return _choices(key, _CategoricalSpec.model_validate(spec).choices, base)
         if number is None:
             raise ConfigError(
                 f"{key}: is not a number, so it takes choices", hint=f"{key}: {{choices: […]}}"
             )
-        return _interval(key, _IntervalSpec.model_validate(spec), number is int, base)
+        return _make_range(key, _RangeSpec.model_validate(spec), number is int, base)
     except ValidationError as error:
         raise ConfigError(f"{key}: {_fault(error, spec)}") from None
 
 
 def _choices(key: str, choices: list[Any], base: Config) -> Categorical:
-    values = tuple(_fitting(key, choice, base) for choice in choices)
+    values = tuple(_normalize(key, choice, base) for choice in choices)
     texts = [json.dumps(value) for value in values]
     for text in texts:
         if texts.count(text) > 1:
@@ -117,7 +117,7 @@ def _choices(key: str, choices: list[Any], base: Config) -> Categorical:
     return Categorical(values)
 
 
-def _interval(key: str, spec: _IntervalSpec, whole: bool, base: Config) -> Range:
+def _make_range(key: str, spec: _RangeSpec, whole: bool, base: Config) -> Range:
     if spec.low >= spec.high:
         raise ConfigError(f"{key}: low must be below high (got {spec.low:g} and {spec.high:g})")
     if spec.log and spec.step:
@@ -128,15 +128,15 @@ def _interval(key: str, spec: _IntervalSpec, whole: bool, base: Config) -> Range
         raise ConfigError(f"{key}: step {spec.step:g} is more than lies between low and high")
     if whole and spec.step and spec.step != int(spec.step):
         raise ConfigError(f"{key}: is a whole number, so its step is one too (got {spec.step:g})")
-    low, high = _fitting(key, spec.low, base), _fitting(key, spec.high, base)
+    low, high = _normalize(key, spec.low, base), _normalize(key, spec.high, base)
     step = int(spec.step) if whole and spec.step else spec.step
     return Range(low, high, spec.log, step, whole)
 
 
-def _fitting(key: str, value: Any, base: Config) -> Any:
-    """The value as the config model reads it, plain JSON. Raises ConfigError where the setting does not allow it.
+def _normalize(key: str, value: Any, base: Config) -> Any:
+    """The value as the config model reads it, plain JSON. Raises ConfigError for an invalid one.
 
-    That it does not go with the base's other settings is no fault here: with those of a trial it may.
+    A conflict with other settings of ``base`` is no error: the settings of a trial may differ.
     """
     try:
         return get_value(with_values(base, {key: value}), key)
@@ -148,12 +148,12 @@ def _fitting(key: str, value: Any, base: Config) -> Any:
 
 def _annotation(key: str, model: str) -> Any:
     """Type of a setting. Raises ConfigError for a key that is unknown or not searched."""
-    known = dict(iter_searchable())
+    searchable = dict(iter_searchable())
     section, _, name = key.partition(".")
-    found = dict(iter_sections()).get(section)
-    if found is None or name not in found.model_fields:
-        raise ConfigError(f"unknown key '{key}'", hint=nearest(key, known))
-    if key not in known:
+    model_section = dict(iter_sections()).get(section)
+    if model_section is None or name not in model_section.model_fields:
+        raise ConfigError(f"unknown key '{key}'", hint=nearest(key, searchable))
+    if key not in searchable:
         raise ConfigError(
             f"{key}: is not searched, it does not make a better model or makes trials incomparable"
         )
@@ -162,15 +162,15 @@ def _annotation(key: str, model: str) -> Any:
         raise ConfigError(f"{key}: belongs to {reading_model}, and {model} is searched")
     if section == "training" and MODELS[model].closed_form:
         raise ConfigError(f"{key}: {model} is closed-form and does not read it")
-    return known[key]
+    return searchable[key]
 
 
 def _number_type(annotation: Any) -> type[int] | type[float] | None:
-    """Int or float where a setting is a number, also one that may be unset; else None."""
+    """Int or float for a number, also one that may be unset; else None."""
     if annotation in (int, float):
         return annotation
     inner = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
-    return next((found for found in map(_number_type, inner) if found), None)
+    return next((kind for kind in map(_number_type, inner) if kind), None)
 
 
 def _fault(error: ValidationError, spec: Mapping[Any, Any]) -> str:

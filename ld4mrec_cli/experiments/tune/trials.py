@@ -1,4 +1,4 @@
-"""One trial of a search: train with its values, and say what came of it."""
+"""One trial of a search: train with its values, and record the result."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ld4mrec_cli.config import Config, iter_differences
-from ld4mrec_cli.experiments.tune.pruning import IsBehind
 from ld4mrec_cli.experiments.tune.records import MAY_DIFFER, Trial
 from ld4mrec_cli.experiments.tune.space import with_values
+from ld4mrec_cli.experiments.tune.suggest import IsBehind
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.training.session import Callbacks, resume
 from ld4mrec_cli.training.session import train as run_training
@@ -28,12 +28,12 @@ from ld4mrec_cli.utils.errors import (
 )
 from ld4mrec_cli.utils.memory import is_out_of_memory
 
-NOT_OF_A_TRIAL = (DatasetError, DeviceError, OutputError, RunError, TrainingInterrupted)
-"""Errors that the next trial would meet too: they end the search."""
+SEARCH_ERRORS = (DatasetError, DeviceError, OutputError, RunError, TrainingInterrupted)
+"""Errors that all trials would have: they end the search."""
 
 
-class _Cut(Exception):
-    """Stops the training of a trial: it fell behind in ``epoch``, or, without one, the time is up."""
+class _StopTrial(Exception):
+    """Stops a trial: pruned in ``epoch``; without an epoch, the time is up."""
 
     def __init__(self, epoch: int | None = None) -> None:
         super().__init__()
@@ -49,13 +49,14 @@ def run_trial(
     is_behind: IsBehind,
     callbacks: Callbacks,
 ) -> Trial:
-    """Train ``base`` with other values in the run directory ``path``, or finish what a kill cut short there.
+    """Train ``base`` with other values in the run directory ``path``.
 
-    Training stops at the first validated epoch that ``is_behind``, or after ``seconds_left``. A fault of these values
-    is in the trial that is returned; what would end the search is raised: NOT_OF_A_TRIAL, an interruption, and any
-    fault of trial 0, whose values are the user's own.
+    A run that a kill left in ``path`` is continued. Training stops at the first validated epoch
+    that ``is_behind``, or after ``seconds_left``. An error that comes from the values is recorded
+    in the trial. Errors that end the search are raised: SEARCH_ERRORS, an interruption, and any
+    error of trial 0, which has the user's own values.
     """
-    started, before = time.monotonic(), _seconds_before(path)
+    start, before = time.monotonic(), _previous_seconds(path)
     outcome: dict[str, Any]
     try:
         config = with_values(base, values)
@@ -64,7 +65,7 @@ def run_trial(
         )
     except TrainingDiverged as error:
         outcome = {"status": "failed", "reason": str(error)}
-    except NOT_OF_A_TRIAL:
+    except SEARCH_ERRORS:
         raise
     except UserError as error:
         if number == 0:
@@ -74,14 +75,14 @@ def run_trial(
         if not is_out_of_memory(error):
             raise
         outcome = {"status": "failed", "reason": "out of memory"}
-    seconds = before + time.monotonic() - started
+    seconds = before + time.monotonic() - start
     return Trial(
         number=number, values=dict(values), seconds=seconds, seed=base.training.seed, **outcome
     )
 
 
-def _seconds_before(path: Path) -> float:
-    """Seconds that an earlier start of the trial took."""
+def _previous_seconds(path: Path) -> float:
+    """Seconds that the trial took before it was interrupted."""
     try:
         return RunDirectory.open(path).manifest.seconds
     except RunError:
@@ -91,47 +92,49 @@ def _seconds_before(path: Path) -> float:
 def _train(
     config: Config, path: Path, seconds: float, is_behind: IsBehind, callbacks: Callbacks
 ) -> RunDirectory:
-    left = _leftover(path, config)
-    if left and not left.is_unfinished:
-        if not _was_cut(left, config) or seconds <= 0.0 or _is_behind(left, is_behind):
-            return left
-        shutil.rmtree(path)  # cut by a rule or a budget that is no more
-        left = None
-    watched = _watched(callbacks, seconds, config.training.metric, is_behind)
+    run = _open_previous(path, config)
+    if run and not run.is_unfinished:
+        if not _was_stopped(run, config) or seconds <= 0.0 or _is_behind(run, is_behind):
+            return run
+        shutil.rmtree(path)  # stopped by another rule or budget
+        run = None
+    stopping = _stop_early(callbacks, seconds, config.training.metric, is_behind)
     try:
-        return resume(path, config, watched) if left else run_training(config, path, watched)
-    except _Cut as cut:
-        # As if max_epochs had been the epochs done: the best weights become those that are served. Epochs after the
-        # last checkpoint are run again where the rule cut the trial, and are given up where the time is up.
-        epochs = cut.epoch or RunDirectory.open(path).manifest.epochs
+        return resume(path, config, stopping) if run else run_training(config, path, stopping)
+    except _StopTrial as stop:
+        # Finish the run with max_epochs as its epochs, so that the best weights are saved. Epochs
+        # after the last checkpoint are repeated if the trial is pruned, and dropped if time is up.
+        epochs = stop.epoch or RunDirectory.open(path).manifest.epochs
         return resume(path, with_values(config, {"training.max_epochs": epochs}), Callbacks())
 
 
-def _watched(callbacks: Callbacks, seconds: float, metric: str, is_behind: IsBehind) -> Callbacks:
-    """A callbacks that cuts the training at a validated epoch: where it is behind, or after so many seconds."""
-    started, curve = time.monotonic(), dict[int, float]()
+def _stop_early(
+    callbacks: Callbacks, seconds: float, metric: str, is_behind: IsBehind
+) -> Callbacks:
+    """Callbacks that stop the training at a validated epoch: if it is behind, or after a time."""
+    start, curve = time.monotonic(), dict[int, float]()
 
-    def judge(report: EpochReport) -> None:
+    def check(report: EpochReport) -> None:
         if report.valid is not None:
             curve[report.epoch] = report.valid[metric]
             if is_behind(curve):
-                raise _Cut(report.epoch)
+                raise _StopTrial(report.epoch)
 
     def on_start(trainer: Trainer) -> None:
         callbacks.on_start(trainer)
-        for report in trainer.progress.history:  # of an earlier start
-            judge(report)
+        for report in trainer.progress.history:  # before the interruption
+            check(report)
 
     def on_epoch(report: EpochReport) -> None:
         callbacks.on_epoch(report)
-        judge(report)
-        if report.valid is not None and time.monotonic() - started >= seconds:
-            raise _Cut
+        check(report)
+        if report.valid is not None and time.monotonic() - start >= seconds:
+            raise _StopTrial
 
     return replace(callbacks, on_start=on_start, on_epoch=on_epoch)
 
 
-def _was_cut(run: RunDirectory, config: Config) -> bool:
+def _was_stopped(run: RunDirectory, config: Config) -> bool:
     return run.config.training.max_epochs < config.training.max_epochs
 
 
@@ -139,13 +142,14 @@ def _is_behind(run: RunDirectory, is_behind: IsBehind) -> bool:
     return is_behind(run.validation_curve(run.config.training.metric))
 
 
-def _leftover(path: Path, config: Config) -> RunDirectory | None:
-    """The run that a kill cut short, or that was not written down yet; one that cannot be used is removed."""
+def _open_previous(path: Path, config: Config) -> RunDirectory | None:
+    """Open the run that a kill left in ``path``; one that does not fit is removed."""
     try:
         run = RunDirectory.open(path)
-        kept = (*MAY_DIFFER, "training.max_epochs")
-        same = not any(iter_differences(run.manifest.config, config.model_dump(mode="json"), kept))
-        if same and run.manifest.status != "diverged":
+        ignored = (*MAY_DIFFER, "training.max_epochs")
+        now = config.model_dump(mode="json")
+        is_same = not any(iter_differences(run.manifest.config, now, ignored))
+        if is_same and run.manifest.status != "diverged":
             return run
     except RunError:  # killed before there was a manifest
         pass
@@ -155,11 +159,11 @@ def _leftover(path: Path, config: Config) -> RunDirectory | None:
 
 
 def _result(run: RunDirectory, config: Config, is_behind: IsBehind) -> dict[str, Any]:
-    """What a trial's run says of it."""
+    """Status and metrics of a trial, from its run."""
     best, epochs = run.manifest.best, run.manifest.epochs
     if best is None:
         return {"status": "failed", "reason": "no epoch was validated", "epochs": epochs}
     status = "complete"
-    if _was_cut(run, config):
+    if _was_stopped(run, config):
         status = "pruned" if _is_behind(run, is_behind) else "timed_out"
     return {"status": status, "valid": best.valid, "best_epoch": best.epoch, "epochs": epochs}

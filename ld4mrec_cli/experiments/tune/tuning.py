@@ -1,7 +1,7 @@
 """The search for hyperparameters: suggest, train, validate, again.
 
 The validation split alone decides; the test split is not opened. Trial 0 has the base configuration's own
-values, so that what is found is no worse than what one started from.
+values, so that the result is never worse than the start.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any
 from ld4mrec_cli.config import Config, iter_differences
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.experiments.tune.plot import plot_search
-from ld4mrec_cli.experiments.tune.pruning import IsBehind, median_pruning_rule, never
 from ld4mrec_cli.experiments.tune.records import MAY_DIFFER, Budget, SearchInfo, Trial
 from ld4mrec_cli.experiments.tune.search import PLOT, SearchDirectory
 from ld4mrec_cli.experiments.tune.space import Space
-from ld4mrec_cli.experiments.tune.suggest import suggest
+from ld4mrec_cli.experiments.tune.suggest import IsBehind, median_pruning_rule, never_prune, suggest
 from ld4mrec_cli.experiments.tune.trials import run_trial
 from ld4mrec_cli.runs.paths import new_run_path
 from ld4mrec_cli.runs.versions import package_versions
@@ -37,7 +36,7 @@ from ld4mrec_cli.utils.errors import (
 
 
 @dataclass
-class SearchWatcher:
+class SearchCallbacks:
     """Callbacks for the progress of a search; each does nothing unless replaced."""
 
     on_trial: Callable[[int, Mapping[str, Any]], None] = lambda number, values: None
@@ -45,15 +44,17 @@ class SearchWatcher:
     on_result: Callable[[SearchDirectory, Trial], None] = lambda search, trial: None
     """A trial ended and is recorded."""
     on_note: Callable[[str], None] = lambda text: None
-    """Something that the user should know of the search."""
+    """A remark about the search that the user should read."""
     training: Callbacks = field(default_factory=Callbacks)
     """Progress of the training within a trial."""
 
 
 def tune(
-    base: Config, space: Space, out: Path | None, budget: Budget, callbacks: SearchWatcher
+    base: Config, space: Space, out: Path | None, budget: Budget, callbacks: SearchCallbacks
 ) -> SearchDirectory:
-    """Search ``space`` around ``base`` within ``budget``; the best configuration is in the directory returned.
+    """Search ``space`` around ``base`` within ``budget``.
+
+    The directory that is returned holds the best configuration.
 
     An ``out`` that holds the same search is continued; None makes a new directory in ``runs/``.
 
@@ -62,8 +63,8 @@ def tune(
         DatasetError: ``out`` holds a search on another dataset, or the dataset is unfit.
         RunError: ``out`` is damaged, or another process is working on it.
         StudyFailed: no trial gave a result.
-        TrainingInterrupted: what was done is kept and can be continued.
-        UserError: what `train` would raise for ``base`` as well.
+        TrainingInterrupted: finished trials are kept and the search can be continued.
+        UserError: all that `train` raises for ``base``.
     """
     resolve_device(base.training.device)
     dataset = open_dataset(base)
@@ -76,7 +77,7 @@ def tune(
             search.tidy()
             _Search(search, base, search.space, budget, callbacks).run()
         except (KeyboardInterrupt, TrainingInterrupted):
-            hint = f"What is done is kept: continue with `ld4mrec tune --out {path}`"
+            hint = f"Finished trials are kept: continue with `ld4mrec tune --out {path}`"
             raise TrainingInterrupted(
                 f"interrupted after {_count(len(search.trials))}", hint=hint
             ) from None
@@ -121,43 +122,51 @@ def _open_or_create(
 
 
 def _check_same(search: SearchDirectory, now: SearchInfo) -> None:
-    """Raise unless a search can be continued with what is asked for now."""
+    """Raise unless the search has the same settings as the requested one."""
     hint = "Continue it with its own settings, or choose another --out"
-    for key, was, is_now in iter_differences(search.info.base, now.base, MAY_DIFFER):
-        what = f"this search had other settings: {key} was {json.dumps(was)} and is {json.dumps(is_now)} now"
-        raise ConfigError(what, where=search.path, hint=hint)
+    for key, before, after in iter_differences(search.info.base, now.base, MAY_DIFFER):
+        change = f"{key} was {json.dumps(before)} and is {json.dumps(after)} now"
+        message = f"this search had other settings: {change}"
+        raise ConfigError(message, where=search.path, hint=hint)
     for key in dict.fromkeys((*search.info.space, *now.space)):
-        was, is_now = search.info.space.get(key), now.space.get(key)
-        if was != is_now:
-            what = f"this search had another space: {key} was {json.dumps(was)} and is {json.dumps(is_now)} now"
-            raise ConfigError(what, where=search.path, hint=hint)
+        before, after = search.info.space.get(key), now.space.get(key)
+        if before != after:
+            change = f"{key} was {json.dumps(before)} and is {json.dumps(after)} now"
+            message = f"this search had another space: {change}"
+            raise ConfigError(message, where=search.path, hint=hint)
     if search.info.dataset["hash"] != now.dataset["hash"]:
-        what = f"is not the dataset that {search.path} was searched on"
-        raise DatasetError(what, where=now.dataset["path"], hint=hint)
+        message = f"is not the dataset that {search.path} was searched on"
+        raise DatasetError(message, where=now.dataset["path"], hint=hint)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """A search at work."""
+    """A search in progress."""
 
     directory: SearchDirectory
     base: Config
     space: Space
     budget: Budget
-    callbacks: SearchWatcher
+    callbacks: SearchCallbacks
 
     def run(self) -> None:
-        """Do trials until the budget is spent, then draw them. Raises StudyFailed where none gave a result."""
+        """Run trials until the budget is spent, then plot them.
+
+        Raises StudyFailed if no trial has a result.
+        """
         directory = self.directory
         while not self._is_spent():
-            number, values = len(directory.trials), self._next()
+            number, values = len(directory.trials), self._suggest()
             if values is None:
                 self.callbacks.on_note("every combination of the search space was tried")
                 break
             self.callbacks.on_trial(number, values)
-            path, left, is_behind = directory.run_path(number), self._seconds_left(), self._rule()
+            path, is_behind = directory.run_path(number), self._pruning_rule()
+            seconds = self._seconds_left()
             directory.record(
-                run_trial(number, self.base, values, path, left, is_behind, self.callbacks.training)
+                run_trial(
+                    number, self.base, values, path, seconds, is_behind, self.callbacks.training
+                )
             )
             self.callbacks.on_result(directory, directory.trials[-1])
         if directory.best() is None:
@@ -167,8 +176,8 @@ class _Search:
             )
         plot_search(directory, self.space, directory.path / PLOT)
 
-    def _next(self) -> dict[str, Any] | None:
-        """Values of the next trial, None where all were tried."""
+    def _suggest(self) -> dict[str, Any] | None:
+        """Values of the next trial; None if all combinations were tried."""
         trials = self.directory.trials
         if not trials:
             return self.space.values_of(self.base)
@@ -177,15 +186,15 @@ class _Search:
             self.space, [trial.values for trial in trials], results, self.base.training.seed
         )
 
-    def _rule(self) -> IsBehind:
-        return median_pruning_rule(self.directory.curves()) if self.budget.prune else never
+    def _pruning_rule(self) -> IsBehind:
+        return median_pruning_rule(self.directory.curves()) if self.budget.prune else never_prune
 
     def _is_spent(self) -> bool:
-        done = len(self.directory.trials)
-        if not done:
+        n_trials = len(self.directory.trials)
+        if not n_trials:
             return False
         return (
-            self.budget.trials is not None and done >= self.budget.trials
+            self.budget.trials is not None and n_trials >= self.budget.trials
         ) or self._seconds_left() <= 0.0
 
     def _seconds_left(self) -> float:
