@@ -37,7 +37,7 @@ SAMPLED = ["--set", "training.sampled_items=12", "--set", "training.grad_clip=0.
 
 
 def torchrun(*arguments, cwd, processes=2):
-    """Run a command in several processes on this machine; what comes back is that of all together."""
+    """Run a command in several processes on this machine, and return their joint result."""
     launcher = [
         sys.executable,
         "-m",
