@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,9 +20,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table as RichTable
 
 from ld4mrec_cli.utils.tables import Table
+from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
     from ld4mrec_cli.training.session import Callbacks
@@ -68,9 +70,22 @@ def stdout() -> Console:
     return _console(to_stderr=False)
 
 
+class SafeConsole(Console):
+    """A console that text from data cannot steer, in whatever it is shown."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Replace unsafe characters in all that is rendered but Rich's own control codes."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text, keep="\n")
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
 def _console(*, to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(
+    stream = getattr(stream, "unguarded", stream)  # Rich writes escape sequences of its own
+    return SafeConsole(
         file=stream,
         highlight=False,
         soft_wrap=not stream.isatty(),

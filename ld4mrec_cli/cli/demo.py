@@ -35,10 +35,10 @@ def demo(
     _make_room(out, overwrite)
 
     from ld4mrec_cli.cli.console import print_table
-    from ld4mrec_cli.cli.prepare import print_summary
+    from ld4mrec_cli.cli.list_writer import write_lists
     from ld4mrec_cli.cli.options import Format
     from ld4mrec_cli.cli.output import Output
-    from ld4mrec_cli.cli.list_writer import write_lists
+    from ld4mrec_cli.cli.prepare import print_summary
     from ld4mrec_cli.data.prepare import prepare
     from ld4mrec_cli.data.synthetic import write_synthetic
     from ld4mrec_cli.serving.recommender import Recommender

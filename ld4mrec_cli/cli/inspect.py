@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 FORMATS = (Format.TABLE, Format.JSON, Format.HTML)
 ACTING = (
     "prepare.format",
+    "prepare.interactions",
+    "prepare.items",
     "prepare.columns",
+    "prepare.date_format",
     "prepare.text_fields",
     "prepare.on_error",
     "prepare.max_errors",
@@ -78,7 +81,7 @@ def inspect(
 
 
 def _read_options(overrides: Sequence[str] | None, raw_format: str | None) -> PrepareConfig:
-    """The options that say how raw files are read. Raises ConfigError for one that would not act."""
+    """The options for the reading of raw files. Raises ConfigError for one that does not act."""
     options = read_config(None, overrides, {"prepare.format": raw_format}).prepare
     for override in overrides or ():
         key = override.partition("=")[0].strip()
@@ -154,7 +157,7 @@ def _print_items(heading: str, items: Sequence[ItemPreview]) -> None:
 
 
 def _print(*lines: str) -> None:
-    """Print lines; characters that would steer a terminal are replaced, since names and titles are data."""
+    """Print lines, without the characters that control a terminal: titles are data."""
     from ld4mrec_cli.cli.console import stdout
 
     for line in lines:

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.checks import read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.dataset import Ids, to_matrix
 from ld4mrec_cli.evaluation.ranking import batches, rank
@@ -20,7 +20,7 @@ from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.utils.device import resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
-from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.utils.errors import RunError, UserError
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class Recommender:
         device = resolve_device(device) if isinstance(device, str) else device
         self.run = run
         self.scorer = load_scorer(run, device)
-        self.users = Ids(pl.read_parquet(run.verified_path("users.parquet"))[USER].to_list(), USER)
-        table = pl.read_parquet(run.verified_path("items.parquet"))
+        n_users, n_items = run.manifest.dataset.n_users, run.manifest.dataset.n_items
+        users = read_ids(run.verified_path("users.parquet"), USER, n_users, RunError)
+        self.users = Ids(users[USER].to_list(), USER)
+        table = read_ids(run.verified_path("items.parquet"), ITEM, n_items, RunError)
         self.items = Ids(table[ITEM].to_list(), ITEM)
         self.titles: list[str | None] | None = (
             table[TITLE].to_list() if TITLE in table.columns else None
@@ -66,10 +68,9 @@ class Recommender:
     @cached_property
     def train(self) -> csr_matrix:
         """Training interactions ``(n_users, n_items)``."""
-        return to_matrix(
-            pl.read_parquet(self.run.verified_path("train.parquet")),
-            (len(self.users), len(self.items)),
-        )
+        shape = len(self.users), len(self.items)
+        path = self.run.verified_path("train.parquet")
+        return to_matrix(read_interactions(path, shape, RunError), shape)
 
     @cached_property
     def popularity(self) -> Popularity:
@@ -121,13 +122,13 @@ class Recommender:
     def _lists(
         self, users: np.ndarray, k: int, include_seen: bool, batch_size: int, group: Group
     ) -> Iterator[RecommendationList]:
-        for several in batches(users, batch_size * group.size):
-            own = several[slice(*group.shard_bounds(len(several)))]
-            rows, sizes = self.train[own], group.shard_sizes(len(several))
-            ranking = self._rank(rows, None if include_seen else rows, k, own)
-            lists, scores = (group.gather_array(part, sizes) for part in ranking)
+        for batch in batches(users, batch_size * group.size):
+            shard = batch[slice(*group.shard_bounds(len(batch)))]
+            rows, sizes = self.train[shard], group.shard_sizes(len(batch))
+            ranked = self._rank(rows, None if include_seen else rows, k, shard)
+            items, scores = (group.gather_array(part, sizes) for part in ranked)
             if group.is_main_process:
-                yield from self._named(lists, scores, several)
+                yield from self._to_lists(items, scores, batch)
 
     def for_history(
         self, items: Sequence[str], k: int, *, include_seen: bool = False
@@ -148,7 +149,7 @@ class Recommender:
             shape=(1, len(self.items)),
         )
         lists, scores = self._rank(row, None if include_seen else row, k)
-        return next(self._named(lists, scores, None))
+        return next(self._to_lists(lists, scores, None))
 
     def _rank(
         self,
@@ -169,7 +170,7 @@ class Recommender:
             items[zero], _ = rank(self.popularity, rows[zero], excluded, k)
         return items, scores
 
-    def _named(
+    def _to_lists(
         self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None
     ) -> Iterator[RecommendationList]:
         """The lists of ``users`` ``(n,)``, or of a history, in raw ids."""

@@ -54,10 +54,10 @@ class RawData:
     """A raw source, read: raw ids, nothing filtered, split or aligned yet."""
 
     format: str
-    """Layout that was read: ``mmrec``, ``amazon``, ``recbole`` or ``table``."""
+    """Name of the layout, a key of ``LAYOUTS``."""
     interactions: pl.DataFrame
     """``user`` and ``item`` (strings), and where the source has them ``rating`` (float), ``timestamp``
-    (integer) and ``label`` (0 train, 1 valid, 2 test)."""
+    (a number) and ``split`` (0 train, 1 valid, 2 test). Equal times are in the order of the file."""
     load_items: ItemLoader
     """Reads item content, once it is known which items are kept; may add to ``notes``."""
     features: dict[str, RawFeatures]
@@ -65,9 +65,14 @@ class RawData:
     files: list[Path]
     """Files that are read, for the provenance."""
     notes: dict[str, int] = field(default_factory=dict)
-    """What was left out while context, and how often."""
+    """Reason → number of what was left out while reading."""
     detail: str = ""
     """Which kind of the layout it is: the generation of Amazon reviews."""
+    item_files: list[Path] = field(default_factory=list)
+    """Files that ``load_items`` reads; empty where the source says nothing of the items."""
+    example_item: Callable[[], str | None] = lambda: None
+    """Reads the first item id of ``item_files``, where ``load_items`` skips items without
+    interactions."""
 
     @property
     def layout(self) -> str:

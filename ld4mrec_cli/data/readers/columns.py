@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -17,10 +19,15 @@ from ld4mrec_cli.data.columns import (
     plain_name,
 )
 from ld4mrec_cli.data.readers.context import ReadContext
+from ld4mrec_cli.data.readers.dates import guess_formats, parse_dates
 from ld4mrec_cli.data.readers.delimited import report_bad_lines
+from ld4mrec_cli.data.readers.unused import hint_time_column
 from ld4mrec_cli.data.splits import SPLIT_CODES
 from ld4mrec_cli.settings.base import ColumnName
+from ld4mrec_cli.settings.data import ColumnKey, PrepareConfig, columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
+
+_ITEMS_ITEM: Final = "items.item"
 
 
 def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> pl.DataFrame:
@@ -33,17 +40,18 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     found = find_columns(
         frame,
         path,
-        context.options.columns,
+        columns_of("interactions", context.options.columns),
         required=(USER, ITEM),
         optional=(RATING, TIMESTAMP, SPLIT),
     )
+    hint_time_column(frame, path, found, context)
     if frame.is_empty():
         raise SourceError("holds no interaction", where=path)
     parsed = frame.select(
         _ids(frame, found[USER]).alias(USER),
         _ids(frame, found[ITEM]).alias(ITEM),
         *(
-            _PARSERS[name](frame, found[name]).alias(name)
+            _parser(name, context.options.date_format)(frame, found[name]).alias(name)
             for name in (RATING, TIMESTAMP, SPLIT)
             if name in found
         ),
@@ -54,7 +62,7 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     bad_lines = {}
     for row in faulty.arg_true().head(context.options.max_errors + 1):
         name = next(name for name in parsed.columns if parsed[name][row] is None)
-        bad_lines[row] = _fault(name, found[name], frame[found[name]][row])
+        bad_lines[row] = _fault(name, found[name], frame[found[name]][row], context)
     report_bad_lines(path, bad_lines, context)
     if faulty.all():
         raise SourceError("holds no interaction", where=path)
@@ -67,8 +75,12 @@ def find_columns(
     mapping: Mapping[ColumnName, str],
     required: tuple[ColumnName, ...],
     optional: tuple[ColumnName, ...] = (),
+    table: str = "",
 ) -> dict[str, str]:
     """Find our columns among the table's: our name → the table's name.
+
+    Args:
+        table: ``items.`` in a table of items, for the advice of the message.
 
     Raises:
         SourceError: a mapped or required column is not there, or a column holds lists or the like.
@@ -97,18 +109,40 @@ def find_columns(
                 f"has no {name} column among: {columns}",
                 where=path,
                 line=1 if path.suffix != ".parquet" else None,
-                hint=f"Name it with --column {name}=COLUMN, or in prepare.columns",
+                hint=f"Name it with --column {table}{name}=COLUMN, or in prepare.columns",
             )
     for column in found.values():
         check_plain(frame.schema[column], column, path)
     return found
 
 
-def item_mapping(frame: pl.DataFrame, mapping: Mapping[ColumnName, str]) -> dict[ColumnName, str]:
-    """``mapping`` for a table of items: its item column may be named otherwise than in the interactions."""
-    return {
-        name: column for name, column in mapping.items() if name != ITEM or column in frame.columns
-    }
+def item_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
+    """Names for a table of items. The item column of the interactions need not be in it."""
+    mapping = columns_of("items", columns)
+    if _ITEMS_ITEM not in columns and mapping.get(ITEM) not in frame.columns:
+        mapping.pop(ITEM, None)
+    return mapping
+
+
+def feature_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
+    """Names for a table of features; the item columns of other tables need not be in it."""
+    names = (columns.get(_ITEMS_ITEM), columns.get(ITEM))
+    column = next((name for name in names if name in frame.columns), None)
+    return {} if column is None else {ITEM: column}
+
+
+def check_settings_act(raw: Path, options: PrepareConfig) -> None:
+    """Raise SourceError for settings of columns that a layout with known columns does not read.
+
+    The item column acts where a feature file beside it is a table.
+    """
+    acting = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
+    idle = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - acting)]
+    if options.date_format is not None:
+        idle.append("prepare.date_format is set")
+    if idle:
+        hint = "The columns of its files are known"
+        raise SourceError(f"{idle[0]}, which does not act on this layout", where=raw, hint=hint)
 
 
 def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
@@ -119,15 +153,20 @@ def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
         )
 
 
-def _fault(name: str, column: str, value: object) -> str:
+def _fault(name: str, column: str, value: object, context: ReadContext) -> str:
     if value is None or not str(value).strip():
         return f"no value in column '{column}'"
-    wanted = {
+    date_format = context.options.date_format
+    formats = guess_formats([str(value)])
+    needs = {
         RATING: "a finite number",
-        TIMESTAMP: "a number of seconds or an ISO date",
+        TIMESTAMP: f"of the form '{date_format}'"
+        if date_format
+        else "a number of seconds or an ISO date"
+        + "".join(f"; it may be --date-format '{form}'" for form in formats[:1]),
         SPLIT: "one of " + ", ".join(SPLIT_CODES),
     }
-    return f"'{value}' in column '{column}' is not {wanted.get(name, 'an id')}"
+    return f"'{value}' in column '{column}' is not {needs.get(name, 'an id')}"
 
 
 def _ids(frame: pl.DataFrame, column: str) -> pl.Expr:
@@ -179,3 +218,9 @@ _PARSERS: dict[str, Callable[[pl.DataFrame, str], pl.Expr]] = {
     TIMESTAMP: _timestamp,
     SPLIT: _label,
 }
+
+
+def _parser(name: str, date_format: str | None) -> Callable[[pl.DataFrame, str], pl.Expr]:
+    if name == TIMESTAMP and date_format is not None:
+        return partial(parse_dates, date_format)
+    return _PARSERS[name]

@@ -18,27 +18,30 @@ from ld4mrec_cli.data.readers.columns import (
 )
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table, report_bad_lines
+from ld4mrec_cli.data.readers.unused import hint_text_columns
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
-TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
+
+
+def fits(raw: Path) -> bool:
+    """Whether a directory has a table that is named as the interactions."""
+    return any((raw / f"interactions{suffix}").is_file() for suffix in TABLES)
 
 
 def read(raw: Path, context: ReadContext) -> RawData:
-    """Read a directory of plain tables.
+    """Read a directory of plain tables, or a single table.
 
     Raises:
         SourceError: no interaction table, a malformed line, features that do not fit the items.
     """
-    path = interaction_file(raw)
-    if path is None:
-        names = " or ".join(f"interactions{suffix}" for suffix in TABLES)
-        raise SourceError(f"holds no interaction table ({names})", where=raw)
+    path = _interaction_table(raw, context.options)
     interactions = interactions_from(read_table(path, context), path, context)
     files = [path]
     items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
     notes: dict[str, int] = {}
-    listed = item_file(raw)
+    listed = _item_table(raw, context.options)
     before = context.n_bad_lines
     if listed is not None:
         items, notes = read_items(listed, context)
@@ -57,40 +60,74 @@ def read(raw: Path, context: ReadContext) -> RawData:
                 feature, ids, read_rows(feature, len(ids), listed.name, exact=True)
             )
         files.append(feature)
-    return RawData("table", interactions, lambda _: items, features, files, notes)
+    item_files = [] if listed is None else [listed]
+    return RawData(
+        "table", interactions, lambda _: items, features, files, notes, item_files=item_files
+    )
+
+
+def _interaction_table(raw: Path, options: PrepareConfig) -> Path:
+    if options.interactions is not None:
+        return _locate(raw, options.interactions)
+    path = raw if raw.is_file() else interaction_file(raw)
+    if path is None:
+        raise SourceError(
+            "holds no interaction table (interactions.csv, .tsv or .parquet)",
+            where=raw,
+            hint="Name it with --interactions FILE",
+        )
+    return path
+
+
+def _item_table(raw: Path, options: PrepareConfig) -> Path | None:
+    return item_file(raw) if options.items is None else _locate(raw, options.items)
+
+
+def _locate(raw: Path, path: Path) -> Path:
+    """A table as the user named it, or else in the raw directory. Raises SourceError for others."""
+    path = path if path.exists() or not (raw / path).is_file() else raw / path
+    if path.is_file() and not has_table_name(path):
+        raise SourceError("is not a table", where=path, hint=f"Tables end in {', '.join(TABLES)}")
+    return path
+
+
+def has_table_name(path: Path) -> bool:
+    """Whether a file is named as a table."""
+    return path.name.lower().endswith(TABLES)
+
+
+def table_stem(path: Path) -> str:
+    """Name of a table without its suffix: ``orders`` of ``orders.csv.gz``."""
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
 
 
 def interaction_file(raw: Path) -> Path | None:
     """The interaction table: the one named so, else the only table that is neither items nor features."""
-    named = [
-        raw / f"interactions{suffix}"
-        for suffix in TABLES
-        if (raw / f"interactions{suffix}").is_file()
-    ]
+    paths = [raw / f"interactions{suffix}" for suffix in TABLES]
+    paths = [path for path in paths if path.is_file()]
     others = [
         path
         for path in sorted(raw.iterdir())
-        if path.suffix in TABLES
-        and path.stem not in ("items", "users")
-        and not path.stem.endswith("_feat")
+        if has_table_name(path)
+        and table_stem(path) not in ("items", "users")
+        and not table_stem(path).endswith("_feat")
     ]
-    if len(named) > 1:
-        raise SourceError(
-            "holds several interaction tables: " + ", ".join(p.name for p in named), where=raw
-        )
-    if named:
-        return named[0]
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise SourceError(f"holds several interaction tables: {names}", where=raw)
+    if paths:
+        return paths[0]
     return others[0] if len(others) == 1 else None
 
 
 def item_file(raw: Path) -> Path | None:
     """The table of the items, where there is one. Raises SourceError where there are several."""
-    found = [raw / f"items{suffix}" for suffix in TABLES if (raw / f"items{suffix}").is_file()]
-    if len(found) > 1:
+    paths = [raw / f"items{suffix}" for suffix in TABLES if (raw / f"items{suffix}").is_file()]
+    if len(paths) > 1:
         raise SourceError(
-            "holds several item tables: " + ", ".join(path.name for path in found), where=raw
+            "holds several item tables: " + ", ".join(path.name for path in paths), where=raw
         )
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def read_items(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -121,8 +158,9 @@ def items_from(
             an item is empty.
     """
     mapping = item_mapping(frame, context.options.columns)
-    found = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,))
+    found = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,), table="items.")
     text = _text_columns(frame, path, context.options, found, also or {})
+    hint_text_columns(frame, path, {*found.values(), *text.values()}, context, title=TITLE in found)
     items = frame.select(
         pl.col(found[ITEM]).cast(pl.String).str.strip_chars().alias(ITEM),
         *(

@@ -16,6 +16,7 @@ from ld4mrec_cli.experiments.compare.results import (
 )
 from ld4mrec_cli.utils.files import write_json, write_text
 from ld4mrec_cli.utils.tables import Table
+from ld4mrec_cli.utils.text import printable_lines
 
 MARKDOWN, PICTURE = "comparison.md", "comparison.png"
 NONE = "–"
@@ -128,7 +129,7 @@ def markdown(found: Comparison) -> str:
         parts.append(_method(found))
     if found.working:
         parts.append(f"![Accuracy and training time]({PICTURE})")
-    return "\n\n".join(parts) + "\n"
+    return printable_lines("\n\n".join(parts) + "\n")
 
 
 def _method(found: Comparison) -> str:
