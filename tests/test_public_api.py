@@ -66,6 +66,12 @@ def test_arguments_go_on_top_of_a_configuration(session):
     assert (run.config.ease.ridge, run.config.training.seed) == (7.0, 4)
 
 
+def test_a_table_is_prepared_by_its_own_name(session):
+    dataset = ld4mrec_cli.prepare("raw/interactions.csv", k_core=0)
+    assert dataset.directory == Path("data/interactions")
+    assert dataset.shape >= session["dataset"].shape
+
+
 def test_wrong_input_is_a_user_error(session):
     with pytest.raises(ConfigError, match="k_cor"):
         ld4mrec_cli.prepare("raw", "data/other", k_cor=5)
