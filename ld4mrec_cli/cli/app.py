@@ -31,6 +31,7 @@ from ld4mrec_cli.utils.disk import write_error
 from ld4mrec_cli.utils.errors import UserError
 from ld4mrec_cli.utils.memory import is_out_of_memory
 from ld4mrec_cli.utils.text import SafeStream, printable
+from ld4mrec_cli.utils.threads import use_passive_waiting
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
 
@@ -124,6 +125,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     # makes matrix products on CUDA repeatable
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    use_passive_waiting()
     with _safe_streams():
         try:
             result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)

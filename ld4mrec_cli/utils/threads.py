@@ -12,6 +12,20 @@ THREAD_VARIABLES = (
 )
 """Environment variables that limit the threads of libraries when they are loaded."""
 
+WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Environment variables that say how OpenMP's threads wait for each other."""
+
+
+def use_passive_waiting() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the environment says otherwise.
+
+    By default they spin. Where other processes need the processors, a thread then spins while the
+    thread that it waits for does not run, and two threads take longer than one
+    (``examples/benchmarks/threads.py``). Call it before torch is imported.
+    """
+    if not any(variable in os.environ for variable in WAIT_VARIABLES):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
 
 def configure_threads(n_threads: int | None) -> None:
     """Compute with ``n_threads`` CPU threads in torch, OpenMP, BLAS and polars.
