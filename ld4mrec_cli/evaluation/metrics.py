@@ -1,18 +1,135 @@
-"""Ranking metrics over the whole catalog (definitions: docs/metrics.md)."""
+"""Ranking metrics over the whole catalog (definitions: docs/metrics.md).
+
+A new metric per user is a function of :class:`TopK` with ``@accuracy_metric`` in this file. A
+new metric of all lists is a function of :class:`Exposure` with ``@list_metric``. The names in
+configuration, commands and reports derive from these functions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer, batches, rank
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
-from ld4mrec_cli.utils.stats import gini
+from ld4mrec_cli.utils.stats import gini as gini_index
 
-ACCURACY = ("recall", "ndcg", "precision", "hit", "mrr", "map")
+
+@dataclass(frozen=True)
+class TopK:
+    """The first k places in the lists of n users, compared with their targets."""
+
+    k: int
+    hits: np.ndarray
+    """Whether an entry is a target, ``(n, depth)`` float64 of 0 and 1; depth ≤ k."""
+    n_targets: np.ndarray
+    """Targets of each user, ``(n,)``, at least 1."""
+
+    @cached_property
+    def n_hits(self) -> np.ndarray:
+        """Targets in the list of each user, ``(n,)``."""
+        return self.hits.sum(axis=1)
+
+    @cached_property
+    def n_ideal(self) -> np.ndarray:
+        """Targets in an ideal list of k places, ``(n,)``."""
+        return np.minimum(self.n_targets, min(self.k, int(self.n_targets.max(initial=0))))
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """1, 2, …, ``(depth,)``."""
+        return np.arange(1, self.hits.shape[1] + 1)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How often the lists of all users show each item."""
+
+    counts: np.ndarray
+    """Lists that hold the item, ``(n_items,)``."""
+    popularity: np.ndarray
+    """Training interactions of the item, ``(n_items,)``."""
+
+
+ACCURACY: dict[str, Callable[[TopK], np.ndarray]] = {}
+"""Metrics of each user, by name."""
+LIST_METRICS: dict[str, Callable[[Exposure], float]] = {}
+"""Metrics of the lists as a whole, by name."""
+
+
+def accuracy_metric(function: Callable[[TopK], np.ndarray]) -> Callable[[TopK], np.ndarray]:
+    """Register a metric per user under the name of its function."""
+    ACCURACY[function.__name__] = function
+    return function
+
+
+def list_metric(function: Callable[[Exposure], float]) -> Callable[[Exposure], float]:
+    """Register a metric of all lists under the name of its function."""
+    LIST_METRICS[function.__name__] = function
+    return function
+
+
+@accuracy_metric
+def recall(top: TopK) -> np.ndarray:
+    """Share of the targets that are in the list."""
+    return top.n_hits / top.n_targets
+
+
+@accuracy_metric
+def ndcg(top: TopK) -> np.ndarray:
+    """Discounted cumulative gain, binary, log2, over that of an ideal list."""
+    n_places = max(top.hits.shape[1], int(top.n_ideal.max(initial=0)))
+    discount = 1.0 / np.log2(np.arange(1, n_places + 1) + 1.0)
+    dcg = (top.hits * discount[: top.hits.shape[1]]).sum(axis=1)
+    return dcg / np.cumsum(discount)[top.n_ideal - 1]
+
+
+@accuracy_metric
+def precision(top: TopK) -> np.ndarray:
+    """Share of the k places that hold a target."""
+    return top.n_hits / float(top.k)
+
+
+@accuracy_metric
+def hit(top: TopK) -> np.ndarray:
+    """1 where the list holds a target, else 0."""
+    return (top.n_hits > 0).astype(np.float64)
+
+
+@accuracy_metric
+def mrr(top: TopK) -> np.ndarray:
+    """1 / rank of the first target, 0 without one."""
+    return 1.0 / np.where(top.n_hits > 0, top.hits.argmax(axis=1) + 1, np.inf)
+
+
+@accuracy_metric
+def map(top: TopK) -> np.ndarray:
+    """Average precision, over min(k, targets)."""
+    precision_at = np.cumsum(top.hits, axis=1) / top.ranks
+    return (precision_at * top.hits).sum(axis=1) / top.n_ideal
+
+
+@list_metric
+def coverage(exposure: Exposure) -> float:
+    """Share of the items that are in a list."""
+    return float((exposure.counts > 0).mean())
+
+
+@list_metric
+def gini(exposure: Exposure) -> float:
+    """Gini index of the items' places in the lists: 0 is even."""
+    return gini_index(exposure.counts)
+
+
+@list_metric
+def popularity(exposure: Exposure) -> float:
+    """Mean training interactions of the items in the lists."""
+    total = exposure.counts.sum()
+    return float(exposure.counts @ exposure.popularity / total) if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +141,7 @@ class Evaluation:
     per_user: dict[str, np.ndarray]
     """Accuracy metric, e.g. ``recall@20`` → value of each user, ``(n_users,)``."""
     metrics: dict[str, float]
-    """Means over the users, and the metrics of the lists as a whole (coverage, gini, popularity)."""
+    """Means of the accuracy metrics over the users, and the metrics of the lists as a whole."""
 
 
 def evaluate(
@@ -41,52 +158,69 @@ def evaluate(
     """Rank the catalog for every user with a target and compute the metrics.
 
     Args:
-        rows: what the recommender sees of each user, ``(n_users, n_items)``.
-        targets: items to be found, ``(n_users, n_items)``.
+        rows: input of the recommender, ``(n_users, n_items)``.
+        targets: items to find, ``(n_users, n_items)``.
         exclude: items left out of the ranking, ``(n_users, n_items)``.
-        on_batch: called with the number of users of each batch done.
-        users: the users that count ``(n,)``, ascending, with a target each; all that have one where None.
-        group: processes that call this with the same arguments; each ranks for its share and returns the whole.
+        on_batch: called with the number of users of each finished batch.
+        users: users that count ``(n,)``, ascending, each with a target; None: all with a target.
+        group: processes that call this with the same arguments; each ranks for its share of the
+            users and returns the whole.
 
     Raises:
         ValueError: no user has a target.
-        NonFiniteScoresError: a score is NaN or infinite, in whichever process.
+        NonFiniteScoresError: a score is NaN or infinite, in any process.
     """
     users = np.flatnonzero(np.diff(targets.indptr)) if users is None else users
     if not len(users):
         raise ValueError("no user has a target")
+    shard = users[slice(*group.shard_bounds(len(users)))]
+    names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
+    error: NonFiniteScoresError | None = None
+    values, counts = np.empty((0, len(names))), np.zeros((len(cutoffs), targets.shape[1]), np.int64)
+    try:
+        values, counts = _evaluate_users(
+            scorer, rows, targets, exclude, cutoffs, batch_size, shard, on_batch
+        )
+    except NonFiniteScoresError as raised:
+        error = raised  # the others must hear of it before they wait for this process
+    if group.any(error is not None):
+        raise error or NonFiniteScoresError("the recommender returned scores that are not finite")
+    values = group.gather_array(values, group.shard_sizes(len(users)))
+    counts = group.gather_array(counts[None], [1] * group.size).sum(axis=0)
+    per_user = dict(zip(names, values.T, strict=True))
+    metrics = {name: float(column.mean()) for name, column in per_user.items()}
+    item_popularity = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+    for item_counts, k in zip(counts, cutoffs, strict=True):
+        exposure = Exposure(item_counts, item_popularity)
+        metrics |= {f"{name}@{k}": metric(exposure) for name, metric in LIST_METRICS.items()}
+    return Evaluation(users, per_user, metrics)
+
+
+def _evaluate_users(
+    scorer: Scorer,
+    rows: csr_matrix,
+    targets: csr_matrix,
+    exclude: csr_matrix,
+    cutoffs: Sequence[int],
+    batch_size: int,
+    users: np.ndarray,
+    on_batch: Callable[[int], None] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy metrics ``(n_users, n_metrics)`` and list counts ``(n_cutoffs, n_items)``.
+
+    Lists are used up batch by batch: with a large cutoff, all lists would be users × items.
+    """
     n_items = targets.shape[1]
     depth = min(max(cutoffs), n_items)
-    parts: list[dict[str, np.ndarray]] = []
-    shown = np.zeros((len(cutoffs), n_items), dtype=np.int64)
-    fault: NonFiniteScoresError | None = None
-    for batch in batches(users[slice(*group.shard_bounds(len(users)))], batch_size):
-        try:
-            lists, _ = rank(scorer, rows[batch], exclude[batch], depth, batch)
-        except NonFiniteScoresError as error:
-            fault = (
-                error  # the other processes must hear of it before they wait for this one's part
-            )
-            break
-        # Lists are used up batch by batch: with a large cutoff, those of all users would be users × items.
-        parts.append(accuracy(lists, targets[batch], cutoffs))
-        shown += [times_shown(lists[:, :k], n_items) for k in cutoffs]
+    parts: list[np.ndarray] = [np.empty((0, len(cutoffs) * len(ACCURACY)))]
+    counts = np.zeros((len(cutoffs), n_items), dtype=np.int64)
+    for batch in batches(users, batch_size):
+        lists, _ = rank(scorer, rows[batch], exclude[batch], depth, batch)
+        parts.append(np.array(list(accuracy(lists, targets[batch], cutoffs).values())).T)
+        counts += [count_items(lists[:, :k], n_items) for k in cutoffs]
         if on_batch:
             on_batch(len(batch))
-    if group.any(fault is not None):
-        raise fault or NonFiniteScoresError("the recommender returned scores that are not finite")
-    names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
-    own = np.array(
-        [np.concatenate([part[name] for part in parts]) if parts else [] for name in names]
-    ).T
-    whole = group.gather_array(own, group.shard_sizes(len(users)))
-    per_user = dict(zip(names, whole.T, strict=True))
-    shown = group.gather_array(shown[None], [1] * group.size).sum(axis=0)
-    metrics = {name: float(values.mean()) for name, values in per_user.items()}
-    popularity = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
-    for counts, k in zip(shown, cutoffs, strict=True):
-        metrics.update(_of_the_lists(counts, popularity, k))
-    return Evaluation(users, per_user, metrics)
+    return np.concatenate(parts), counts
 
 
 def accuracy(
@@ -96,54 +230,30 @@ def accuracy(
 
     Args:
         lists: ranked item indices ``(n, depth)``, -1 past the end of a list.
-        targets: items to be found ``(n, n_items)``, at least one in each row.
-        cutoffs: may lie beyond ``depth``; nothing here is as long as a cutoff.
+        targets: items to find ``(n, n_items)``, at least one in each row.
+        cutoffs: may lie beyond ``depth``.
 
     Returns:
         ``name@k`` → ``(n,)`` float64, for the names in :data:`ACCURACY`.
     """
-    hits = hit_matrix(lists, targets)
-    n_targets = np.diff(targets.indptr)
-    places = np.arange(1, max(hits.shape[1], n_targets.max(initial=0)) + 1)
-    discount = 1.0 / np.log2(places + 1.0)
-    ideal_dcg = np.cumsum(discount)
-    result = {}
+    hits, n_targets = hit_matrix(lists, targets), np.diff(targets.indptr)
+    values: dict[str, np.ndarray] = {}
     for k in cutoffs:
-        hit = hits[:, :k]
-        depth = hit.shape[1]
-        found = hit.sum(axis=1)
-        ideal = np.minimum(n_targets, min(k, len(places)))
-        precision_at = np.cumsum(hit, axis=1) / places[:depth]
-        first = np.where(found > 0, hit.argmax(axis=1) + 1, np.inf)
-        result[f"recall@{k}"] = found / n_targets
-        result[f"ndcg@{k}"] = (hit * discount[:depth]).sum(axis=1) / ideal_dcg[ideal - 1]
-        result[f"precision@{k}"] = found / float(k)
-        result[f"hit@{k}"] = (found > 0).astype(np.float64)
-        result[f"mrr@{k}"] = 1.0 / first
-        result[f"map@{k}"] = (precision_at * hit).sum(axis=1) / ideal
-    return result
+        top = TopK(k, hits[:, :k], n_targets)
+        values |= {f"{name}@{k}": metric(top) for name, metric in ACCURACY.items()}
+    return values
 
 
 def hit_matrix(lists: np.ndarray, targets: csr_matrix) -> np.ndarray:
     """Which list entries are targets, ``(n, depth)`` float64 of 0 and 1."""
     n, n_items = targets.shape
     row_of = np.repeat(np.arange(n, dtype=np.int64), np.diff(targets.indptr))
-    wanted = np.sort(row_of * n_items + targets.indices)
+    target_keys = np.sort(row_of * n_items + targets.indices)
     keys = np.arange(n, dtype=np.int64)[:, None] * n_items + lists
-    at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
-    return ((wanted[at] == keys) & (lists >= 0)).astype(np.float64)
+    at = np.minimum(np.searchsorted(target_keys, keys), len(target_keys) - 1)
+    return ((target_keys[at] == keys) & (lists >= 0)).astype(np.float64)
 
 
-def times_shown(lists: np.ndarray, n_items: int) -> np.ndarray:
-    """How often each item stands in ``lists`` ``(n, depth)``, ``(n_items,)``."""
+def count_items(lists: np.ndarray, n_items: int) -> np.ndarray:
+    """How often each item occurs in ``lists`` ``(n, depth)``, ``(n_items,)``."""
     return np.bincount(lists[lists >= 0], minlength=n_items)
-
-
-def _of_the_lists(counts: np.ndarray, popularity: np.ndarray, k: int) -> dict[str, float]:
-    """Coverage, Gini index and mean popularity of the items recommended ``counts`` times each, ``(n_items,)``."""
-    total = counts.sum()
-    return {
-        f"coverage@{k}": float((counts > 0).mean()),
-        f"gini@{k}": gini(counts),
-        f"popularity@{k}": float(counts @ popularity / total) if total else 0.0,
-    }

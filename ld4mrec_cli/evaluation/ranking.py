@@ -1,4 +1,4 @@
-"""From scores to ranked lists: the one place that masks and cuts."""
+"""From scores to ranked lists: the one place that excludes items and breaks ties."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from torch.nn import functional as F
 
 
 class Scorer(Protocol):
-    """What every recommender is to ranking, metrics and the command line."""
+    """Interface of every recommender for ranking, metrics and the command line."""
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """Scores ``(n, n_items)`` of all items for interaction rows ``(n, n_items)``.
 
-        ``users`` ``(n,)`` says whose rows they are, where they are those of training; most recommenders
-        look at the rows alone.
+        ``users`` ``(n,)``: the training users of the rows; most recommenders read the rows alone.
         """
         ...
 
 
 class BlockwiseScores(Protocol):
-    """The scores of some rows, computed for the items that are asked for."""
+    """Scores of some rows, computed block by block of items."""
 
     @property
     def n_items(self) -> int:
@@ -49,25 +48,25 @@ class BlockScorer(Protocol):
     def factored_scores(
         self, rows: csr_matrix, users: np.ndarray | None = None
     ) -> BlockwiseScores | None:
-        """What :meth:`Scorer.score` would give, not yet multiplied out; None where it must be."""
+        """Scores of :meth:`Scorer.score` in factors; None where the scores have no factors."""
         ...
 
 
 @dataclass(frozen=True)
-class _Given:
-    """Scores that were computed all at once; a block is a copy, since ranking writes into it."""
+class _DenseScores:
+    """Dense scores ``(n, n_items)``; a block is a copy, since ranking writes into it."""
 
-    given: Tensor
+    dense: Tensor
 
     @property
     def n_items(self) -> int:
-        return self.given.shape[1]
+        return self.dense.shape[1]
 
-    def block(self, start: int, stop: int) -> _Given:
-        return _Given(self.given[:, start:stop])
+    def block(self, start: int, stop: int) -> _DenseScores:
+        return _DenseScores(self.dense[:, start:stop])
 
     def scores(self) -> Tensor:
-        return self.given.clone()
+        return self.dense.clone()
 
 
 class NonFiniteScoresError(ValueError):
@@ -75,9 +74,9 @@ class NonFiniteScoresError(ValueError):
 
 
 ITEMS_CHUNK_SIZE = 4096
-"""Items whose scores are held at a time, where they are computed in blocks."""
-GROUP = 64
-"""Scores whose maximum decides whether they are looked at one by one."""
+"""Items whose scores are in memory at a time, where they are computed in blocks."""
+GROUP_SIZE = 64
+"""Scores of which only the maximum is compared first."""
 
 
 @torch.inference_mode()
@@ -91,15 +90,15 @@ def rank(
     """Rank all items for a batch of rows.
 
     Args:
-        rows: what the recommender sees, ``(n, n_items)``.
+        rows: input of the recommender, ``(n, n_items)``.
         exclude: items that must not be ranked, ``(n, n_items)``, or None.
-        users: whose rows they are ``(n,)``; None for histories that training does not know.
-        k: length of the lists; no list is longer than the catalog, however large this is.
+        users: training users of the rows ``(n,)``; None for histories of new users.
+        k: length of the lists; a list is never longer than the catalog.
 
     Returns:
-        Item indices ``(n, depth)`` int64, -1 past the end of a list where masking left fewer, and their scores
-        ``(n, depth)`` float32; ``depth = min(k, n_items)``. Of a scorer that can, scores are held for n rows and a
-        block of items.
+        Item indices ``(n, depth)`` int64, -1 past the end of a list where fewer items remain, and
+        their scores ``(n, depth)`` float32; ``depth = min(k, n_items)``. Where the scorer has
+        factored scores, only the scores of n rows and a block of items are in memory.
 
     Raises:
         NonFiniteScoresError: a score is NaN or infinite.
@@ -109,7 +108,7 @@ def rank(
         return np.empty((0, depth), dtype=np.int64), np.empty((0, depth), dtype=np.float32)
     blocks = scorer.factored_scores(rows, users) if isinstance(scorer, BlockScorer) else None
     if blocks is None:
-        blocks = _Given(scorer.score(rows, users))
+        blocks = _DenseScores(scorer.score(rows, users))
     k = min(k, blocks.n_items)
     best = RunningTopK(k)
     mask = ExclusionMask(exclude)
@@ -127,7 +126,7 @@ def rank(
 
 
 class ExclusionMask:
-    """The exclude entries, in order of their items."""
+    """The excluded entries, in order of their items."""
 
     def __init__(self, exclude: csr_matrix | None) -> None:
         rows, items = (np.empty(0, np.int64),) * 2
@@ -138,14 +137,14 @@ class ExclusionMask:
         self._rows, self._items = rows[order], items[order]
 
     def apply(self, scores: Tensor, start: int, stop: int) -> None:
-        """Put ``-inf`` where an entry of ``scores``, those of the items from ``start`` on, is exclude."""
+        """Set excluded entries of ``scores``, of the items ``start`` to ``stop``, to -inf."""
         first, last = np.searchsorted(self._items, [start, stop])
         at = (self._rows[first:last], self._items[first:last] - start)
         scores[tuple(torch.from_numpy(i).to(scores.device) for i in at)] = -torch.inf
 
 
 class RunningTopK:
-    """The k best entries of each row among those seen so far, in order of their items."""
+    """The k best entries of each row so far, in order of their items."""
 
     values: Tensor
     """``(n, k)``."""
@@ -154,12 +153,12 @@ class RunningTopK:
 
     def __init__(self, k: int) -> None:
         self._k = k
-        self._started = False
+        self._is_empty = True
 
     def update(self, scores: Tensor, start: int) -> None:
-        """Take in the ``scores`` ``(n, width)`` of the items from ``start`` on, which come after all those before."""
-        if not self._started:
-            self._started = True
+        """Add the ``scores`` ``(n, width)`` of items from ``start`` on. Blocks come in order."""
+        if self._is_empty:
+            self._is_empty = False
             places = _k_best(scores, self._k)
             self.values, self.items = scores.gather(1, places), places + start
             return
@@ -169,32 +168,33 @@ class RunningTopK:
         counts = torch.bincount(rows, minlength=len(scores))
         column = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
         shape = (len(scores), int(counts.max()))
-        fresh = values.new_full(shape, -torch.inf).index_put_((rows, column), values)
-        named = places.new_zeros(shape).index_put_((rows, column), places + start)
+        new_values = values.new_full(shape, -torch.inf).index_put_((rows, column), values)
+        new_items = places.new_zeros(shape).index_put_((rows, column), places + start)
         all_values, all_items = (
-            torch.cat([self.values, fresh], dim=1),
-            torch.cat([self.items, named], dim=1),
+            torch.cat([self.values, new_values], dim=1),
+            torch.cat([self.items, new_items], dim=1),
         )
-        chosen = _k_best(all_values, self._k)
-        self.values, self.items = all_values.gather(1, chosen), all_items.gather(1, chosen)
+        best = _k_best(all_values, self._k)
+        self.values, self.items = all_values.gather(1, best), all_items.gather(1, best)
 
 
 def _above(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, column and value of the scores above their row's ``bound`` ``(n,)``, row after row in order of column.
+    """Row, column and value of the scores above their row's ``bound`` ``(n,)``, in order.
 
-    Groups of scores are passed over by their maximum, so that few scores are looked at one by one.
+    The maximum of each group is compared first, so that few scores are compared one by one.
     """
     n, width = scores.shape
-    padded = F.pad(scores, (0, -width % GROUP), value=-torch.inf) if width % GROUP else scores
-    groups = padded.view(n, -1, GROUP)
+    if width % GROUP_SIZE:
+        scores = F.pad(scores, (0, -width % GROUP_SIZE), value=-torch.inf)
+    groups = scores.view(n, -1, GROUP_SIZE)
     row, group = (groups.amax(dim=2) > bound.unsqueeze(1)).nonzero(as_tuple=True)
-    inside = groups[row, group]
-    which, place = (inside > bound[row].unsqueeze(1)).nonzero(as_tuple=True)
-    return row[which], group[which] * GROUP + place, inside[which, place]
+    candidates = groups[row, group]
+    index, offset = (candidates > bound[row].unsqueeze(1)).nonzero(as_tuple=True)
+    return row[index], group[index] * GROUP_SIZE + offset, candidates[index, offset]
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row of ``scores`` ``(n, n_items)``, best first; ties are broken by the lower index.
+    """The k best of each row of ``scores`` ``(n, n_items)``, best first; ties by the lower index.
 
     Returns:
         Columns ``(n, k)`` int64, and scores ``(n, k)``.
@@ -207,27 +207,26 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _k_best(scores: Tensor, k: int) -> Tensor:
     """Columns of the k best of each row ``(n, k)``, ascending.
 
-    ``torch.topk`` leaves open which of several equal scores it takes, so rows whose k-th score is
-    tied with one left out are cut again, in order of index.
+    ``torch.topk`` takes any of several equal scores. Rows whose k-th score equals the next one are
+    therefore cut again, in order of index.
     """
     if k == scores.shape[1]:
         return torch.arange(k, device=scores.device).expand(len(scores), -1)
-    values, items = scores.topk(
-        k + 1, dim=1
-    )  # one more tells whether the k-th is tied with one left out
+    values, items = scores.topk(k + 1, dim=1)  # one more shows whether the k-th is tied
     last, items = values[:, k - 1 : k], items[:, :k].contiguous()
-    tied = (last == values[:, k:]).squeeze(1).nonzero().squeeze(1)
-    if len(tied):
-        items[tied] = break_ties(scores[tied], last[tied], k)
+    rows = (last == values[:, k:]).squeeze(1).nonzero().squeeze(1)
+    if len(rows):
+        items[rows] = break_ties(scores[rows], last[rows], k)
     return items.sort(dim=1).values
 
 
 def break_ties(scores: Tensor, last: Tensor, k: int) -> Tensor:
+    """Columns ``(n, k)`` of the k best; of ties with the k-th (``last``), the lower columns."""
     above = scores > last
     level = scores == last
     room = k - above.sum(dim=1, keepdim=True)
-    chosen = above | (level & (level.cumsum(dim=1) <= room))
-    return chosen.nonzero()[:, 1].view(len(scores), k)
+    is_best = above | (level & (level.cumsum(dim=1) <= room))
+    return is_best.nonzero()[:, 1].view(len(scores), k)
 
 
 def batches(users: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -23,14 +23,14 @@ MIN_VALIDATION_USERS = 2000
 
 
 def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.ndarray:
-    """The users that validation ranks for, ascending: those with a target, or some of them drawn by the seed."""
+    """Users of a validation, ascending: all with a target, or a sample drawn by the seed."""
     users = np.flatnonzero(np.diff(targets.indptr))
-    wanted = config.validation_users
-    if wanted is None:
-        wanted = max(MIN_VALIDATION_USERS, MAX_VALIDATION_SCORES // targets.shape[1])
-    if not wanted or wanted >= len(users):
+    n_users = config.validation_users
+    if n_users is None:
+        n_users = max(MIN_VALIDATION_USERS, MAX_VALIDATION_SCORES // targets.shape[1])
+    if not n_users or n_users >= len(users):
         return users
-    return np.sort(np.random.default_rng(config.seed).choice(users, wanted, replace=False))
+    return np.sort(np.random.default_rng(config.seed).choice(users, n_users, replace=False))
 
 
 def make_validator(
@@ -41,14 +41,15 @@ def make_validator(
     on_note: Callable[[str], None] = lambda text: None,
     group: Group = SINGLE_PROCESS,
 ) -> Callable[[Scorer], dict[str, float]]:
-    """The ``validate`` callable of a training: metrics on the validation split, training items masked."""
+    """Make the ``validate`` callable of a training.
+
+    It returns metrics on the validation split; training items are excluded.
+    """
     targets = dataset.matrix(Split.VALID)
     if not targets.nnz:
         raise DatasetError("the valid split is empty", where=dataset.directory)
-    users, n_users = (
-        select_validation_users(training, targets),
-        dataset.schema.splits[Split.VALID].users,
-    )
+    users = select_validation_users(training, targets)
+    n_users = dataset.schema.splits[Split.VALID].users
     if len(users) < n_users:
         on_note(
             f"validating with {len(users):,} of the {n_users:,} users (training.validation_users)"
@@ -57,14 +58,13 @@ def make_validator(
 
     def validate(scorer: Scorer) -> dict[str, float]:
         try:
-            batch_size = evaluation.batch_size
-            found = evaluate(
+            result = evaluate(
                 scorer,
                 train_rows,
                 targets,
                 train_rows,
                 cutoffs,
-                batch_size,
+                evaluation.batch_size,
                 users=users,
                 group=group,
             )
@@ -72,6 +72,6 @@ def make_validator(
             raise TrainingDiverged(
                 str(error), hint="Lower training.learning_rate or set training.grad_clip"
             ) from None
-        return {name: found.metrics[name] for name in found.per_user}
+        return {name: result.metrics[name] for name in result.per_user}
 
     return validate

@@ -11,18 +11,20 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Keeps ``average ← decay · average + (1 - decay) · weights``; it is what is validated, saved and served.
+    """Keeps ``average ← decay · average + (1 - decay) · weights``.
+
+    The average is validated, saved and served.
 
     Early on the decay is lower, ``(1 + n) / (10 + n)`` after n updates, so that the random start is
     forgotten. A decay of 0 follows the weights themselves.
 
-    Of a sparse parameter a step changes some rows. The average of the others moves towards weights that stay as
-    they are, which can be caught up with in one go: a row's average is brought up to date before the row changes,
-    and all are when the average is looked at.
+    A step changes some rows of a sparse parameter. The average of the other rows moves towards
+    constant weights, which can be computed later at once: the average of a row is updated before
+    the row changes, and all averages are updated before they are read.
     """
 
     def __init__(self, model: nn.Module, decay: float, sparse: Sequence[Tensor] = ()) -> None:
-        """``sparse``: parameters of the model of which a step changes some rows alone, ``(n_rows, width)`` each."""
+        """``sparse``: parameters ``(n_rows, width)`` of which a step changes only some rows."""
         self.decay = decay
         self.updates = 0
         self._parameters = dict(model.named_parameters())
@@ -37,11 +39,14 @@ class EMA:
             name: torch.zeros(len(parameter), dtype=torch.float64, device=parameter.device)
             for parameter, name in self._sparse.items()
         }
-        """What it was when a row was last brought up to date."""
+        """Value of ``_log_decay`` at the last update of each row."""
 
     @torch.no_grad()
     def before_change(self, parameter: Tensor, rows: Tensor, present: Tensor) -> None:
-        """Be told that ``rows`` ``(m,)`` int64 of a sparse parameter, now ``present`` ``(m, width)``, are to change."""
+        """Update the average of rows that are about to change.
+
+        ``rows`` ``(m,)`` int64 of a sparse parameter have the values ``present`` ``(m, width)``.
+        """
         if self.decay:
             name = self._sparse[parameter]
             average, weight = self._tensors[name], self._catch_up(name, rows)
@@ -51,12 +56,12 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the model's present weights."""
+        """Add the present weights of the model to the average."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.decay else 0.0
         self._log_decay += math.log(decay) if decay else 0.0
         averages, present = (
-            [held[name] for name in self._dense] for held in (self._tensors, self._parameters)
+            [tensors[name] for name in self._dense] for tensors in (self._tensors, self._parameters)
         )
         torch._foreach_lerp_(averages, present, 1.0 - decay)
 
@@ -70,30 +75,33 @@ class EMA:
                     parameter,
                     self._catch_up(name, slice(None)).to(average.dtype) if self.decay else 1.0,
                 )
-            self._count_anew()
+            self._reset_decay()
         return self._tensors
 
     def _catch_up(self, name: str, rows: Tensor | slice) -> Tensor:
-        """Weight ``(m, 1)`` of the present parameter in the average of ``rows``, which count as up to date from now."""
+        """Weight ``(m, 1)`` of the present parameter in the average of ``rows``.
+
+        The rows count as up to date from now on.
+        """
         since = self._log_decay_of_row[name]
         weight = -torch.expm1(self._log_decay - since[rows])
         since[rows] = self._log_decay
         return weight.unsqueeze(1)
 
     def restore(self, tensors: dict[str, Tensor], updates: int) -> None:
-        """Take up :attr:`tensors` after ``updates`` updates."""
+        """Continue from :attr:`tensors` after ``updates`` updates."""
         self._tensors, self.updates = tensors, updates
-        self._count_anew()
+        self._reset_decay()
 
-    def _count_anew(self) -> None:
-        """Forget decays that all rows are up to date with, so that a resumed training counts as one that went on."""
+    def _reset_decay(self) -> None:
+        """Forget decays that all rows have; a resumed training then equals one that went on."""
         self._log_decay = 0.0
         for since in self._log_decay_of_row.values():
             since.zero_()
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average into the model for the time of the block, by exchange: nothing is copied."""
+        """Use the average as the weights of the model during the block; nothing is copied."""
         averages = self.tensors
         self._exchange(averages)
         try:

@@ -1,4 +1,4 @@
-"""AdamW for what every step reaches, lazy Adam for the item embeddings of a large catalog."""
+"""AdamW for dense gradients, lazy AdamW for the item embeddings of a large catalog."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from ld4mrec_cli.settings.training import TrainingConfig
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 MOMENTS = ("exp_avg", "exp_avg_sq")
 ROWS_CHUNK_SIZE = 2048
-"""Rows that several passes are made over at a time, so that they stay in the processor's cache in between."""
-
+"""Rows that are updated at a time, so that they stay in the processor's cache."""
 
 Observer = Callable[[Tensor, Tensor, Tensor], None]
-"""Is told which rows ``(m,)`` int64 of a parameter are about to change, and what they are now ``(m, width)``."""
+"""Called with a parameter, rows ``(m,)`` int64 that are about to change, and their values."""
 
 
 class LazyAdamW(torch.optim.Optimizer):
-    """AdamW of parameters ``(n_rows, width)`` whose gradients name rows, each once.
+    """AdamW of parameters ``(n_rows, width)`` with sparse gradients, each row at most once.
 
-    Moments, decay and step touch these rows alone, so that the cost is that of what a batch reaches.
+    Moments, decay and step touch the rows of the gradient alone.
     :class:`torch.optim.SparseAdam`, without decay, took more than twice the time.
     """
 
@@ -54,10 +53,10 @@ class LazyAdamW(torch.optim.Optimizer):
             )
         state["step"] += 1
         assert parameter.grad is not None
-        reached, gradients = parameter.grad._indices()[0], parameter.grad._values()
+        rows_of_batch, gradients = parameter.grad._indices()[0], parameter.grad._values()
         n = float(state["step"])
         size, root = lr / (1.0 - BETAS[0] ** n), (1.0 - BETAS[1] ** n) ** 0.5
-        for rows, gradient in zip(in_parts(reached), in_parts(gradients), strict=True):
+        for rows, gradient in zip(split_rows(rows_of_batch), split_rows(gradients), strict=True):
             mean, square = (state[key].index_select(0, rows) for key in MOMENTS)
             mean.lerp_(gradient, 1.0 - BETAS[0])
             square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
@@ -71,8 +70,8 @@ class LazyAdamW(torch.optim.Optimizer):
             parameter.index_copy_(0, rows, weights)
 
 
-def in_parts(rows: Tensor) -> Sequence[Tensor]:
-    """``rows`` ``(m, …)`` in parts that fit a CPU's cache; whole on another device."""
+def split_rows(rows: Tensor) -> Sequence[Tensor]:
+    """Split ``rows`` ``(m, …)`` into parts that fit a CPU's cache; not on other devices."""
     return rows.split(ROWS_CHUNK_SIZE) if rows.device.type == "cpu" else (rows,)
 
 
@@ -82,7 +81,7 @@ class Optimizers:
     def __init__(
         self, model: TrainableRecommender, config: TrainingConfig, observer: Observer | None = None
     ) -> None:
-        """``observer`` is told of changes to the model's sparse parameters."""
+        """``observer`` is called before sparse parameters of the model change."""
         self._model = model
         self._parameters = list(model.parameters())
         self._grad_clip = config.grad_clip
@@ -121,17 +120,17 @@ class Optimizers:
 
     def state(self) -> dict[str, Tensor]:
         """Moments and steps by parameter name, as ``KEY.NAME``."""
-        held = {
+        states = {
             id(p): state for optimizer in self._optimizers for p, state in optimizer.state.items()
         }
         return {
             f"{key}.{name}": value
             for name, parameter in self._model.named_parameters()
-            for key, value in held.get(id(parameter), {}).items()
+            for key, value in states.get(id(parameter), {}).items()
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a :meth:`state`. Raises KeyError where something is missing."""
+        """Continue from a :meth:`state`. Raises KeyError where something is missing."""
         names = {id(parameter): name for name, parameter in self._model.named_parameters()}
         for optimizer in self._optimizers:
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):

@@ -1,6 +1,6 @@
-"""The training loop: epochs over the training examples, weight averaging, early stopping on validation.
+"""The training loop: epochs, weight averaging, early stopping on validation.
 
-The trainer reads no files and knows no metric: it is handed the training matrix and a ``validate``
+The trainer reads no files and knows no metric. It gets the training matrix and a ``validate``
 callable, and reports each epoch to a callback.
 """
 
@@ -50,15 +50,15 @@ class EpochReport:
 
 @dataclass
 class Progress:
-    """Where training stands, besides the tensors."""
+    """State of a training, besides the tensors."""
 
     epoch: int = 0
-    """Epochs done."""
+    """Finished epochs."""
     best_epoch: int = 0
     best_value: float = -math.inf
     """Best validation value so far."""
     stale: int = 0
-    """Validations since the best."""
+    """Validations since the best one."""
     history: list[EpochReport] = field(default_factory=list)
 
 
@@ -73,10 +73,10 @@ class Trainer:
         validate: Validate,
         group: Group = SINGLE_PROCESS,
     ) -> None:
-        """``train`` is ``(n_users, n_items)``; ``validate`` returns metrics, ``config.metric`` among them.
+        """``train``: ``(n_users, n_items)``; ``validate`` returns metrics including ``config.metric``.
 
-        In a ``group`` each process has the same arguments and does its share of every batch; ``validate`` gives the
-        same metrics in all of them.
+        Processes of a ``group`` have the same arguments and share every batch. ``validate`` returns
+        the same metrics in all of them.
         """
         self.model = model
         self._group = group
@@ -94,8 +94,8 @@ class Trainer:
         return len(self._batches)
 
     @property
-    def finished(self) -> bool:
-        """Whether the bound on epochs or the patience is reached."""
+    def is_finished(self) -> bool:
+        """Whether the maximum of epochs or the patience is reached."""
         return (
             self.progress.epoch >= self.config.max_epochs
             or self.progress.stale >= self.config.patience
@@ -106,23 +106,27 @@ class Trainer:
     ) -> dict[str, Tensor]:
         """Train until finished and return the best averaged weights by name.
 
-        ``on_epoch`` is called after every epoch, with the trainer in a state that :meth:`state` can save.
+        ``on_epoch`` is called after every epoch, when :meth:`state` can be saved.
 
         Raises:
             TrainingDiverged: the loss or the weights stopped being finite; the best weights so far
                 stay available as :attr:`best`.
         """
-        while not self.finished:
-            started = time.monotonic()
-            loss = self._epoch(on_batch)
-            trained = time.monotonic()
-            metrics = self._validated()
-            validated = time.monotonic()
+        while not self.is_finished:
+            start = time.monotonic()
+            loss = self._train_epoch(on_batch)
+            validation_start = time.monotonic()
+            metrics = self._validate_epoch()
+            end = time.monotonic()
             self.progress.epoch += 1
-            is_best = self._judge(metrics)
-            seconds = time.monotonic() - started
+            is_best = self._update_best(metrics)
             report = EpochReport(
-                self.progress.epoch, loss, seconds, metrics, is_best, validated - trained
+                epoch=self.progress.epoch,
+                loss=loss,
+                seconds=time.monotonic() - start,
+                valid=metrics,
+                is_best=is_best,
+                validation_seconds=end - validation_start,
             )
             self.progress.history.append(report)
             on_epoch(report)
@@ -133,7 +137,7 @@ class Trainer:
         """Averaged weights of the best validated epoch, by name."""
         return self._best
 
-    def _epoch(self, on_batch: Callable[[], None]) -> float:
+    def _train_epoch(self, on_batch: Callable[[], None]) -> float:
         generator = epoch_generator(self.config.seed, self.progress.epoch, self.model.device)
         order = np.random.default_rng((self.config.seed, self.progress.epoch))
         total, n_seen = 0.0, 0
@@ -172,30 +176,27 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.model.device.type, dtype=torch.bfloat16)
 
-    def _validated(self) -> dict[str, float] | None:
-        done = self.progress.epoch + 1
-        if done % self.config.validate_every and done < self.config.max_epochs:
+    def _validate_epoch(self) -> dict[str, float] | None:
+        epoch = self.progress.epoch + 1
+        if epoch % self.config.validate_every and epoch < self.config.max_epochs:
             return None
         with self._average.applied():
             metrics = dict(self._validate(self.model))
         if not math.isfinite(metrics[self.config.metric]):
             raise TrainingDiverged(
-                f"validation became {metrics[self.config.metric]} in epoch {done}"
+                f"validation became {metrics[self.config.metric]} in epoch {epoch}"
             )
         return metrics
 
-    def _judge(self, metrics: Mapping[str, float] | None) -> bool:
+    def _update_best(self, metrics: Mapping[str, float] | None) -> bool:
         if metrics is None:
             return False
         value = metrics[self.config.metric]
         if value <= self.progress.best_value:
             self.progress.stale += 1
             return False
-        self.progress.best_value, self.progress.best_epoch, self.progress.stale = (
-            value,
-            self.progress.epoch,
-            0,
-        )
+        self.progress.best_value, self.progress.best_epoch = value, self.progress.epoch
+        self.progress.stale = 0
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
         return True
 
@@ -215,27 +216,27 @@ class Trainer:
         return tensors, values
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Take up a :meth:`state`. Raises KeyError where something is missing."""
+        """Continue from a :meth:`state`. Raises KeyError where something is missing."""
         device = self.model.device
-        moved = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
-        load_parameters(self.model, _part(moved, "weights."))
-        self._average.restore(_part(moved, "average."), values["average_updates"])
-        self._best = _part(moved, "best.")
-        self._optimizers.restore(_part(moved, "adam."))
+        copies = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+        load_parameters(self.model, _select(copies, "weights."))
+        self._average.restore(_select(copies, "average."), values["average_updates"])
+        self._best = _select(copies, "best.")
+        self._optimizers.restore(_select(copies, "adam."))
         for name, buffer in self.model.training_state().items():
-            buffer.copy_(moved[f"state.{name}"])
+            buffer.copy_(copies[f"state.{name}"])
         history = [EpochReport(**report) for report in values["history"]]
         plain = {key: values[key] for key in ("epoch", "best_epoch", "best_value", "stale")}
         self.progress = Progress(history=history, **plain)
 
 
 def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """A generator that depends on seed and epoch alone, so that an epoch can be run again after a kill."""
+    """Generator of one epoch, from seed and epoch alone: an epoch can be repeated after a kill."""
     state = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint32)
     return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -98,7 +98,7 @@ def test_batches_cover_all_users_in_order(n, size):
 
 
 class InBlocks(Given):
-    """Computes the same scores as inner products with the unit vectors, a block of items at a time."""
+    """The same scores as inner products with unit vectors, a block of items at a time."""
 
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
         n_items = self.scores.shape[1]
@@ -117,7 +117,7 @@ def test_scores_in_blocks_give_the_lists_of_scores_all_at_once(scores, seed, k, 
     expected_items, expected_values = rank(Given(scores), exclude, exclude, k)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "ITEMS_CHUNK_SIZE", width)
-        patch.setattr(ranking, "GROUP", 1 + seed % 4)
+        patch.setattr(ranking, "GROUP_SIZE", 1 + seed % 4)
         items, values = rank(InBlocks(scores), exclude, exclude, k)
     np.testing.assert_array_equal(items, expected_items)
     np.testing.assert_array_equal(values, expected_values)
