@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -110,6 +111,19 @@ def test_links_and_paths_in_the_docs_exist(page):
         if SOURCE.fullmatch(path) and not PLACEHOLDER.search(path):
             folders = (ROOT, PACKAGE, ROOT / "examples" / "benchmarks")
             assert any((folder / path).exists() for folder in folders), path
+
+
+def test_the_answers_for_contributors_name_what_the_files_define():
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    answers = re.findall(r"^\| .* \| `(ld4mrec_cli/[\w/]+\.py)`, `([\w.]+)`", page, re.MULTILINE)
+    assert len(answers) >= 10
+    for path, name in answers:
+        defined = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / path).read_text()))
+            if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        }
+        assert set(name.split(".")) <= defined, f"{path}: {name}"
 
 
 def test_the_readme_is_short():
