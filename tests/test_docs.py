@@ -109,7 +109,12 @@ def test_links_and_paths_in_the_docs_exist(page):
     for code in CODE.findall(text):
         path = code.split(" ")[0]
         if SOURCE.fullmatch(path) and not PLACEHOLDER.search(path):
-            folders = (ROOT, PACKAGE, ROOT / "examples" / "benchmarks")
+            folders = (
+                ROOT,
+                PACKAGE,
+                PACKAGE / "models" / "ld4mrec",
+                ROOT / "examples" / "benchmarks",
+            )
             assert any((folder / path).exists() for folder in folders), path
 
 
