@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ld4mrec_cli.config import Config, config_from_mapping, load_config
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.prepare import default_dataset_path
 from ld4mrec_cli.data.prepare import prepare as _prepare_directory
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -36,7 +37,7 @@ def prepare(
     """Turn raw interaction logs and item content into a dataset directory.
 
     Args:
-        raw: raw files in any layout that ``ld4mrec prepare`` reads (docs/data.md).
+        raw: directory or table in any layout that ``ld4mrec prepare`` reads (docs/data.md).
         out: dataset directory to write; ``data/NAME`` of ``raw`` by default.
         overwrite: replace an existing dataset directory.
         options: settings of the section ``prepare`` (docs/config.md), such as ``k_core=5``,
@@ -48,10 +49,9 @@ def prepare(
         ConfigError: an option is unknown or has a wrong value.
         OutputError: ``out`` exists and may not be replaced.
     """
-    raw = Path(raw)
-    directory = Path(out) if out is not None else Path("data") / raw.resolve().name
+    directory = Path(out) if out is not None else default_dataset_path(Path(raw))
     settings = config_from_mapping({"prepare": options}).prepare
-    _prepare_directory(raw, directory, settings, overwrite=overwrite)
+    _prepare_directory(Path(raw), directory, settings, overwrite=overwrite)
     return Dataset.open(directory)
 
 

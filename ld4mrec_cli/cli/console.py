@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -104,23 +104,30 @@ def print_table(table: Table) -> None:
     """Print a table on stdout: with rules on a terminal, aligned by spaces on a pipe."""
     console = stdout()
     rules = box.SIMPLE_HEAD if console.is_terminal else None
-    printed = RichTable(title=table.title, title_justify="left", box=rules, pad_edge=False)
+    title = None if table.title is None else _without_markup(table.title)
+    printed = RichTable(title=title, title_justify="left", box=rules, pad_edge=False)
     for number, column in enumerate(table.columns):
-        printed.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if number == 0 else "right"
+        printed.add_column(_without_markup(column), justify=justify, overflow="fold")
     for row in table.rows:
-        printed.add_row(*(cell.replace("[", "\\[") for cell in row))
+        printed.add_row(*map(_without_markup, row))
     console.print(printed)
 
 
-@contextmanager
-def training_callbacks(metric: str, shown: bool = True) -> Iterator[Callbacks]:
-    """Callbacks that show training: a progress bar on a terminal, a line per validated epoch elsewhere.
+def _without_markup(text: str) -> str:
+    """Text in which Rich reads no markup."""
+    return text.replace("[", "\\[")
 
-    Not ``shown``, they do nothing: of several processes one speaks.
+
+@contextmanager
+def training_callbacks(metric: str, is_visible: bool = True) -> Iterator[Callbacks]:
+    """Callbacks that show training: a progress bar on a terminal, lines on a pipe.
+
+    Unless ``is_visible`` they do nothing: of several processes, the main process alone prints.
     """
     from ld4mrec_cli.training.session import Callbacks
 
-    if not shown:
+    if not is_visible:
         yield Callbacks()
         return
     console = stderr()
@@ -192,29 +199,29 @@ def _epoch_line(report: EpochReport, metric: str) -> str:
 
 @contextmanager
 def progress_counter(
-    description: str, total: int, shown: bool = True
+    description: str, total: int, is_visible: bool = True
 ) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar over ``total`` steps on a terminal, advanced by the callable; None elsewhere or if not shown."""
+    """A callable that advances a progress bar of ``total`` steps; None on a pipe or if hidden."""
     console = stderr()
-    if not (shown and console.is_terminal):
+    if not (is_visible and console.is_terminal):
         yield None
         return
     with _progress(console) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda done: progress.advance(task, done)
+        yield lambda n_steps: progress.advance(task, n_steps)
 
 
 class PreparationProgress(Protocol):
-    """Shows how far some long work of `prepare` is."""
+    """Shows the progress of long steps of `prepare`."""
 
     def __call__(self, label: str, done: int, total: int, *, megabytes: bool = False) -> None:
-        """``done`` of ``total`` items, or bytes to be shown as megabytes."""
+        """``done`` of ``total`` items, or bytes that are printed as megabytes."""
         ...
 
 
 @contextmanager
 def preparation_progress() -> Iterator[PreparationProgress]:
-    """A callback that shows long work: a progress bar each on a terminal, now and then a line elsewhere."""
+    """A callback that shows long steps: progress bars on a terminal, a line each 10 s on a pipe."""
     console = stderr()
     if not console.is_terminal:
         yield _print_preparation()
@@ -231,7 +238,7 @@ def preparation_progress() -> Iterator[PreparationProgress]:
         def show(label: str, done: int, total: int, *, megabytes: bool = False) -> None:
             amount = _amount(done, total, megabytes)
             if label not in bars:
-                description = label.replace("[", "\\[")
+                description = _without_markup(label)
                 bars[label] = progress.add_task(
                     description, total=total, visible=False, amount=amount
                 )

@@ -35,15 +35,10 @@ def demo(
     _make_room(out, overwrite)
 
     from ld4mrec_cli.cli.console import print_table
-    from ld4mrec_cli.cli.list_writer import write_lists
-    from ld4mrec_cli.cli.options import Format
-    from ld4mrec_cli.cli.output import Output
     from ld4mrec_cli.cli.prepare import print_summary
     from ld4mrec_cli.data.prepare import prepare
     from ld4mrec_cli.data.synthetic import write_synthetic
-    from ld4mrec_cli.serving.recommender import Recommender
     from ld4mrec_cli.settings.data import PrepareConfig
-    from ld4mrec_cli.utils.device import resolve_device
     from ld4mrec_cli.utils.tables import Table
 
     raw, data = out / "raw", out / "data"
@@ -80,7 +75,17 @@ def demo(
     )
     print_table(Table(["model", "recall@20", "ndcg@20", "coverage@20"], rows))
 
-    recommender = Recommender(run, resolve_device("cpu"))
+    _show_recommendations(run)
+    typer.echo(f"\nAll of it is in {out}. Next: ld4mrec prepare --raw YOUR_DATA")
+
+
+def _show_recommendations(run: RunDirectory) -> None:
+    from ld4mrec_cli.cli.list_writer import write_lists
+    from ld4mrec_cli.cli.options import Format
+    from ld4mrec_cli.cli.output import Output
+    from ld4mrec_cli.serving.recommender import Recommender
+
+    recommender = Recommender(run, "cpu")
     someone = recommender.users[0]
     command = f"ld4mrec recommend --run {run.path} --user {someone} --k 5"
     _step(
@@ -92,7 +97,6 @@ def demo(
     for item in recommender.train[0].indices:
         typer.echo(f"      {recommender.items[item]}              {titles[item]}")
     write_lists(recommender.for_users([someone], 5), Output(Format.TABLE))
-    typer.echo(f"\nAll of it is in {out}. Next: ld4mrec prepare --raw YOUR_DATA")
 
 
 VARIANTS: dict[str, tuple[str, str]] = {

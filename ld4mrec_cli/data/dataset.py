@@ -148,8 +148,9 @@ class Dataset:
         self.schema = schema
 
     @classmethod
-    def open(cls, directory: Path) -> Dataset:
-        """Open a dataset directory. Raises DatasetError where it is none or its schema is damaged."""
+    def open(cls, directory: Path | str) -> Dataset:
+        """Open a dataset directory. Raises DatasetError if it is none or its schema is damaged."""
+        directory = Path(directory)
         path = directory / SCHEMA_FILE
         if not path.is_file():
             what = (

@@ -22,6 +22,7 @@ from ld4mrec_cli.data.filters import k_core
 from ld4mrec_cli.data.readers import read_source
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import OnRead, ReadContext
+from ld4mrec_cli.data.readers.table import table_stem
 from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS
 from ld4mrec_cli.settings.base import TFIDF
 from ld4mrec_cli.settings.data import PrepareConfig
@@ -47,6 +48,12 @@ class Prepared:
     """The first of the malformed lines that were left out."""
     messages: list[str]
     """The cost of the k-core, items without content, columns that are not used."""
+
+
+def default_dataset_path(source: Path) -> Path:
+    """``data/NAME``, after the raw directory or table."""
+    path = source.resolve()
+    return Path("data") / (path.name if path.is_dir() else table_stem(path))
 
 
 def prepare(

@@ -1,6 +1,8 @@
 import csv
+import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,14 +10,18 @@ import tracemalloc
 
 import polars as pl
 import pytest
+import torch
 from cli_shell import shell
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ld4mrec_cli.cli import list_writer
+from ld4mrec_cli.cli.app import COMMANDS, run
 from ld4mrec_cli.cli.options import Format
 from ld4mrec_cli.cli.output import Output
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.serving.recommender import RecommendationList, RecommendedItem
 from ld4mrec_cli.utils.files import sha256
+from ld4mrec_cli.utils.threads import THREAD_VARIABLES
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_evaluate_json_has_the_contract_keys(cli, workspace, dataset):
+def test_evaluate_json_has_the_documented_keys(cli, workspace, dataset):
     result = cli("evaluate", "--run", workspace.run, "--k", "10,20", "--format", "json").json
     assert set(result) == {"split", "n_users", "metrics", "mask", "run"}
     assert result["split"] == "test"
@@ -74,9 +80,9 @@ def test_the_mask_reported_is_the_one_applied(cli, fails, workspace, tmp_path):
     arguments = ("evaluate", "--run", "run", "--format", "json", "--split")
     assert cli(*arguments, "test").json["mask"] == "train+valid"
     assert cli(*arguments, "test", "--mask", "train").json["mask"] == "train"
-    found = cli(*arguments, "valid").json
-    assert found["mask"] == "train"
-    assert found["metrics"] == cli(*arguments, "valid", "--mask", "train").json["metrics"]
+    valid = cli(*arguments, "valid").json
+    assert valid["mask"] == "train"
+    assert valid["metrics"] == cli(*arguments, "valid", "--mask", "train").json["metrics"]
     assert "masked: train\n" in cli("evaluate", "--run", "run", "--split", "valid").out
 
 
@@ -86,11 +92,11 @@ def test_a_k_far_beyond_the_catalog_is_the_catalog(cli, recommend, workspace, da
         recommend("--user", user, "--k", huge).out
         == recommend("--user", user, "--k", len(dataset.items)).out
     )
-    found = cli("evaluate", "--run", workspace.run, "--k", f"20,{huge}", "--format", "json").json[
+    metrics = cli("evaluate", "--run", workspace.run, "--k", f"20,{huge}", "--format", "json").json[
         "metrics"
     ]
-    assert found[f"hit@{huge}"] == found[f"coverage@{huge}"] == 1.0
-    assert found[f"precision@{huge}"] < 1e-12
+    assert metrics[f"hit@{huge}"] == metrics[f"coverage@{huge}"] == 1.0
+    assert metrics[f"precision@{huge}"] < 1e-12
 
 
 def test_exported_lists_give_the_metrics_that_evaluate_prints(cli, recommend, workspace, dataset):
@@ -98,12 +104,12 @@ def test_exported_lists_give_the_metrics_that_evaluate_prints(cli, recommend, wo
     for row in rows(recommend("--all", "--k", "20", "--format", "csv").out):
         lists.setdefault(row["user"], []).append(row["item"])
     targets, seen = {}, {}
-    for split, found in (("test", targets), ("train", seen)):
+    for split, items_of in (("test", targets), ("train", seen)):
         for user, item in dataset.interactions(split).select("user", "item").iter_rows():
-            found.setdefault(dataset.users[user], set()).add(dataset.items[item])
+            items_of.setdefault(dataset.users[user], set()).add(dataset.items[item])
     assert all(not seen.get(user, set()) & set(items) for user, items in lists.items())
     recall = sum(
-        len(set(lists[user]) & wanted) / len(wanted) for user, wanted in targets.items()
+        len(set(lists[user]) & items) / len(items) for user, items in targets.items()
     ) / len(targets)
     values = cli("evaluate", "--run", workspace.run, "--format", "json").json["metrics"]
     assert recall == pytest.approx(values["recall@20"], abs=1e-6)
@@ -165,7 +171,7 @@ ODD_ITEMS = [" i1", "i2\x1b[2J", "i3\nx", "i4", "i5"]
 
 @pytest.fixture(scope="module")
 def odd_run(workspace, tmp_path_factory):
-    """A run whose first ids, and all titles, hold spaces, line separators and control characters."""
+    """A run whose first ids, and all titles, have spaces, line breaks and control characters."""
     path = tmp_path_factory.mktemp("odd") / "run"
     shutil.copytree(workspace.run, path)
     manifest = json.loads((path / "manifest.json").read_text())
@@ -189,13 +195,13 @@ def users_of(result):
 
 
 def test_ids_are_taken_literally_and_then_without_the_spaces_around(cli, odd_run, tmp_path):
-    given = [" plain ", " spaced ", "line\u2028break", "both", " both ", "  both"]
+    ids = [" plain ", " spaced ", "line\u2028break", "both", " both ", "  both"]
     expected = ["plain", " spaced ", "line\u2028break", "both", " both "]
-    one_by_one = [argument for user in given for argument in ("--user", user)]
+    one_by_one = [argument for user in ids for argument in ("--user", user)]
     assert users_of(cli("recommend", "--run", odd_run, "--format", "json", *one_by_one)) == expected
     for ending in ("\n", "\r\n"):
         (tmp_path / "users.txt").write_bytes(
-            ("\ufeff" + ending.join(["", *given, "  ", "car\rriage", ""])).encode()
+            ("\ufeff" + ending.join(["", *ids, "  ", "car\rriage", ""])).encode()
         )
         result = cli("recommend", "--run", odd_run, "--format", "json", "--users-file", "users.txt")
         assert users_of(result) == [*expected, "car\rriage"]
@@ -226,6 +232,106 @@ def lists_of(n, k, title="a title"):
     return (RecommendationList(f"user-{user}", entries) for user in range(n))
 
 
+def test_the_suffix_of_out_is_the_format(recommend, tmp_path):
+    arguments = ("--user", "user-0001", "--user", "user-0002", "--k", "3")
+    expected = {
+        format: recommend(*arguments, "--format", format).out
+        for format in ("csv", "tsv", "json", "table")
+    }
+    files = {"a.csv": "csv", "a.CSV": "csv", "a.tsv": "tsv", "a.txt": "table"}
+    files |= {"a.json": "json", "a.jsonl": "json"}
+    for name, format in files.items():
+        result = recommend(*arguments, "--out", name)
+        assert (result.code, result.out) == (0, "")
+        assert (tmp_path / name).read_text() == expected[format]
+        assert recommend(*arguments, "--out", f"packed-{name}.gz").code == 0
+        packed = (tmp_path / f"packed-{name}.gz").read_bytes()
+        assert gzip.decompress(packed).decode() == expected[format]
+    assert recommend(*arguments, "--out", "lists", "--format", "csv").code == 0
+    assert (tmp_path / "lists").read_text() == expected["csv"]
+    assert expected["tsv"] == expected["csv"].replace(",", "\t")
+
+
+@pytest.mark.parametrize("name", ["a.xls", "a.csv.bz2", "a", "a.html", "csv", "a.gz", ".csv"])
+def test_a_suffix_that_names_no_format_is_refused(fails, workspace, tmp_path, name):
+    arguments = ("recommend", "--run", workspace.run, "--user", "user-0001")
+    error = fails(*arguments, "--out", name)
+    assert f"--out {name}: the suffix names no format" in error
+    assert ".csv, .tsv, .parquet" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout"])
+def test_out_may_be_standard_output(cli, recommend, workspace, out):
+    arguments = ("--user", "user-0001", "--k", "3", "--format", "csv")
+    assert recommend(*arguments, "--out", out).out == recommend(*arguments).out
+    inspection = cli("inspect", workspace.data, "--out", out, "--format", "json")
+    assert inspection.json["kind"] == "dataset"
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_in_a_file_is_not_truncated(workspace, tmp_path, out):
+    log = tmp_path / "log"
+    log.write_text("kept\n")
+    arguments = f"recommend --run {workspace.run} --user user-0001 --k 1 --format csv --out {out}"
+    command = f"{{ echo first; {sys.executable} -m ld4mrec_cli {arguments}; echo last; }} >> {log}"
+    subprocess.run(["sh", "-c", command], timeout=120, check=True)
+    lines = log.read_text().splitlines()
+    assert lines[:3] == ["kept", "first", "user,rank,item,score"]
+    assert lines[3].startswith("user-0001,1,")
+    assert lines[4:] == ["last"]
+
+
+@pytest.mark.parametrize("odd", ["car\rriage", "new\nline", "com,ma", 'quo"te', "tab\tbed"])
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_odd_ids_come_back_from_csv_and_tsv(tmp_path, odd, delimiter):
+    path, format = tmp_path / "lists", Format.CSV if delimiter == "," else Format.TSV
+    ranked = RecommendationList(odd, [RecommendedItem(f"i{odd}", 0.5, None)])
+    list_writer.write_lists([ranked], Output(format, path))
+    with path.open(newline="", encoding="utf-8") as stream:
+        text = stream.read()
+    table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    assert table == [["user", "rank", "item", "score"], [odd, "1", f"i{odd}", "0.5"]]
+    assert "\r\n" not in text
+    frame = pl.read_csv(path, separator=delimiter, schema_overrides={"user": pl.String})
+    assert frame.row(0) == (odd, 1, f"i{odd}", 0.5)
+
+
+@pytest.fixture(scope="module")
+def island_run(tmp_path_factory):
+    """EASE and ItemKNN where the items x1 and x2 occur alone, so that nothing relates to them."""
+    root = tmp_path_factory.mktemp("island")
+    (root / "raw").mkdir()
+    pairs = [(f"u{n}", f"i{(n + step) % 9}") for n in range(40) for step in range(3 + n % 3)]
+    pairs += [(f"v{n}", f"x{n}") for n in (1, 2)]
+    lines = "".join(f"{user},{item},0\n" for user, item in pairs)
+    lines += "u0,i5,1\nu1,i7,2\n"
+    (root / "raw" / "interactions.csv").write_text("user,item,split\n" + lines)
+    assert run(["prepare", "--raw", str(root / "raw"), "--out", str(root / "data")]) == 0
+    for model in ("ease", "itemknn"):
+        command = ["train", "--data", str(root / "data"), "--model", model]
+        assert run([*command, "--run", str(root / model)]) == 0
+    return root
+
+
+@pytest.mark.parametrize("model", ["ease", "itemknn"])
+def test_a_history_without_relations_gets_the_most_popular_items(cli, island_run, model):
+    train = Dataset.open(island_run / "data").matrix("train")
+    items = Dataset.open(island_run / "data").items.ids
+    degree = dict(zip(items, train.sum(axis=0).A1.tolist(), strict=True))
+    arguments = ("recommend", "--run", island_run / model, "--k", "4", "--format", "json")
+    popular = sorted(items, key=lambda item: (-degree[item], items.index(item)))[:4]
+    for ways in (("--history", "x1,x2"), ("--user", "v1")):
+        result = cli(*arguments, *ways)
+        assert [entry["item"] for entry in result.json["items"]] == popular
+        assert {entry["score"] for entry in result.json["items"]} == {0.0}
+        assert result.err.count("\n") == 1
+        assert "the list is the most popular items" in result.err
+    several = cli(*arguments, "--user", "v1", "--user", "u3")
+    assert "1 of 2 lists are the most popular items" in several.err
+    assert cli(*arguments, "--user", "u3").err == ""
+
+
 def write_parquet(lists, path):
     list_writer.write_lists(lists, Output(Format.PARQUET, path))
 
@@ -246,9 +352,9 @@ def test_parquet_is_the_lists_row_by_row_whatever_the_frames(tmp_path, monkeypat
     for size in (1, 10, 12, 1000):
         monkeypatch.setattr(list_writer, "ENTRIES_PER_FRAME", size)
         write_parquet(lists_of(7, 5), tmp_path / "lists.parquet")
-        found = pl.read_parquet(tmp_path / "lists.parquet")
-        assert found.equals(pl.DataFrame(expected, schema=schema, orient="row"))
-        assert found.schema == schema
+        table = pl.read_parquet(tmp_path / "lists.parquet")
+        assert table.equals(pl.DataFrame(expected, schema=schema, orient="row"))
+        assert table.schema == schema
     write_parquet([], tmp_path / "none.parquet")
     assert pl.read_parquet(tmp_path / "none.parquet").schema == schema
     write_parquet(lists_of(3, 1, None), tmp_path / "untitled.parquet")
@@ -319,8 +425,22 @@ def test_evaluate_refuses_another_dataset(fails, cli, workspace):
     assert "is not the dataset" in fails("evaluate", "--run", workspace.run, "--data", "other")
 
 
+def test_the_help_lists_every_command_by_group_and_cuts_no_summary(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli("--help").out.splitlines()
+    groups = {line.removesuffix(":"): n for n, line in enumerate(lines) if line.endswith(":")}
+    assert [name for name in groups if name != "Options"] == list(COMMANDS)
+    assert max(map(len, lines)) <= 80
+    for group, functions in COMMANDS.items():
+        section = lines[groups[group] + 1 :][: len(functions)]
+        assert [line.split()[0] for line in section] == list(functions)
+        for line, function in zip(section, functions.values(), strict=True):
+            summary = " ".join(function.__doc__.split("\n\n")[0].split())
+            assert line.split(maxsplit=1)[1] == summary
+
+
 def test_help_of_every_command_has_an_example(cli):
-    for command in ("prepare", "train", "evaluate", "recommend", "inject-noise", "config", "demo"):
+    for command in (name for functions in COMMANDS.values() for name in functions):
         result = cli(command, "--help")
         assert result.code == 0
         assert f"Example: ld4mrec {command}" in " ".join(result.out.split())
@@ -339,6 +459,24 @@ def test_wrong_usage(fails, arguments, message):
     assert message in fails(*arguments)
 
 
+def test_threads_is_for_this_command_and_its_children(cli, workspace, monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    before = torch.get_num_threads()
+    try:
+        assert cli("evaluate", "--run", workspace.run, "--threads", "2").code == 0
+        assert torch.get_num_threads() == 2
+        assert {os.environ[name] for name in THREAD_VARIABLES} == {"2"}
+        assert {pool["num_threads"] for pool in threadpool_info()} <= {1, 2}
+    finally:
+        torch.set_num_threads(before)
+        threadpool_limits(1)
+
+
+def test_threads_must_be_positive(fails, workspace):
+    assert "--threads" in fails("evaluate", "--run", workspace.run, "--threads", "0")
+
+
 def test_output_on_a_pipe_is_plain_and_results_are_on_stdout(workspace):
     process = shell("evaluate", "--run", workspace.run, cwd=workspace.run.parent)
     out, err = process.communicate(timeout=120)
@@ -349,7 +487,8 @@ def test_output_on_a_pipe_is_plain_and_results_are_on_stdout(workspace):
 
 
 def test_a_reader_that_goes_away_is_no_traceback(workspace):
-    command = f"{sys.executable} -m ld4mrec_cli recommend --run {workspace.run} --all --format csv | head -1"
+    arguments = f"recommend --run {workspace.run} --all --format csv"
+    command = f"{sys.executable} -m ld4mrec_cli {arguments} | head -1"
     result = subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False
     )

@@ -37,7 +37,7 @@ SAMPLED = ["--set", "training.sampled_items=12", "--set", "training.grad_clip=0.
 
 
 def torchrun(*arguments, cwd, processes=2):
-    """Run a command in several processes on this machine; what comes back is that of all together."""
+    """Run a command in several processes on this machine, and return their joint result."""
     launcher = [
         sys.executable,
         "-m",
@@ -70,9 +70,9 @@ def test_two_processes_train_what_one_does(workspace, tmp_path, settings, proces
     result = torchrun(*arguments, "--run", "together", cwd=tmp_path, processes=processes)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("run written to together") == 1
-    expected, found = history(alone), history(tmp_path / "together")
-    assert len(expected) == len(found) == 3
-    for one, other in zip(expected, found, strict=True):
+    expected, actual = history(alone), history(tmp_path / "together")
+    assert len(expected) == len(actual) == 3
+    for one, other in zip(expected, actual, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert other["valid"] == pytest.approx(one["valid"], abs=0.01)
     ours, theirs = (
@@ -114,9 +114,9 @@ def test_two_processes_resume_what_one_began(workspace, tmp_path, monkeypatch):
     assert run([str(a) for a in [*arguments, tmp_path / "part"]]) == 1
     result = torchrun("train", "--resume", "--run", "part", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    expected, found = history(tmp_path / "whole"), history(tmp_path / "part")
-    assert found[0] == expected[0]
-    assert [line["loss"] for line in found] == pytest.approx(
+    expected, actual = history(tmp_path / "whole"), history(tmp_path / "part")
+    assert actual[0] == expected[0]
+    assert [line["loss"] for line in actual] == pytest.approx(
         [line["loss"] for line in expected], rel=1e-4
     )
 
