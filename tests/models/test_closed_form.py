@@ -15,7 +15,7 @@ from ld4mrec_cli.models.ease import EASE
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.itemknn import ItemKNN, keep_largest
 from ld4mrec_cli.models.ops.als import NUMBERS_CHUNK_SIZE, LeastSquares, _groups
-from ld4mrec_cli.models.ops.ridge import check_closed_form
+from ld4mrec_cli.models.ops.ridge import BYTES_PER_ITEM_PAIR, check_closed_form
 from ld4mrec_cli.models.registry import load_class, restore_baseline
 from ld4mrec_cli.utils import memory
 from ld4mrec_cli.utils.errors import UserError
@@ -168,7 +168,7 @@ def test_weights_stored_sparse_or_dense_score_the_same():
 
 
 def test_ease_refuses_a_catalog_that_does_not_fit_into_memory(monkeypatch):
-    needed = 3 * 5**2 * 8
+    needed = BYTES_PER_ITEM_PAIR * 5**2
     monkeypatch.setattr(memory, "physical_memory", lambda: needed)
     fit("ease", TRAIN, Config())
     monkeypatch.setattr(memory, "physical_memory", lambda: needed - 1)
@@ -181,7 +181,7 @@ def test_ease_refuses_a_catalog_that_does_not_fit_into_memory(monkeypatch):
 def test_the_refusal_names_items_and_gigabytes(monkeypatch):
     monkeypatch.setattr(memory, "physical_memory", lambda: 16 * 10**9)
     with pytest.raises(
-        UserError, match=r"ease needs about 240\.0 GB for 100,000 items, this machine has 16\.0"
+        UserError, match=r"ease needs about 80\.0 GB for 100,000 items, this machine has 16\.0"
     ):
         check_closed_form(100_000)
 
