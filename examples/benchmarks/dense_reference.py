@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.models.ld4mrec.model import log_popularity, mean_row_weight
+from ld4mrec_cli.models.ld4mrec.build import log_popularity
+from ld4mrec_cli.models.ld4mrec.row_weights import mean_row_weight
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 
 

@@ -14,8 +14,8 @@ from ld4mrec_cli.evaluation.ranking import rank
 from ld4mrec_cli.models.ease import EASE
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.itemknn import ItemKNN, keep_largest
-from ld4mrec_cli.models.ops.als import NUMBERS_CHUNK_SIZE, LeastSquares, _groups
-from ld4mrec_cli.models.ops.ridge import BYTES_PER_ITEM_PAIR, check_closed_form
+from ld4mrec_cli.models.ops.als import GROUP_CHUNK_SIZE, LeastSquares, _groups
+from ld4mrec_cli.models.ops.ridge import BYTES_PER_ITEM_PAIR, check_memory
 from ld4mrec_cli.models.registry import load_class, restore_baseline
 from ld4mrec_cli.utils import memory
 from ld4mrec_cli.utils.errors import UserError
@@ -183,7 +183,7 @@ def test_the_refusal_names_items_and_gigabytes(monkeypatch):
     with pytest.raises(
         UserError, match=r"ease needs about 80\.0 GB for 100,000 items, this machine has 16\.0"
     ):
-        check_closed_form(100_000)
+        check_memory(100_000)
 
 
 def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(monkeypatch):
@@ -194,7 +194,7 @@ def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(monkeypatch):
 
     monkeypatch.setattr(memory.os, "sysconf", unknown, raising=False)
     assert memory.physical_memory() is None
-    check_closed_form(10**9)
+    check_memory(10**9)
     monkeypatch.delattr(memory.os, "sysconf")
     assert memory.physical_memory() is None
 
@@ -220,12 +220,12 @@ def test_ials_bounds_the_memory_of_a_group(factors):
     )
     for size, chosen in groups:
         assert (degree[chosen] == size).all()
-        assert len(chosen) * factors * max(size, factors) <= NUMBERS_CHUNK_SIZE
+        assert len(chosen) * factors * max(size, factors) <= GROUP_CHUNK_SIZE
     assert len(groups) < 1000
 
 
 def test_ials_solves_its_normal_equations():
-    """SparseRows of fewer and of more interactions than factors, and an empty one."""
+    """Rows with fewer and with more interactions than factors, and an empty row."""
     rng = np.random.default_rng(0)
     rows = csr_matrix((rng.random((30, 40)) < np.linspace(0, 0.9, 30)[:, None]).astype(np.float32))
     other = torch.from_numpy(rng.normal(size=(40, 12)).astype(np.float32))

@@ -93,9 +93,9 @@ def test_one_step_inference_is_one_pass_at_the_input_time(world):
 
 def mixed(model: LD4MRec, scores: Tensor, x: Tensor) -> Tensor:
     """The softmax and the item weights' estimate, by hand; with `mse` the scores are final."""
-    if model.loss_kind == "mse":
+    if not model.objective.is_softmax:
         return scores
-    return scores.softmax(dim=1) + 0.7 * (x @ model.mixed_in.weights).clamp_min(0)
+    return scores.softmax(dim=1) + 0.7 * (x @ model.mixture.ease.weights).clamp_min(0)
 
 
 @pytest.mark.parametrize("loss", ["multinomial", "mse"])

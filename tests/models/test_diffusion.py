@@ -6,14 +6,13 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.models.ld4mrec.diffusion import (
-    HISTORY,
     ForwardProcess,
     SoftReconstruction,
-    StepSampler,
 )
 from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.schedule import LinearSchedule
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.ops.step_sampler import HISTORY, StepSampler
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_principal_axes_come_in_order_of_variance():
 
 def test_the_basis_of_a_large_catalog_is_that_of_a_small_one(world, monkeypatch):
     expected = collaborative_basis(world.train, 6, seed=0)
-    monkeypatch.setattr(item_bases, "ECONOMICAL_ABOVE", 30)
+    monkeypatch.setattr(item_bases, "LARGE_CATALOG", 30)
     found = collaborative_basis(world.train, 6, seed=0)
     assert found.dtype == np.float32
     np.testing.assert_allclose(

@@ -7,11 +7,16 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.models.ld4mrec import model as ld4mrec
+from ld4mrec_cli.models.ld4mrec import losses as losses_module
 from ld4mrec_cli.models.ld4mrec.diffusion import ForwardProcess
-from ld4mrec_cli.models.ld4mrec.losses import multinomial, squared, squared_in_closed_form
+from ld4mrec_cli.models.ld4mrec.losses import SquaredError, squared, squared_by_gram
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
-from ld4mrec_cli.models.ld4mrec.sampled_softmax import Candidates, CandidateSampler, _draw_others
+from ld4mrec_cli.models.ld4mrec.sampled_softmax import (
+    Candidates,
+    CandidateSampler,
+    _sample_others,
+)
+from ld4mrec_cli.models.ld4mrec.softmax_loss import multinomial
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.schedule import LinearSchedule
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
@@ -79,7 +84,7 @@ def test_the_closed_form_is_the_squared_error_over_the_catalog(train, products, 
     ]
     single = FactoredScores(tuple(vectors[:2]), tuple(vectors[2:4]), vectors[4])
     expected = squared(single.scores(), targets, ignored, smoothing)
-    found = squared_in_closed_form(single, targets, ignored, smoothing)
+    found = squared_by_gram(single, targets, ignored, smoothing)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     gradients = zip(
         torch.autograd.grad(found.sum(), vectors),
@@ -101,11 +106,11 @@ def test_candidates_hold_the_batch_and_name_their_probabilities(train, n_drawn):
     times, stated, n_draws = np.zeros(N_ITEMS), np.zeros(N_ITEMS), 4000
     for _ in range(n_draws):
         batch = SparseRows.from_csr(train[rng.permutation(30)[:6]])
-        candidates = sampler.draw(batch, source)
+        candidates = sampler.sample(batch, source)
         items = candidates.items.numpy()
         assert (np.diff(items) > 0).all()
         assert len(items) == min(len(np.unique(batch.items)) + n_drawn, N_ITEMS)
-        assert torch.equal(candidates.items[candidates.among(batch).items], batch.items)
+        assert torch.equal(candidates.items[candidates.select(batch).items], batch.items)
         times[items] += 1
         stated[items] += candidates.log_inclusion.exp().numpy()
     # An item is stated its probability as a negative: one that the draw or another row of the batch may bring.
@@ -130,7 +135,7 @@ def test_a_sum_over_the_others_is_estimated_from_the_candidates(train, n_rows, s
         others = rng.permutation(np.delete(np.arange(30), row))[: n_rows - 1]
         batch = SparseRows.from_csr(train[np.append(others, row)])
         targets = batch.filter(torch.rand(len(batch.items), generator=source) < share)
-        candidates = sampler.draw(targets, source, share)
+        candidates = sampler.sample(targets, source, share)
         total[candidates.items.numpy()] += np.exp(
             -candidates.log_inclusion.numpy().astype(np.float64)
         )
@@ -145,7 +150,7 @@ def test_drawn_items_are_equally_likely_and_never_the_batchs_own():
     for n_items, n in ((20, 2), (20, 9), (200, 3)):
         times = torch.zeros(n_items)
         for _ in range(3000):
-            drawn = _draw_others(own, n_items, n, source)
+            drawn = _sample_others(own, n_items, n, source)
             assert len(drawn.unique()) == n
             times[drawn] += 1
         assert times[own].sum() == 0
@@ -157,8 +162,8 @@ def test_drawn_items_are_equally_likely_and_never_the_batchs_own():
 def test_many_candidates_come_in_round_numbers():
     batch = SparseRows.from_csr(csr_matrix(np.eye(1, 9000, dtype=np.float32)))
     sampler = CandidateSampler(2000, np.ones(9000), 30)
-    assert len(sampler.draw(batch, generator()).items) == 2048
-    assert len(CandidateSampler(8999, np.ones(9000), 30).draw(batch, generator()).items) == 9000
+    assert len(sampler.sample(batch, generator()).items) == 2048
+    assert len(CandidateSampler(8999, np.ones(9000), 30).sample(batch, generator()).items) == 9000
 
 
 @pytest.mark.parametrize("target", ["all", "masked"])
@@ -183,7 +188,7 @@ def test_the_sampled_loss_is_that_of_the_catalog_in_the_mean(train, products, ta
             items, torch.where(torch.isin(items, drawn), np.log(chance), torch.inf).float()
         )
         of_sought, of_left_out = (
-            None if part is None else candidates.among(part) for part in (targets, ignored)
+            None if part is None else candidates.select(part) for part in (targets, ignored)
         )
         columns = scores[:, items]
         found = multinomial(
@@ -263,7 +268,7 @@ def test_on_some_candidates_the_model_has_the_loss_of_the_catalog_in_the_mean(wo
             )
             losses, counts = zip(
                 *(
-                    model._row_losses(batch, t, generator(seed), size - 1, size)
+                    model._row_losses(batch, t, generator(seed), slice(size - 1, size))
                     for model in (some, whole)
                 ),
                 strict=True,
@@ -294,8 +299,8 @@ def test_noise_over_candidates_stands_for_that_over_the_catalog(train):
     for n in range(n_draws):
         others = rng.permutation(np.delete(np.arange(30), row))[:1]
         batch = SparseRows.from_csr(train[np.append(others, row)])
-        candidates = sampler.draw(batch, source)
-        clean = candidates.among(batch)
+        candidates = sampler.sample(batch, source)
+        clean = candidates.select(batch)
         unmasked = clean.filter(torch.rand(clean.items.shape, generator=source) < 0.5)
         t = torch.ones(2, dtype=torch.int64)
         noisy = process.add_noise_over_candidates(
@@ -322,21 +327,38 @@ def test_the_gradient_of_the_embeddings_names_the_candidates_alone(world):
 
 
 def test_a_large_catalog_is_sampled_by_itself(world, monkeypatch):
-    monkeypatch.setattr(ld4mrec, "LARGE_CATALOGUE", 30)
-    monkeypatch.setattr(ld4mrec, "CANDIDATES_DRAWN", 9)
-    assert world.model(world.config()).n_drawn == 9
-    assert world.model(world.config(training__sampled_items=0)).n_drawn == 0
-    mse = {"training__loss": "mse", "training__target": "all"}
-    assert not world.model(world.config(**mse)).in_closed_form  # item weights are trained through
-    squares: LD4MRec = world.model(world.config(**mse, model__ease=False))
-    assert (squares.n_drawn, squares.in_closed_form) == (0, True)
-    assert world.model(world.config(preset="paper")).n_drawn == 0
+    monkeypatch.setattr(losses_module, "LARGE_CATALOG", 30)
+    monkeypatch.setattr(losses_module, "DEFAULT_SAMPLED_ITEMS", 9)
+    assert world.model(world.config()).objective.n_sampled == 9
+    assert world.model(world.config(training__sampled_items=0)).objective.n_sampled == 0
+    assert world.model(world.config(preset="paper")).objective.n_sampled == 0
+
+
+@pytest.mark.parametrize(("ease", "uses_gram"), [(True, False), (False, True)])
+def test_mse_over_a_large_catalog_computes_all_scores_only_with_ease(
+    world, monkeypatch, ease, uses_gram
+):
+    monkeypatch.setattr(losses_module, "LARGE_CATALOG", 30)
+    calls = []
+
+    def record(*arguments):
+        calls.append(arguments)
+        return squared_by_gram(*arguments)
+
+    monkeypatch.setattr(losses_module, "squared_by_gram", record)
+    model: LD4MRec = world.model(
+        world.config(training__loss="mse", training__target="all", model__ease=ease)
+    )
+    assert isinstance(model.objective, SquaredError)
+    assert model.objective.n_sampled == 0
+    model.loss(SparseRows.from_csr(world.train), generator())
+    assert len(calls) == uses_gram
 
 
 def test_mse_gives_the_same_training_in_closed_form(world, monkeypatch):
     config = world.config(training__loss="mse", model__ease=False, training__max_epochs=3)
     expected = world.trained(config)[0].score(world.train)
-    monkeypatch.setattr(ld4mrec, "LARGE_CATALOGUE", 30)
+    monkeypatch.setattr(losses_module, "LARGE_CATALOG", 30)
     torch.testing.assert_close(
         world.trained(config)[0].score(world.train), expected, rtol=1e-3, atol=1e-4
     )

@@ -6,10 +6,10 @@ import torch
 from model_zoo import fit
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.models.ld4mrec.cnet import drop
-from ld4mrec_cli.models.ld4mrec.model import LD4MRec, log_popularity
+from ld4mrec_cli.models.ld4mrec.build import log_popularity
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
-from ld4mrec_cli.models.ops.rng import BatchRNG
+from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.utils.errors import ConfigError
 
@@ -142,13 +142,13 @@ def test_every_parameter_is_trained_when_all_parts_are_on(world):
     assert still == []
 
 
-def test_drop_scales_what_it_keeps():
+def test_dropout_scales_what_it_keeps():
     x = torch.ones(200, 100)
-    dropped = drop(x, 0.25, BatchRNG(generator(), 200))
+    dropped = dropout(x, 0.25, BatchRNG(generator(), 200))
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.02)
-    assert drop(x, 0.25, None) is x
-    assert drop(x, 0.0, BatchRNG(generator(), 200)) is x
+    assert dropout(x, 0.25, None) is x
+    assert dropout(x, 0.0, BatchRNG(generator(), 200)) is x
 
 
 @pytest.mark.parametrize("item_side", [True, False])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,16 +9,25 @@ import torch
 from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
+from ld4mrec_cli.models.ld4mrec import losses as losses_module
 from ld4mrec_cli.models.ld4mrec.diffusion import Corrupted, SoftReconstruction
-from ld4mrec_cli.models.ld4mrec.losses import reconstruction_loss
+from ld4mrec_cli.models.ld4mrec.losses import LOSSES, Multinomial, SquaredError, Targets
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.settings.training import TrainingConfig
 
 NOT_SOFT = SoftReconstruction(0.0, 0.0)
 
 
 def draws(n: int, seed: int) -> BatchRNG:
     return BatchRNG(torch.Generator().manual_seed(seed), n)
+
+
+def factored(scores: torch.Tensor) -> FactoredScores:
+    """Factors whose product is ``scores`` itself."""
+    n_items = scores.shape[1]
+    return FactoredScores((scores,), (torch.eye(n_items),), torch.zeros(n_items))
 
 
 def rows_of(dense: list[list[float]]) -> SparseRows:
@@ -43,11 +53,46 @@ def scores() -> torch.Tensor:
 
 
 def loss_of(scores, clean, corrupted, kind, target, soft=NOT_SOFT, source=None):
-    """Losses, and which of the rows have anything to be found."""
-    losses = reconstruction_loss(
-        scores, clean, corrupted, soft, kind, target, source or draws(len(clean), 1)
-    )
-    return losses, corrupted.targets(clean, target)[0].counts > 0
+    """Losses, and which rows have targets."""
+    targets = Targets(*corrupted.targets(clean, target))
+    rng = source or draws(len(clean), 1)
+    losses = LOSSES[kind](soft)(factored(scores), None, targets, rng)
+    return losses, targets.behaviors.counts > 0
+
+
+def test_every_loss_of_the_settings_has_a_class():
+    choices = get_args(TrainingConfig.model_fields["loss"].annotation)
+    assert set(LOSSES) == set(choices)
+
+
+@pytest.mark.parametrize("sampled", [None, 0, 40, 100])
+def test_the_multinomial_loss_samples_fewer_items_than_the_catalog(monkeypatch, sampled):
+    monkeypatch.setattr(losses_module, "DEFAULT_SAMPLED_ITEMS", 30)
+    monkeypatch.setattr(losses_module, "LARGE_CATALOG", 50)
+    config = TrainingConfig(sampled_items=sampled)
+    expected = {None: 30, 0: 0, 40: 40, 100: 0}[sampled]
+    assert Multinomial.from_config(config, NOT_SOFT, 100).n_sampled == expected
+    drawn = SoftReconstruction(0.5, 0.1, drawn=True)
+    assert Multinomial.from_config(config, drawn, 100).n_sampled == 0
+    assert not SquaredError.from_config(config, NOT_SOFT, 50).use_gram
+    assert SquaredError.from_config(config, NOT_SOFT, 51).use_gram
+
+
+def test_ease_scores_are_added_before_the_squared_error(scores, clean, corrupted):
+    ease = torch.randn(3, 5, generator=torch.Generator().manual_seed(5))
+    targets = Targets(*corrupted.targets(clean, "masked"))
+    for use_gram in (False, True):
+        losses = SquaredError(NOT_SOFT, use_gram)(factored(scores), ease, targets, draws(3, 1))
+        expected, _ = loss_of(scores + ease, clean, corrupted, "mse", "masked")
+        torch.testing.assert_close(losses, expected)
+
+
+def test_clean_rows_are_reconstructed_from_the_scores(scores):
+    lengths = torch.tensor([[3], [1], [0]])
+    assert SquaredError(NOT_SOFT).reconstruct(scores, lengths) is scores
+    x_0 = Multinomial(NOT_SOFT).reconstruct(scores, lengths)
+    torch.testing.assert_close(x_0.sum(dim=1), torch.tensor([3.0, 1.0, 0.0]))
+    torch.testing.assert_close(x_0[1], scores[1].softmax(dim=0))
 
 
 def test_multinomial_of_all_behaviors_is_cross_entropy_with_soft_labels(scores, clean, corrupted):

@@ -101,7 +101,7 @@ def test_rows_that_training_never_saw_get_finite_scores(world, name, fitted, ite
     )
     row[0, list(chosen)] = 1.0
     if is_pairwise(name):
-        with pytest.raises(UserError, match="knows its training users alone"):
+        with pytest.raises(UserError, match="scores its training users only"):
             fitted.score(csr_matrix(row))
         return
     scores = fitted.score(csr_matrix(row))

@@ -240,7 +240,7 @@ def test_factor_models_refuse_histories_and_serve_users_by_index():
     }
     scorer, nothing = FactorModel(tensors), csr_matrix((1, 2), dtype=np.float32)
     assert scorer.score(nothing, np.array([1])).tolist() == [[2.0, 7.0]]
-    with pytest.raises(UserError, match="knows its training users alone"):
+    with pytest.raises(UserError, match="scores its training users only"):
         scorer.score(nothing)
 
 

@@ -13,7 +13,7 @@ BYTES_PER_ITEM_PAIR = 8
 """Memory of the closed form: half a matrix in float64 tiles, and the float32 result."""
 
 
-def check_closed_form(n_items: int) -> None:
+def check_memory(n_items: int) -> None:
     """Refuse a catalog whose dense item-item matrices are larger than the memory.
 
     Raises:
