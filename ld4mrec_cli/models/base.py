@@ -24,12 +24,15 @@ class Recommender(ABC):
         """Scores ``(n, n_items)`` float32; see :class:`ld4mrec_cli.evaluation.ranking.Scorer`."""
 
     @classmethod
-    def check_catalog(cls, n_items: int) -> None:  # noqa: B027 - most models have no limit
+    def check_catalog(cls, n_items: int) -> None:
         """Refuse a catalog that is too large for this model; called before anything is computed.
+
+        By default no catalog is.
 
         Raises:
             UserError: the memory of this machine is too small.
         """
+        return
 
 
 class ClosedFormRecommender(Recommender):

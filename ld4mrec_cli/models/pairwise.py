@@ -77,7 +77,7 @@ class PairwiseRecommender(TrainableBaseline):
         return PairBatches(train, batch_size)
 
     def embed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """User factors ``(n_users, d)``, item factors ``(n_items, d)``, item bias ``(n_items,)``."""
+        """User factors ``(n_users, d)``, item factors ``(n_items, d)`` and bias ``(n_items,)``."""
         raise NotImplementedError
 
     def penalty(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:

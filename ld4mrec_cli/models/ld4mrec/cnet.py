@@ -72,7 +72,10 @@ class TimeEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``h + MLP(LayerNorm(h) ⊕ condition)``: a BD-Block with the time embedding, a BG-Block with guidance."""
+    """``h + MLP(LayerNorm(h) ⊕ condition)``.
+
+    The condition of a BD-Block is the time embedding, that of a BG-Block is guidance.
+    """
 
     def __init__(self, dim: int, condition_dim: int, expansion: float, dropout: float) -> None:
         super().__init__()

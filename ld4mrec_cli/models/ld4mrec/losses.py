@@ -55,8 +55,8 @@ class ReconstructionLoss(ABC):
     is_softmax: ClassVar[bool]
     """Whether the scores are logits of a distribution over the catalog.
 
-    If so, the output bias starts at the log popularity, and other estimates of the next behavior
-    are mixed with the softmax at inference.
+    If so, the output bias may start at the log popularity, and EASE is mixed with the softmax at
+    inference. Otherwise EASE is a learned part of the scores.
     """
     n_sampled: int = 0
     """Items sampled per batch as candidates; 0: the loss is over the whole catalog."""
@@ -101,7 +101,10 @@ class ReconstructionLoss(ABC):
 
     @abstractmethod
     def reconstruct(self, scores: Tensor, n_behaviors: Tensor) -> Tensor:
-        """Clean rows ``(n, n_items)`` predicted by ``scores``, for rows of ``n_behaviors`` ``(n, 1)``."""
+        """Clean rows predicted by ``scores``, both ``(n, n_items)``.
+
+        ``n_behaviors`` ``(n, 1)`` are the behaviors of the observed rows.
+        """
 
 
 class Multinomial(ReconstructionLoss):
@@ -233,7 +236,11 @@ def _mean_square(
     ignored: SparseRows | None,
     smoothing: float,
 ) -> Tensor:
-    """From the sum ``total`` ``(n,)`` of ``(s - g)²`` over the catalog, and ``s - g`` at behaviors."""
+    """Mean square of the errors over the counted entries, ``(n,)``.
+
+    ``total`` ``(n,)`` is the sum of ``(s - g)²`` over the catalog; ``at_targets`` and
+    ``at_ignored`` are ``s - g`` at these behaviors.
+    """
     step = (1.0 - 2.0 * smoothing) * targets.values
     total = total + targets.sum_by_row(step * (step - 2.0 * at_targets))
     if ignored is None or at_ignored is None:
@@ -243,7 +250,10 @@ def _mean_square(
 
 
 def _counted_entries(scores: Tensor, ignored: SparseRows | None) -> Tensor:
-    """Mask ``(n, n_items)`` of the entries that count; in a row of ignored entries alone, all do."""
+    """Mask ``(n, n_items)`` of the entries that count.
+
+    In a row with nothing but ignored entries all count, so that its softmax is not empty.
+    """
     is_counted = torch.ones_like(scores, dtype=torch.bool)
     if ignored is not None:
         is_counted[ignored.row_of, ignored.items] = False

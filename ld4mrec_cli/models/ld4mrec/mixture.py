@@ -46,7 +46,10 @@ class Mixture(nn.Module):
         return self.ease is None and self.ials is None
 
     def forward(self, scores: Tensor, observed: SparseRows, rows: csr_matrix) -> Tensor:
-        """Mix C-Net's ``scores`` ``(n, n_items)`` with the parts; ``rows`` are ``observed`` as CSR."""
+        """Mix C-Net's ``scores`` ``(n, n_items)`` with the parts.
+
+        ``observed`` and ``rows`` are the same rows, as tensors and as a CSR matrix.
+        """
         if self.is_empty:
             return scores
         mixture = scores.softmax(dim=1)

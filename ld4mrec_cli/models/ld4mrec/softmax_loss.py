@@ -54,8 +54,9 @@ def multinomial(
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
-    """``log Σ_j exp(s_j)/π_j - Σ_targets w_j s_j - u Σ_j s_j/π_j`` per row, without ignored entries.
+    """``log Σ_j exp(s_j)/π_j - Σ_targets w_j s_j - u Σ_j s_j/π_j`` per row.
 
+    Ignored entries are in none of the sums.
     π_j is the inclusion probability of a candidate; it is 1 for targets and without candidates.
     Written by hand, because a step spends most of its time in passes over the scores: one array
     holds the logits, then the softmax, then the gradient.
@@ -125,7 +126,10 @@ def _estimate_sum(
     ignored: tuple[Tensor, Tensor] | None,
     inverse: Tensor | None,
 ) -> Tensor:
-    """``Σ_j s_j/π_j`` of each row ``(n,)``; ``inverse`` is 1/π ``(m,)``, None without candidates."""
+    """``Σ_j s_j/π_j`` of each row ``(n,)``.
+
+    ``inverse`` is 1/π ``(m,)``, None without candidates.
+    """
     total = scores.sum(dim=1) if inverse is None else scores @ inverse
     if inverse is not None:
         total.index_add_(0, targets[0], at_targets * (1.0 - inverse[targets[1]]))

@@ -49,7 +49,7 @@ class LeastSquares:
             UserError: the vectors are not finite.
         """
         self._settings = settings
-        try:  # in float64: small eigenvalues would be noise in float32, and are divided by the ridge
+        try:  # in float64: small eigenvalues would be noise in float32
             squares, basis = torch.linalg.eigh(settings.unobserved_weight * _gram(other))
         except RuntimeError:  # by LAPACK, for vectors that are not finite
             raise _no_solution() from None
@@ -61,10 +61,11 @@ class LeastSquares:
         """Vectors ``(n, factors)`` of ``rows`` ``(n, n_other)``.
 
         A row with the set S of interactions solves
-        ``(α₀ Σ v vᵀ + Σ_S v vᵀ + λ (|S| + α₀ n_other)^ν I) w = Σ_S v``; one without interactions is zero.
+        ``(α₀ Σ v vᵀ + Σ_S v vᵀ + λ (|S| + α₀ n_other)^ν I) w = Σ_S v``. The vector of an empty row
+        is zero.
 
         Raises:
-            UserError: the ridge is too small for the precision of the numbers.
+            UserError: the ridge is too small for float32.
         """
         settings, factors = self._settings, self._vectors.shape[1]
         solution = self._vectors.new_zeros(rows.shape[0], factors)
@@ -85,8 +86,8 @@ def _gram(vectors: Tensor) -> Tensor:
     """``VᵀV`` in float64, without a copy of all of V."""
     total = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
     for chunk in vectors.split(VECTOR_CHUNK_SIZE):
-        chunk = chunk.double()
-        total += chunk.T @ chunk
+        double = chunk.double()
+        total += double.T @ double
     return total
 
 

@@ -63,7 +63,7 @@ class LinearSchedule(nn.Module):
 
 
 def _snr_drop(variance: Tensor) -> Tensor:
-    """Drop of the signal-to-noise ratio at each step ``(T + 1,)``; 1 where the step before has no noise."""
+    """``SNR(t-1) - SNR(t)`` ``(T + 1,)``; 1 where step t-1 has no noise."""
     ratio = (1.0 - variance) / variance
     before = variance.roll(1)
     return torch.where(before > 0, ratio.roll(1) - ratio, 1.0).index_fill(0, torch.tensor([0]), 1.0)

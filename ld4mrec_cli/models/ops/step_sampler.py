@@ -41,7 +41,7 @@ class StepSampler(nn.Module):
         return root / total * (1.0 - UNIFORM_SHARE) + uniform * UNIFORM_SHARE
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw t ``(n,)``, and weights ``1 / (n_steps p_t)`` ``(n,)`` that keep the loss unbiased."""
+        """Draw t ``(n,)``, and the weights ``1 / (n_steps p_t)`` ``(n,)`` of an unbiased loss."""
         p = self.probabilities()
         t = torch.multinomial(p, n, replacement=True, generator=generator)
         return t, (1.0 / (len(p) * p[t])).float()
