@@ -46,8 +46,8 @@ def commit() -> str:
     """The commit that is measured, with a plus where files differ from it."""
     here = Path(__file__).parent
     head = ["git", "-C", str(here), "describe", "--always", "--dirty=+"]
-    found = subprocess.run(head, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    result = subprocess.run(head, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"
 
 
 def median_seconds(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -55,13 +55,13 @@ def median_seconds(works: Mapping[str, Callable[[], object]], repeats: int) -> d
 
     In turn, since machines are shared: what slows one down then slows the others down too.
     """
-    taken: dict[str, list[float]] = {name: [] for name in works}
+    seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):
         for name, work in works.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             work()
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def opened(data: Path | None, size: tuple[int, int, int], scratch: Path) -> Dataset:
@@ -93,11 +93,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def run_command(*arguments: object) -> tuple[float, float]:
     """Run a command of ld4mrec in a process of its own: seconds, and its peak memory in GB."""
     command = [sys.executable, "-m", "ld4mrec_cli", *map(str, arguments)]
-    began = time.perf_counter()
+    start = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - began, usage.ru_maxrss * (
+    return time.perf_counter() - start, usage.ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     ) / 1e9

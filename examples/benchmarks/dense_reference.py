@@ -90,8 +90,8 @@ class DenseLD4MRec(nn.Module):
         unmasked = clean * (torch.rand_like(clean) >= self.mask_rate)
         masked = clean - unmasked
         scores = self(unmasked).masked_fill(unmasked > 0, -torch.inf)
-        chosen = torch.rand_like(clean) < self.probability
-        labels = torch.where(chosen, masked + self.intensity * (1.0 - 2.0 * masked), masked)
+        is_smoothed = torch.rand_like(clean) < self.probability
+        labels = torch.where(is_smoothed, masked + self.intensity * (1.0 - 2.0 * masked), masked)
         labels = labels * (unmasked == 0)
         labels = labels / labels.sum(dim=1, keepdim=True).clamp_min(1e-12)
         losses = -(labels * F.log_softmax(scores, dim=1).masked_fill(unmasked > 0, 0.0)).sum(dim=1)

@@ -29,15 +29,15 @@ def solve_anew(rows: csr_matrix, other: torch.Tensor, settings: IALSConfig) -> t
     out = other.new_zeros(rows.shape[0], other.shape[1])
     degree = np.diff(rows.indptr)
     for size in np.unique(degree[degree > 0]):
-        chosen = np.flatnonzero(degree == size)
+        group = np.flatnonzero(degree == size)
         frequency = int(size) + settings.unobserved_weight * rows.shape[1]
         ridge = settings.regularization * frequency**settings.frequency_exponent
         inverse = torch.linalg.inv(shared + ridge * torch.eye(len(shared)))
-        vectors = other[torch.from_numpy(rows[chosen].indices.reshape(-1, size).astype(np.int64))]
+        vectors = other[torch.from_numpy(rows[group].indices.reshape(-1, size).astype(np.int64))]
         spread = vectors @ inverse
         small = torch.eye(int(size)) + spread @ vectors.transpose(1, 2)
         weights = torch.linalg.solve(small, torch.ones(*vectors.shape[:2], 1))
-        out[torch.from_numpy(chosen)] = (spread.transpose(1, 2) @ weights).squeeze(2)
+        out[torch.from_numpy(group)] = (spread.transpose(1, 2) @ weights).squeeze(2)
     return out
 
 

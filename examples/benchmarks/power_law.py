@@ -47,14 +47,16 @@ def interactions(users: int, items: int, count: int, seed: int) -> np.ndarray:
     """``count`` distinct pairs as ``user * items + item``, ascending; every user has one."""
     rng = np.random.default_rng(seed)
     first = pairs(np.arange(users), items, rng)
-    found = first
-    while len(found) < count:
-        missing = int((count - len(found)) * OVERSHOOT)
+    pairs_so_far = first
+    while len(pairs_so_far) < count:
+        missing = int((count - len(pairs_so_far)) * OVERSHOOT)
         sizes = [min(CHUNK, missing - start) for start in range(0, missing, CHUNK)]
-        found = np.unique(
-            np.concatenate([found, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)])
+        pairs_so_far = np.unique(
+            np.concatenate(
+                [pairs_so_far, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)]
+            )
         )
-    others = np.setdiff1d(found, first, assume_unique=True)
+    others = np.setdiff1d(pairs_so_far, first, assume_unique=True)
     return np.sort(np.concatenate([first, rng.choice(others, count - len(first), replace=False)]))
 
 

@@ -80,12 +80,12 @@ def waiting(data: Dataset, scratch: Path) -> None:
     run = scratch / f"run-{os.getpid()}"
     run_command("train", "--data", data.directory, "--run", run, "--set", "training.max_epochs=1")
     recommender = Recommender(RunDirectory.open(run), torch.device("cpu"))
-    rng, taken = np.random.default_rng(0), []
+    rng, milliseconds = np.random.default_rng(0), []
     for user in rng.choice(len(recommender.users), 300, replace=False):
         began = time.perf_counter()
         list(recommender.for_users([recommender.users[user]], K))
-        taken.append(1000.0 * (time.perf_counter() - began))
-    late = sorted(taken[1:])[int(0.99 * (len(taken) - 1))]
+        milliseconds.append(1000.0 * (time.perf_counter() - began))
+    late = sorted(milliseconds[1:])[int(0.99 * (len(milliseconds) - 1))]
     print(
         f"\none user: first request {taken[0]:.1f} ms, then median {statistics.median(taken[1:]):.2f} ms,",
         end=" ",
@@ -108,13 +108,13 @@ def against_implicit(data: Dataset, factors: int, n_users: int, repeats: int) ->
     ours = LD4MRec(config.model, config.diffusion, config.training, signals_of(data, config)).eval()
     vectors = torch.randn(data.shape[1], factors, generator=torch.Generator().manual_seed(0))
     ials = IALS(vectors, config.ials)
-    theirs = AlternatingLeastSquares(
+    reference = AlternatingLeastSquares(
         factors=factors, iterations=1, num_threads=torch.get_num_threads()
     )
     with threadpool_limits(1, user_api="blas"):  # as `implicit` asks for in training
-        theirs.fit(rows, show_progress=False)
+        reference.fit(rows, show_progress=False)
     works = {
-        f"implicit, ALS, {factors} factors": lambda: theirs.recommend(
+        f"implicit, ALS, {factors} factors": lambda: reference.recommend(
             users, rows[users], N=K, filter_already_liked_items=True
         ),
         f"ld4mrec, {half} + {half}": lambda: rank_all(ours, rows, users),

@@ -100,13 +100,13 @@ def main() -> None:
         ),
         "lightgcn (batch 2048 interactions)": lambda: baseline("lightgcn", [], data),
     }
-    kept = {
+    selected = {
         name: make()
         for name, make in trainings.items()
         if not any(word in name for word in arguments.without)
     }
     seconds = median_seconds(
-        {name: training.epoch for name, training in kept.items()}, arguments.repeats
+        {name: training.epoch for name, training in selected.items()}, arguments.repeats
     )
     first = next(iter(seconds.values()))
     rows = [[name, f"{s:.2f}", f"{n / s:,.0f}", f"{s / first:.2f}"] for name, s in seconds.items()]

@@ -1,4 +1,4 @@
-"""Known answers of the baselines that are fitted in one go."""
+"""Known answers of the closed-form baselines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_popularity_ranks_by_the_number_of_interactions():
 
 
 def test_itemknn_is_cosine_similarity_by_hand():
-    found = dense_weights(fit("itemknn", TRAIN, Config()))
+    actual = dense_weights(fit("itemknn", TRAIN, Config()))
     expected = np.zeros((5, 5))
     for (a, b), cosine in {
         (0, 1): 2 / np.sqrt(3 * 2),
@@ -55,26 +55,26 @@ def test_itemknn_is_cosine_similarity_by_hand():
         (2, 3): 1 / np.sqrt(3),
     }.items():
         expected[a, b] = expected[b, a] = cosine
-    assert_allclose(found, expected, atol=1e-6)
+    assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_itemknn_weighs_users_and_degrees_by_hand():
     settings = {"user_exponent": 1.0, "source_exponent": 0.25, "target_exponent": 1.0}
-    found = dense_weights(fit("itemknn", TRAIN, Config(itemknn=settings)))
+    actual = dense_weights(fit("itemknn", TRAIN, Config(itemknn=settings)))
     # Items 0 and 1 meet in the users of two and of three interactions; their degrees are 3 and 2.
-    assert found[0, 1] == pytest.approx((1 / 2 + 1 / 3) / (3**0.25 * 2))
-    assert found[1, 0] == pytest.approx((1 / 2 + 1 / 3) / (2**0.25 * 3))
+    assert actual[0, 1] == pytest.approx((1 / 2 + 1 / 3) / (3**0.25 * 2))
+    assert actual[1, 0] == pytest.approx((1 / 2 + 1 / 3) / (2**0.25 * 3))
 
 
 def test_itemknn_shrinkage_is_added_to_the_denominator():
-    found = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"shrinkage": 4.0})))
-    assert found[0, 2] == pytest.approx(2 / (3 + 4))
+    actual = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"shrinkage": 4.0})))
+    assert actual[0, 2] == pytest.approx(2 / (3 + 4))
 
 
 def test_itemknn_keeps_the_nearest_neighbors_of_the_scored_item():
-    found = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"neighbors": 1})))
-    # Nearest to 0 is 1, to 1 is 0, to 2 is 0 (2/3 against 0.58 and 0.41), to 3 is 2; each column has one entry.
-    assert [column.nonzero()[0].tolist() for column in found.T] == [[1], [0], [0], [2], []]
+    actual = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"neighbors": 1})))
+    # Each column has one entry: 1 for 0, 0 for 1, 0 for 2 (2/3 against 0.58 and 0.41), 2 for 3.
+    assert [column.nonzero()[0].tolist() for column in actual.T] == [[1], [0], [0], [2], []]
 
 
 def test_keep_largest_breaks_ties_by_the_lower_index():
@@ -233,12 +233,12 @@ def test_ials_solves_its_normal_equations():
     degree, v = np.diff(rows.indptr), other.numpy().astype(np.float64)
     assert degree.min() == 0
     assert 0 < degree[degree > 0].min() < 12 < degree.max()
-    found = LeastSquares(other, settings).solve(rows).numpy()
+    actual = LeastSquares(other, settings).solve(rows).numpy()
     for user in range(30):
-        mine = v[rows[user].indices]
+        vectors = v[rows[user].indices]
         ridge = 0.05 * (degree[user] + 0.2 * 40) ** 0.5
-        system = 0.2 * v.T @ v + mine.T @ mine + ridge * np.eye(12)
-        assert_allclose(found[user], np.linalg.solve(system, mine.sum(axis=0)), atol=1e-5)
+        system = 0.2 * v.T @ v + vectors.T @ vectors + ridge * np.eye(12)
+        assert_allclose(actual[user], np.linalg.solve(system, vectors.sum(axis=0)), atol=1e-5)
 
 
 def test_a_small_ridge_is_not_drowned_by_rounding():
@@ -248,13 +248,13 @@ def test_a_small_ridge_is_not_drowned_by_rounding():
     other = torch.from_numpy(rng.normal(size=(20, 64)).astype(np.float32))
     settings = IALSConfig(unobserved_weight=1.0, regularization=1e-5, frequency_exponent=0.0)
     v = other.numpy().astype(np.float64)
-    found = LeastSquares(other, settings).solve(rows).numpy().astype(np.float64) @ v.T
+    actual = LeastSquares(other, settings).solve(rows).numpy().astype(np.float64) @ v.T
     for user in range(30):
-        mine = v[rows[user].indices]
+        vectors = v[rows[user].indices]
         expected = v @ np.linalg.solve(
-            v.T @ v + mine.T @ mine + 1e-5 * np.eye(64), mine.sum(axis=0)
+            v.T @ v + vectors.T @ vectors + 1e-5 * np.eye(64), vectors.sum(axis=0)
         )
-        assert_allclose(found[user], expected, atol=1e-4)
+        assert_allclose(actual[user], expected, atol=1e-4)
 
 
 def test_no_rows_have_no_vectors_and_vectors_that_are_not_finite_name_the_setting():

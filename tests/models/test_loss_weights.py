@@ -55,7 +55,7 @@ def probabilities(losses: Tensor) -> Tensor:
 
 
 def by_hand(model: LD4MRec, clean: SparseRows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Step, weight, loss and number of behaviors targets, of each row, drawn in the order that the model rng."""
+    """Step, weight, loss and number of targets of each row; random numbers in the model's order."""
     source, p = generator(), probabilities(model.sampler.losses)
     t = torch.multinomial(p, len(clean), replacement=True, generator=source)
     corrupted, rng = model.forward_process(clean, t, source), BatchRNG(source, len(clean))
@@ -68,7 +68,7 @@ def by_hand(model: LD4MRec, clean: SparseRows) -> tuple[Tensor, Tensor, Tensor, 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, world, exponent):
-    """SparseRows weigh ``1 / (T p_t) · n^a / mean of n^a over rows that count``."""
+    """Rows have the weight ``1 / (T p_t) · n^a / mean of n^a over rows that count``."""
     model.row_weights = RowWeights(exponent)
     model.batches(world.train, 8)
     t, weight, losses, n_targets = by_hand(model, clean)
@@ -82,9 +82,9 @@ def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, wo
     expected = sum(
         float(w * loss) for w, loss, count in zip(weight, losses, counts, strict=True) if count
     )
-    found = model.loss(clean, generator()).item()
-    assert found == pytest.approx(expected / int(counts.sum()), rel=1e-5)
-    assert found != pytest.approx(
+    actual = model.loss(clean, generator()).item()
+    assert actual == pytest.approx(expected / int(counts.sum()), rel=1e-5)
+    assert actual != pytest.approx(
         losses[counts].mean().item(), rel=0.05
     )  # what it is without weights
 
@@ -99,7 +99,7 @@ def test_the_rows_that_count_weigh_one_in_the_mean(share, exponent):
 
 
 def test_rows_weigh_the_same_in_the_squared_error(world):
-    """n^a is of the multinomial loss alone."""
+    """The weight n^a is for the multinomial loss only."""
     losses = []
     for exponent in (0.0, 1.0):
         mse = {

@@ -41,10 +41,10 @@ def clean() -> SparseRows:
 
 @pytest.fixture
 def corrupted(clean) -> Corrupted:
-    """Row 0 lost items 1 and 3; row 1 lost nothing; row 2 is empty."""
-    lost = torch.tensor([False, True, True, False])
-    unmasked = clean.filter(~lost)
-    return Corrupted(rows=unmasked, unmasked=unmasked, masked=clean.filter(lost))
+    """Items 1 and 3 of row 0 are masked, nothing of row 1; row 2 is empty."""
+    is_masked = torch.tensor([False, True, True, False])
+    unmasked = clean.filter(~is_masked)
+    return Corrupted(rows=unmasked, unmasked=unmasked, masked=clean.filter(is_masked))
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def test_the_multinomial_loss_samples_fewer_items_than_the_catalog(monkeypatch, 
     config = TrainingConfig(sampled_items=sampled)
     expected = {None: 30, 0: 0, 40: 40, 100: 0}[sampled]
     assert Multinomial.from_config(config, NOT_SOFT, 100).n_sampled == expected
-    drawn = SoftReconstruction(0.5, 0.1, drawn=True)
-    assert Multinomial.from_config(config, drawn, 100).n_sampled == 0
+    soft = SoftReconstruction(0.5, 0.1, random_subset=True)
+    assert Multinomial.from_config(config, soft, 100).n_sampled == 0
     assert not SquaredError.from_config(config, NOT_SOFT, 50).use_gram
     assert SquaredError.from_config(config, NOT_SOFT, 51).use_gram
 
@@ -118,7 +118,7 @@ def test_mse_known_answers(clean, corrupted):
     assert loss_of(zeros, clean, corrupted, "mse", "all")[0].tolist() == pytest.approx(
         [3 / 5, 1 / 5, 0.0]
     )
-    # Row 0: items 1 and 3 of the four entries that were not unmasked; row 1: its one behavior is unmasked.
+    # Row 0: items 1 and 3 of the four other entries; row 1: its one behavior is unmasked.
     assert loss_of(zeros, clean, corrupted, "mse", "masked")[0].tolist() == pytest.approx(
         [2 / 4, 0.0, 0.0]
     )
@@ -169,8 +169,10 @@ def test_a_row_that_sees_every_item_costs_nothing_and_is_finite():
     clean = SparseRows.from_csr(
         csr_matrix(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=np.float32))
     )
-    kept = torch.tensor([True, True, True, True, False])
-    corrupted = Corrupted(clean.filter(kept), clean.filter(kept), clean.filter(~kept))
+    is_unmasked = torch.tensor([True, True, True, True, False])
+    corrupted = Corrupted(
+        clean.filter(is_unmasked), clean.filter(is_unmasked), clean.filter(~is_unmasked)
+    )
     scores = torch.zeros(2, 3, requires_grad=True)
     soft = SoftReconstruction(0.0, 0.0)
     losses, counts = loss_of(scores, clean, corrupted, "multinomial", "masked", soft)
@@ -188,16 +190,21 @@ def test_labels_in_expectation_are_those_drawn_where_every_entry_is_drawn(
     scores, clean, corrupted, kind, target, intensity
 ):
     """With p = 1 there is one subset: the sparse loss and its gradient must be the dense ones."""
-    drawn, counts = loss_of(
-        scores, clean, corrupted, kind, target, SoftReconstruction(1.0, intensity, drawn=True)
+    dense, counts = loss_of(
+        scores,
+        clean,
+        corrupted,
+        kind,
+        target,
+        SoftReconstruction(1.0, intensity, random_subset=True),
     )
-    (expected_gradient,) = torch.autograd.grad(drawn[counts].sum(), scores)
-    found, found_counts = loss_of(
+    (expected_gradient,) = torch.autograd.grad(dense[counts].sum(), scores)
+    actual, found_counts = loss_of(
         scores, clean, corrupted, kind, target, SoftReconstruction(1.0, intensity)
     )
-    (gradient,) = torch.autograd.grad(found[found_counts].sum(), scores)
+    (gradient,) = torch.autograd.grad(actual[found_counts].sum(), scores)
     assert torch.equal(counts, found_counts)
-    torch.testing.assert_close(found[counts], drawn[counts])
+    torch.testing.assert_close(actual[counts], dense[counts])
     torch.testing.assert_close(gradient, expected_gradient)
 
 
@@ -207,7 +214,7 @@ def test_the_gradient_in_expectation_is_the_mean_of_those_of_drawn_labels(
 ):
     """Exactly so for the squared error, which is linear in the labels but for a constant."""
     source, total = draws(3, 0), torch.zeros_like(scores)
-    soft = SoftReconstruction(0.3, 0.4, drawn=True)
+    soft = SoftReconstruction(0.3, 0.4, random_subset=True)
     for _ in range(3000):
         losses, counts = loss_of(scores, clean, corrupted, "mse", target, soft, source)
         total += torch.autograd.grad(losses[counts].sum(), scores)[0] / 3000

@@ -97,7 +97,7 @@ class SoftReconstruction:
     """Probability p that an entry is in S."""
     intensity: float
     """γ."""
-    drawn: bool = False
+    random_subset: bool = False
     """Draw S. Otherwise the labels are their expectation, ``y = x + pγ(1 - 2x)`` everywhere."""
 
     @property
@@ -108,7 +108,7 @@ class SoftReconstruction:
     @property
     def is_drawn(self) -> bool:
         """Whether S is drawn and changes any label."""
-        return self.drawn and self.expected > 0.0
+        return self.random_subset and self.expected > 0.0
 
     def labels(self, x: Tensor, rng: BatchRNG) -> Tensor:
         """Soft labels y ``(n, n_items)`` of dense rows x ``(n, n_items)`` on a drawn subset."""
