@@ -1,4 +1,4 @@
-"""What the benchmarks share: a model from a dataset directory, timing, and what is printed of the machine."""
+"""Shared by the benchmarks: datasets, timing, and the description of the machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def machine() -> str:
     versions = (
         f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
     )
-    return f"{name}, {torch.get_num_threads()} threads, {memory:.0f} GiB, {gpu}; {versions}; commit {commit()}"
+    hardware = f"{name}, {torch.get_num_threads()} threads, {memory:.0f} GiB, {gpu}"
+    return f"{hardware}; {versions}; commit {commit()}"
 
 
 def commit() -> str:
@@ -51,9 +52,9 @@ def commit() -> str:
 
 
 def median_seconds(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each of ``works`` over ``repeats``, taken in turn, after a first time that is not counted.
+    """Median time of each of ``works`` over ``repeats``, after a warm-up.
 
-    In turn, since machines are shared: what slows one down then slows the others down too.
+    The works take turns: on a shared machine a busy moment slows down all of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):

@@ -1,6 +1,6 @@
-"""LD4MRec as one would first write it: rows, masks and labels are dense matrices, all of it float32.
+"""A plain LD4MRec for comparison: rows, masks and labels are dense float32 matrices.
 
-It is the same model with the same settings, down to the number of parameters; it stands here to be measured against.
+It is the same model with the same settings and the same number of parameters.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 class DenseLD4MRec(nn.Module):
-    """C-Net over dense rows, multinomial loss of what masking masked, soft labels on a drawn subset."""
+    """C-Net over dense rows; multinomial loss of masked behaviors with drawn soft labels."""
 
     def __init__(self, config: Config, signals: ItemSignals, train: csr_matrix) -> None:
         super().__init__()

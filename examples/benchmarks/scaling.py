@@ -2,8 +2,8 @@
 
     python examples/benchmarks/scaling.py --out scaling.png
 
-Each size is trained for one epoch in a process of its own, with small widths and the losses of a large catalog
-throughout, so that what is seen is the growth. What a process takes before there are data is measured, too.
+Each size is trained for one epoch in its own process, with small widths and the losses of a large
+catalog, so that the growth is visible. Time and memory of a process without data are measured, too.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main() -> None:
         at = [size[{"users": 0, "items": 1, "interactions": 2}[name]] for size, _ in result[name]]
         for what in ("epoch", "whole", "memory"):
             print(
-                f"{what} grows as {name}^{slope(at, [v[what] for _, v in found[name]]):.2f}",
+                f"{what} grows as {name}^{slope(at, [v[what] for _, v in result[name]]):.2f}",
                 flush=True,
             )
     plot(result, arguments.out)

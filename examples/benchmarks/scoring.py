@@ -1,9 +1,9 @@
-"""Scoring: one step against the reverse chain, one user's waiting time, top-20 lists against the library `implicit`.
+"""Scoring: one step against the reverse chain, latency for one user, top-20 lists of `implicit`.
 
-    python examples/benchmarks/scoring.py               # at TikTok's size, and at Amazon Electronics' for `implicit`
-    pip install implicit                                # for the last part, which is left out where it is missing
+    python examples/benchmarks/scoring.py    # at the sizes of TikTok and Amazon Electronics
+    pip install implicit                     # for the last part; skipped without it
 
-Scoring means ranking: the twenty best items of each user, with what the user has had left out.
+Scoring means ranking: the twenty best items of each user, without the user's own items.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def steps(data: Dataset, repeats: int) -> None:
 
 
 def waiting(data: Dataset, scratch: Path) -> None:
-    """The time that one user waits for a list, in a loaded model with item weights and item side."""
+    """Latency of a list for one user, in a loaded model with EASE and item side."""
     run = scratch / f"run-{os.getpid()}"
     run_command("train", "--data", data.directory, "--run", run, "--set", "training.max_epochs=1")
     recommender = Recommender(RunDirectory.open(run), torch.device("cpu"))
@@ -87,7 +87,8 @@ def waiting(data: Dataset, scratch: Path) -> None:
         milliseconds.append(1000.0 * (time.perf_counter() - began))
     late = sorted(milliseconds[1:])[int(0.99 * (len(milliseconds) - 1))]
     print(
-        f"\none user: first request {taken[0]:.1f} ms, then median {statistics.median(taken[1:]):.2f} ms,",
+        f"\none user: first request {milliseconds[0]:.1f} ms, "
+        f"then median {statistics.median(milliseconds[1:]):.2f} ms,",
         end=" ",
     )
     print(f"99 of 100 within {late:.2f} ms", flush=True)
@@ -122,7 +123,8 @@ def against_implicit(data: Dataset, factors: int, n_users: int, repeats: int) ->
     }
     seconds = median_seconds(works, repeats)
     print(
-        f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: the {K} best for {len(users):,} users\n"
+        f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: "
+        f"the {K} best for {len(users):,} users\n"
     )
     print(
         table(
