@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.models.base import TrainableRecommender
-from ld4mrec_cli.models.registry import ClosedFormRecommender, build_baseline, fit_closed_form
+from ld4mrec_cli.models.base import ClosedFormRecommender, TrainableRecommender
+from ld4mrec_cli.models.registry import build_baseline, fit_closed_form
 from ld4mrec_cli.models.specs import MODELS
 
 CLOSED_FORM = [name for name, spec in MODELS.items() if spec.closed_form]

@@ -1,7 +1,8 @@
-"""The commands at the size of Amazon Electronics or any other: time of an epoch, of all lists, and peak memory.
+"""Time and peak memory of the commands at the size of Amazon Electronics, or any other.
 
     python examples/benchmarks/commands.py                                       # Electronics' size
-    python examples/benchmarks/commands.py --users 1000000 --items 1000000 --interactions 20000000 --epochs 1 --no-lists
+    python examples/benchmarks/commands.py --users 1000000 --items 1000000 \\
+        --interactions 20000000 --epochs 1 --no-lists
 
 Each command runs in a process of its own.
 """
@@ -43,7 +44,8 @@ def main() -> None:
     ]
     print(machine())
     print(
-        f"{data.shape[0]:,} users, {data.shape[1]:,} items, {data.schema.n_interactions:,} interactions",
+        f"{data.shape[0]:,} users, {data.shape[1]:,} items, "
+        f"{data.schema.n_interactions:,} interactions",
         flush=True,
     )
     arguments.scratch.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,8 @@ def main() -> None:
         whole = statistics.median(line["seconds"] for line in lines)
         validation = statistics.median(line["validation_seconds"] for line in lines)
         print(
-            f"train: {seconds:.0f} s for {len(lines)} epochs and the item signals, peak memory {memory:.2f} GB"
+            f"train: {seconds:.0f} s for {len(lines)} epochs and the item signals, "
+            f"peak memory {memory:.2f} GB"
         )
         print(f"an epoch: {whole:.1f} s, of which validation {validation:.1f} s", flush=True)
         if not arguments.no_lists:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a model from a dataset directory, timing, and what is printed of the machine."""
+"""Shared by the benchmarks: datasets, timing, and the description of the machine."""
 
 from __future__ import annotations
 
@@ -39,29 +39,30 @@ def machine() -> str:
     versions = (
         f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
     )
-    return f"{name}, {torch.get_num_threads()} threads, {memory:.0f} GiB, {gpu}; {versions}; commit {commit()}"
+    hardware = f"{name}, {torch.get_num_threads()} threads, {memory:.0f} GiB, {gpu}"
+    return f"{hardware}; {versions}; commit {commit()}"
 
 
 def commit() -> str:
     """The commit that is measured, with a plus where files differ from it."""
     here = Path(__file__).parent
     head = ["git", "-C", str(here), "describe", "--always", "--dirty=+"]
-    found = subprocess.run(head, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    result = subprocess.run(head, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"
 
 
 def median_seconds(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each of ``works`` over ``repeats``, taken in turn, after a first time that is not counted.
+    """Median time of each of ``works`` over ``repeats``, after a warm-up.
 
-    In turn, since machines are shared: what slows one down then slows the others down too.
+    The works take turns: on a shared machine a busy moment slows down all of them.
     """
-    taken: dict[str, list[float]] = {name: [] for name in works}
+    seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):
         for name, work in works.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             work()
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def opened(data: Path | None, size: tuple[int, int, int], scratch: Path) -> Dataset:
@@ -93,11 +94,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def run_command(*arguments: object) -> tuple[float, float]:
     """Run a command of ld4mrec in a process of its own: seconds, and its peak memory in GB."""
     command = [sys.executable, "-m", "ld4mrec_cli", *map(str, arguments)]
-    began = time.perf_counter()
+    start = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - began, usage.ru_maxrss * (
+    return time.perf_counter() - start, usage.ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     ) / 1e9

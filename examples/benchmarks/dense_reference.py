@@ -1,6 +1,6 @@
-"""LD4MRec as one would first write it: rows, masks and labels are dense matrices, all of it float32.
+"""A plain LD4MRec for comparison: rows, masks and labels are dense float32 matrices.
 
-It is the same model with the same settings, down to the number of parameters; it stands here to be measured against.
+It is the same model with the same settings and the same number of parameters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ld4mrec_cli.config import Config
-from ld4mrec_cli.models.ld4mrec.model import log_popularity, mean_row_weight
+from ld4mrec_cli.models.ld4mrec.build import log_popularity
+from ld4mrec_cli.models.ld4mrec.row_weights import mean_row_weight
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 
 
@@ -30,7 +31,7 @@ class Block(nn.Module):
 
 
 class DenseLD4MRec(nn.Module):
-    """C-Net over dense rows, multinomial loss of what masking masked, soft labels on a drawn subset."""
+    """C-Net over dense rows; multinomial loss of masked behaviors with drawn soft labels."""
 
     def __init__(self, config: Config, signals: ItemSignals, train: csr_matrix) -> None:
         super().__init__()
@@ -89,8 +90,8 @@ class DenseLD4MRec(nn.Module):
         unmasked = clean * (torch.rand_like(clean) >= self.mask_rate)
         masked = clean - unmasked
         scores = self(unmasked).masked_fill(unmasked > 0, -torch.inf)
-        chosen = torch.rand_like(clean) < self.probability
-        labels = torch.where(chosen, masked + self.intensity * (1.0 - 2.0 * masked), masked)
+        is_smoothed = torch.rand_like(clean) < self.probability
+        labels = torch.where(is_smoothed, masked + self.intensity * (1.0 - 2.0 * masked), masked)
         labels = labels * (unmasked == 0)
         labels = labels / labels.sum(dim=1, keepdim=True).clamp_min(1e-12)
         losses = -(labels * F.log_softmax(scores, dim=1).masked_fill(unmasked > 0, 0.0)).sum(dim=1)

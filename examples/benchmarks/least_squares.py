@@ -1,10 +1,11 @@
-"""Time to solve for the vectors of rows: what all rows share decomposed once, against a Gram matrix for every call.
+"""Time to solve the vectors of rows: one shared decomposition against a Gram matrix per call.
 
     python examples/benchmarks/least_squares.py                      # generated, at TikTok's size
     python examples/benchmarks/least_squares.py --data data/baby
 
-The reference forms ``α₀ Σ v vᵀ`` for each call and inverts it for each length of row, in float32, as a plain
-implementation of Woodbury's identity does. Both are timed in turn in one process.
+The reference computes ``α₀ Σ v vᵀ`` for each call and inverts it for each length of row, in
+float32, as a plain implementation of Woodbury's identity does. Both are timed in turn in one
+process.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from ld4mrec_cli.models.ops.als import LeastSquares, fit_item_factors
 
 
 def solve_anew(rows: csr_matrix, other: torch.Tensor, settings: IALSConfig) -> torch.Tensor:
-    """The same vectors, nothing being kept from call to call."""
+    """The same vectors, without anything stored between calls."""
     shared = settings.unobserved_weight * (other.T @ other)
     out = other.new_zeros(rows.shape[0], other.shape[1])
     degree = np.diff(rows.indptr)
     for size in np.unique(degree[degree > 0]):
-        chosen = np.flatnonzero(degree == size)
+        group = np.flatnonzero(degree == size)
         frequency = int(size) + settings.unobserved_weight * rows.shape[1]
         ridge = settings.regularization * frequency**settings.frequency_exponent
         inverse = torch.linalg.inv(shared + ridge * torch.eye(len(shared)))
-        vectors = other[torch.from_numpy(rows[chosen].indices.reshape(-1, size).astype(np.int64))]
+        vectors = other[torch.from_numpy(rows[group].indices.reshape(-1, size).astype(np.int64))]
         spread = vectors @ inverse
         small = torch.eye(int(size)) + spread @ vectors.transpose(1, 2)
         weights = torch.linalg.solve(small, torch.ones(*vectors.shape[:2], 1))
-        out[torch.from_numpy(chosen)] = (spread.transpose(1, 2) @ weights).squeeze(2)
+        out[torch.from_numpy(group)] = (spread.transpose(1, 2) @ weights).squeeze(2)
     return out
 
 

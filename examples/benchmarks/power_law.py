@@ -1,9 +1,11 @@
-"""Generated interactions of any size, whose users and items follow power laws, as a dataset directory.
+"""Generate a dataset of any size whose users and items follow power laws.
 
-    python examples/benchmarks/power_law.py --users 192403 --items 63001 --interactions 1689188 --out /tmp/electronics
+    python examples/benchmarks/power_law.py --users 192403 --items 63001 \\
+        --interactions 1689188 --out /tmp/electronics
 
-Items belong to clusters, and users prefer the items of theirs, so that there is something to learn. The same arguments
-give the same files; a directory that is there already is used again. The other benchmarks call :func:`dataset`.
+Items belong to clusters, and users prefer the items of their cluster, so there is a pattern to
+learn. The same arguments give the same files; an existing directory is used again. The other
+benchmarks call :func:`dataset`.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ OVERSHOOT = 1.25
 
 
 def ranks(rng: np.random.Generator, n: np.ndarray | int, count: int) -> np.ndarray:
-    """``count`` indices below ``n``; the frequency of the r-th most frequent falls as 1 / sqrt(r)."""
+    """``count`` indices below ``n``; the frequency of rank r is proportional to 1 / sqrt(r)."""
     return np.minimum((n * rng.random(count) ** 2).astype(np.int64), np.asarray(n) - 1)
 
 
 def pairs(user: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:
-    """An item for each ``user``, as ``user * items + item``; popular items stand first in each cluster."""
+    """An item for each ``user``, as ``user * items + item``.
+
+    In each cluster, the most popular items have the lowest indices.
+    """
     n_clusters, count = max(1, items // ITEMS_PER_CLUSTER), len(user)
     home = (
         user * 2_654_435_761
@@ -47,14 +52,16 @@ def interactions(users: int, items: int, count: int, seed: int) -> np.ndarray:
     """``count`` distinct pairs as ``user * items + item``, ascending; every user has one."""
     rng = np.random.default_rng(seed)
     first = pairs(np.arange(users), items, rng)
-    found = first
-    while len(found) < count:
-        missing = int((count - len(found)) * OVERSHOOT)
+    pairs_so_far = first
+    while len(pairs_so_far) < count:
+        missing = int((count - len(pairs_so_far)) * OVERSHOOT)
         sizes = [min(CHUNK, missing - start) for start in range(0, missing, CHUNK)]
-        found = np.unique(
-            np.concatenate([found, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)])
+        pairs_so_far = np.unique(
+            np.concatenate(
+                [pairs_so_far, *(pairs(ranks(rng, users, size), items, rng) for size in sizes)]
+            )
         )
-    others = np.setdiff1d(found, first, assume_unique=True)
+    others = np.setdiff1d(pairs_so_far, first, assume_unique=True)
     return np.sort(np.concatenate([first, rng.choice(others, count - len(first), replace=False)]))
 
 

@@ -1,9 +1,10 @@
 """Time and memory of `ld4mrec prepare` on generated Amazon reviews of any size.
 
-    python examples/benchmarks/prepare_scale.py --reviews 5000000 --items 500000 --generation 2018 --dir /tmp/scale
+    python examples/benchmarks/prepare_scale.py --reviews 5000000 --items 500000 \\
+        --generation 2018 --dir /tmp/scale
 
-Users and items follow power laws; reviews carry a few hundred characters of text that `prepare` reads and drops.
-The same arguments give the same files; files that are there already are used again.
+Users and items follow power laws. Reviews have a few hundred characters of text, which `prepare`
+reads and drops. The same arguments give the same files; existing files are used again.
 """
 
 from __future__ import annotations
@@ -53,30 +54,33 @@ class Language:
 
 
 def power_law(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
-    """``count`` indices below ``n``; the frequency of the r-th most frequent falls as 1 / sqrt(r)."""
+    """``count`` indices below ``n``; the frequency of rank r is proportional to 1 / sqrt(r)."""
     return np.minimum((n * rng.random(count) ** 2).astype(np.int64), n - 1)
 
 
 def review_2014(user: str, item: str, rating: int, seconds: int, text: str) -> str:
     return (
-        f'{{"reviewerID": "{user}", "asin": "{item}", "reviewerName": "A. Customer", "helpful": [0, 1], '
-        f'"reviewText": "{text}", "overall": {rating}.0, "summary": "{text[:30]}", "unixReviewTime": {seconds}, '
+        f'{{"reviewerID": "{user}", "asin": "{item}", "reviewerName": "A. Customer", '
+        f'"helpful": [0, 1], "reviewText": "{text}", "overall": {rating}.0, '
+        f'"summary": "{text[:30]}", "unixReviewTime": {seconds}, '
         f'"reviewTime": "06 17, 2013"}}\n'
     )
 
 
 def review_2018(user: str, item: str, rating: int, seconds: int, text: str) -> str:
     return (
-        f'{{"overall": {rating}.0, "verified": true, "reviewTime": "06 17, 2018", "reviewerID": "{user}", '
-        f'"asin": "{item}", "style": {{"Size:": " 50"}}, "reviewerName": "A. Customer", "reviewText": "{text}", '
+        f'{{"overall": {rating}.0, "verified": true, "reviewTime": "06 17, 2018", '
+        f'"reviewerID": "{user}", "asin": "{item}", "style": {{"Size:": " 50"}}, '
+        f'"reviewerName": "A. Customer", "reviewText": "{text}", '
         f'"summary": "{text[:30]}", "unixReviewTime": {seconds}}}\n'
     )
 
 
 def review_2023(user: str, item: str, rating: int, seconds: int, text: str) -> str:
     return (
-        f'{{"rating": {rating}.0, "title": "{text[:30]}", "text": "{text}", "images": [], "asin": "{item}", '
-        f'"parent_asin": "{item}", "user_id": "{user}XYZXYZXYZXYZXY", "timestamp": {seconds * 1000 + 17}, '
+        f'{{"rating": {rating}.0, "title": "{text[:30]}", "text": "{text}", "images": [], '
+        f'"asin": "{item}", "parent_asin": "{item}", "user_id": "{user}XYZXYZXYZXYZXY", '
+        f'"timestamp": {seconds * 1000 + 17}, '
         f'"helpful_vote": 0, "verified_purchase": true}}\n'
     )
 
@@ -190,7 +194,8 @@ def main() -> int:
     generate(raw, arguments.generation, arguments.reviews, arguments.items)
     packed = sum(path.stat().st_size for path in raw.iterdir())
     print(
-        f"generated in {time.perf_counter() - began:.0f} s: {packed / 1e6:,.0f} MB gzipped in {raw}",
+        f"generated in {time.perf_counter() - began:.0f} s: "
+        f"{packed / 1e6:,.0f} MB gzipped in {raw}",
         flush=True,
     )
 
@@ -212,7 +217,8 @@ def main() -> int:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(
-        f"prepare: {seconds:.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), peak {peak / 1e9:.2f} GB, "
+        f"prepare: {seconds:.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), "
+        f"peak {peak / 1e9:.2f} GB, "
         f"{arguments.reviews / seconds:,.0f} reviews per second, {packed / 1e6:,.0f} MB read"
     )
     return code

@@ -2,8 +2,8 @@
 
     python examples/benchmarks/scaling.py --out scaling.png
 
-Each size is trained for one epoch in a process of its own, with small widths and the losses of a large catalog
-throughout, so that what is seen is the growth. What a process takes before there are data is measured, too.
+Each size is trained for one epoch in its own process, with small widths and the losses of a large
+catalog, so that the growth is visible. Time and memory of a process without data are measured, too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def slope(sizes: list[float], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes[-3:]), np.log(values[-3:]), 1)[0])
 
 
-def plot(found: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], out: Path) -> None:
+def plot(result: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], out: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
@@ -67,7 +67,7 @@ def plot(found: dict[str, list[tuple[tuple[int, int, int], dict[str, float]]]], 
     from matplotlib import ticker
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    for axis, (name, points) in zip(axes, found.items(), strict=True):
+    for axis, (name, points) in zip(axes, result.items(), strict=True):
         at = [size[{"users": 0, "items": 1, "interactions": 2}[name]] for size, _ in points]
         axis.loglog(at, [values["epoch"] for _, values in points], "o-", label="an epoch, s")
         axis.loglog(
@@ -106,9 +106,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     print(machine(), flush=True)
-    found = {}
+    result = {}
     for name, sizes in SWEEPS.items():
-        found[name] = [
+        result[name] = [
             (size, measure(size, arguments.scratch))
             for size in sizes
             if size[2] <= arguments.largest
@@ -120,17 +120,17 @@ def main() -> None:
                 f"{v['whole']:.1f}",
                 f"{v['memory']:.2f}",
             ]
-            for size, v in found[name]
+            for size, v in result[name]
         ]
         print(f"\n{name} grow\n")
         print(table(["users", "items", "interactions", "epoch s", "whole s", "memory GB"], rows))
-        at = [size[{"users": 0, "items": 1, "interactions": 2}[name]] for size, _ in found[name]]
+        at = [size[{"users": 0, "items": 1, "interactions": 2}[name]] for size, _ in result[name]]
         for what in ("epoch", "whole", "memory"):
             print(
-                f"{what} grows as {name}^{slope(at, [v[what] for _, v in found[name]]):.2f}",
+                f"{what} grows as {name}^{slope(at, [v[what] for _, v in result[name]]):.2f}",
                 flush=True,
             )
-    plot(found, arguments.out)
+    plot(result, arguments.out)
 
 
 if __name__ == "__main__":

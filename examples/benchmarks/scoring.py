@@ -1,9 +1,9 @@
-"""Scoring: one step against the reverse chain, one user's waiting time, top-20 lists against the library `implicit`.
+"""Scoring: one step against the reverse chain, latency for one user, top-20 lists of `implicit`.
 
-    python examples/benchmarks/scoring.py               # at TikTok's size, and at Amazon Electronics' for `implicit`
-    pip install implicit                                # for the last part, which is left out where it is missing
+    python examples/benchmarks/scoring.py    # at the sizes of TikTok and Amazon Electronics
+    pip install implicit                     # for the last part; skipped without it
 
-Scoring means ranking: the twenty best items of each user, with what the user has had left out.
+Scoring means ranking: the twenty best items of each user, without the user's own items.
 """
 
 from __future__ import annotations
@@ -76,18 +76,19 @@ def steps(data: Dataset, repeats: int) -> None:
 
 
 def waiting(data: Dataset, scratch: Path) -> None:
-    """The time that one user waits for a list, in a loaded model with item weights and item side."""
+    """Latency of a list for one user, in a loaded model with EASE and item side."""
     run = scratch / f"run-{os.getpid()}"
     run_command("train", "--data", data.directory, "--run", run, "--set", "training.max_epochs=1")
     recommender = Recommender(RunDirectory.open(run), torch.device("cpu"))
-    rng, taken = np.random.default_rng(0), []
+    rng, milliseconds = np.random.default_rng(0), []
     for user in rng.choice(len(recommender.users), 300, replace=False):
         began = time.perf_counter()
         list(recommender.for_users([recommender.users[user]], K))
-        taken.append(1000.0 * (time.perf_counter() - began))
-    late = sorted(taken[1:])[int(0.99 * (len(taken) - 1))]
+        milliseconds.append(1000.0 * (time.perf_counter() - began))
+    late = sorted(milliseconds[1:])[int(0.99 * (len(milliseconds) - 1))]
     print(
-        f"\none user: first request {taken[0]:.1f} ms, then median {statistics.median(taken[1:]):.2f} ms,",
+        f"\none user: first request {milliseconds[0]:.1f} ms, "
+        f"then median {statistics.median(milliseconds[1:]):.2f} ms,",
         end=" ",
     )
     print(f"99 of 100 within {late:.2f} ms", flush=True)
@@ -108,13 +109,13 @@ def against_implicit(data: Dataset, factors: int, n_users: int, repeats: int) ->
     ours = LD4MRec(config.model, config.diffusion, config.training, signals_of(data, config)).eval()
     vectors = torch.randn(data.shape[1], factors, generator=torch.Generator().manual_seed(0))
     ials = IALS(vectors, config.ials)
-    theirs = AlternatingLeastSquares(
+    reference = AlternatingLeastSquares(
         factors=factors, iterations=1, num_threads=torch.get_num_threads()
     )
     with threadpool_limits(1, user_api="blas"):  # as `implicit` asks for in training
-        theirs.fit(rows, show_progress=False)
+        reference.fit(rows, show_progress=False)
     works = {
-        f"implicit, ALS, {factors} factors": lambda: theirs.recommend(
+        f"implicit, ALS, {factors} factors": lambda: reference.recommend(
             users, rows[users], N=K, filter_already_liked_items=True
         ),
         f"ld4mrec, {half} + {half}": lambda: rank_all(ours, rows, users),
@@ -122,7 +123,8 @@ def against_implicit(data: Dataset, factors: int, n_users: int, repeats: int) ->
     }
     seconds = median_seconds(works, repeats)
     print(
-        f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: the {K} best for {len(users):,} users\n"
+        f"\n{data.shape[0]:,} users, {data.shape[1]:,} items: "
+        f"the {K} best for {len(users):,} users\n"
     )
     print(
         table(

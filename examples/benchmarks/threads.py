@@ -1,4 +1,4 @@
-"""Threads on a quiet and on a busy machine: a short training with each setting, with busy neighbors.
+"""Threads on a quiet and on a busy machine: a short training with each setting.
 
     python examples/benchmarks/threads.py --dir /tmp/threads --neighbors 0 2
 

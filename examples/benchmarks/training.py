@@ -1,12 +1,12 @@
-"""Time of a training epoch: what ships against the dense float32 form of the same model, and against baselines.
+"""Time of a training epoch: LD4MRec, a dense float32 form of the same model, and baselines.
 
-What ships at this size is `examples/tiktok.yaml`: bf16 where the hardware has it, and a loss over the items targets and
-512 others.
+The settings are those of `examples/tiktok.yaml`: bf16 where the hardware has it, and a loss over
+the target items and 512 others.
 
-    python examples/benchmarks/training.py                                   # generated, at TikTok's size
+    python examples/benchmarks/training.py                       # generated, at TikTok's size
     python examples/benchmarks/training.py --data data/tiktok --config examples/tiktok.yaml
 
-All are timed in turn in one process, batch size and all other settings being equal. Validation is not counted.
+All are timed in turn in one process, with equal batch sizes. Validation is not counted.
 """
 
 from __future__ import annotations
@@ -100,13 +100,13 @@ def main() -> None:
         ),
         "lightgcn (batch 2048 interactions)": lambda: baseline("lightgcn", [], data),
     }
-    kept = {
+    selected = {
         name: make()
         for name, make in trainings.items()
         if not any(word in name for word in arguments.without)
     }
     seconds = median_seconds(
-        {name: training.epoch for name, training in kept.items()}, arguments.repeats
+        {name: training.epoch for name, training in selected.items()}, arguments.repeats
     )
     first = next(iter(seconds.values()))
     rows = [[name, f"{s:.2f}", f"{n / s:,.0f}", f"{s / first:.2f}"] for name, s in seconds.items()]

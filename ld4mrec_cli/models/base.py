@@ -1,9 +1,10 @@
-"""What the trainer trains: LD4MRec, and the baselines that learn by gradient descent."""
+"""Interfaces of the models: closed-form ones, and those that are trained by gradient descent."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,18 +16,64 @@ from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.distributed import Group
 
 
-class TrainableRecommender(nn.Module, ABC):
+class Recommender(ABC):
+    """Scores items for rows of interactions."""
+
+    @abstractmethod
+    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
+        """Scores ``(n, n_items)`` float32; see :class:`ld4mrec_cli.evaluation.ranking.Scorer`."""
+
+    @classmethod
+    def check_catalog(cls, n_items: int) -> None:
+        """Refuse a catalog that is too large for this model; called before anything is computed.
+
+        By default no catalog is.
+
+        Raises:
+            UserError: the memory of this machine is too small.
+        """
+        return
+
+
+class ClosedFormRecommender(Recommender):
+    """A recommender that is computed at once, without epochs."""
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls, train: csr_matrix, settings: Any, features: Mapping[str, np.ndarray], seed: int
+    ) -> Self:
+        """Fit to training interactions.
+
+        Args:
+            train: ``(n_users, n_items)``.
+            settings: the model's own section; None where it has no settings.
+            features: modality → item features ``(n_items, dim)``.
+            seed: of all random draws.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], settings: Any) -> Self:
+        """Restore from :meth:`arrays`. Raises KeyError for a missing array."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays that a run saves to score again."""
+
+
+class TrainableRecommender(nn.Module, Recommender):
     """A recommender with a differentiable training objective."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def batches(self, train: csr_matrix, batch_size: int) -> Batches:
-        """Training examples of ``train`` ``(n_users, n_items)``, asked for once before training.
+        """Training examples of ``train`` ``(n_users, n_items)``; called once before training.
 
-        Rows of users unless overridden.
+        By default, rows of users.
         """
         return RowBatches(train, batch_size)
 
@@ -35,40 +82,48 @@ class TrainableRecommender(nn.Module, ABC):
         """Mean loss of a batch, a scalar; all randomness comes from ``generator``."""
 
     def sharded_loss(self, batch: Any, generator: torch.Generator, group: Group) -> Tensor:
-        """What this process adds to the loss of a batch that all processes of ``group`` have, a scalar.
+        """Part of this process in the loss of a batch, a scalar.
 
-        The shares, and so their gradients, add up to those of :meth:`loss` with the same generator.
+        All processes of ``group`` have the same batch. The parts, and so their gradients, add up to
+        those of :meth:`loss` with the same generator.
 
         Raises:
             NotImplementedError: this model is trained by one process.
         """
         raise NotImplementedError
 
-    @abstractmethod
-    def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """Scores ``(n, n_items)`` float32; see :class:`ld4mrec_cli.evaluation.ranking.Scorer`."""
-
     @property
     def sparse_parameters(self) -> tuple[Tensor, ...]:
-        """Parameters whose gradient names the rows that a batch reached, and no others; none unless overridden."""
+        """Parameters with sparse gradients; none by default."""
         return ()
 
     def parameter_groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
         """Parameters with their weight decay, for the optimizer; biases do not decay."""
         matrices = [p for p in self.parameters() if p.ndim >= 2]
-        rest = [p for p in self.parameters() if p.ndim < 2]
+        vectors = [p for p in self.parameters() if p.ndim < 2]
         return [
             {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
+            {"params": vectors, "weight_decay": 0.0},
         ]
 
     def training_state(self) -> dict[str, Tensor]:
-        """Tensors besides the parameters that training changes; a checkpoint holds them."""
+        """Tensors other than the parameters that training changes, for checkpoints."""
         return {}
 
     def served_weights(self) -> dict[str, Tensor]:
-        """What has to be saved to score again: the parameters by name unless overridden."""
+        """Tensors that a run saves to score again; by default the parameters by name."""
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
+
+
+class TrainableBaseline(TrainableRecommender):
+    """A trainable recommender that is built from the training interactions."""
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls, train: csr_matrix, settings: Any, features: Mapping[str, np.ndarray], seed: int
+    ) -> Self:
+        """Make an untrained model; arguments as of :meth:`ClosedFormRecommender.fit`."""
 
 
 @torch.no_grad()
@@ -80,10 +135,9 @@ def load_parameters(model: nn.Module, tensors: dict[str, Tensor]) -> None:
         ValueError: a parameter has another shape or dtype.
     """
     for name, parameter in model.named_parameters():
-        if parameter.shape != tensors[name].shape:
-            raise ValueError(
-                f"'{name}' is {tuple(tensors[name].shape)} where {tuple(parameter.shape)} is needed"
-            )
+        shape = tuple(tensors[name].shape)
+        if shape != tuple(parameter.shape):
+            raise ValueError(f"'{name}' is {shape} where {tuple(parameter.shape)} is needed")
         if parameter.dtype != tensors[name].dtype:
             raise ValueError(f"'{name}' is {tensors[name].dtype} where {parameter.dtype} is needed")
         parameter.copy_(tensors[name])

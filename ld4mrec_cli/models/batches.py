@@ -1,4 +1,4 @@
-"""What an epoch is cut into: rows of users, or single interactions."""
+"""Batches of an epoch: rows of users, or single interactions."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
 
 class Batch(Protocol):
-    """One step's training examples."""
+    """Training examples of one step."""
 
     def __len__(self) -> int:
-        """Examples in the batch."""
+        """Number of examples in the batch."""
         ...
 
 
 class Batches(Protocol):
-    """All training examples; each epoch goes through them in an order of its own."""
+    """All training examples; each epoch has its own random order."""
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         ...
 
-    def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[Batch]:
-        """One epoch's batches on ``device``, in an order drawn from ``order``."""
+    def epoch(self, rng: np.random.Generator, device: torch.device) -> Iterator[Batch]:
+        """Batches of one epoch on ``device``, in a random order drawn from ``rng``."""
         ...
 
 
 class RowStore:
-    """A binary CSR matrix on a device, of which batches of rows are gathered there."""
+    """A binary CSR matrix on a device; batches of rows are gathered there."""
 
     def __init__(self, matrix: csr_matrix, device: torch.device) -> None:
         """``matrix``: ``(n_rows, n_items)``, all values 1."""
@@ -46,10 +46,10 @@ class RowStore:
         self._items = torch.from_numpy(matrix.indices.astype(np.int32, copy=False)).to(device)
         self._n_items = matrix.shape[1]
 
-    def rows(self, chosen: np.ndarray) -> SparseRows:
-        """The rows ``chosen`` ``(n,)``, in their order."""
-        total = int(self._degree[chosen].sum())  # known here, so that a device need not be asked
-        index = torch.from_numpy(chosen).to(self._starts.device)
+    def rows(self, row_ids: np.ndarray) -> SparseRows:
+        """The rows ``row_ids`` ``(n,)``, in their order."""
+        total = int(self._degree[row_ids].sum())  # on the CPU: no synchronization with a GPU
+        index = torch.from_numpy(row_ids).to(self._starts.device)
         counts = self._counts[index]
         ends = counts.cumsum(0)
         shift = torch.repeat_interleave(
@@ -72,11 +72,11 @@ class RowBatches:
     def __len__(self) -> int:
         return math.ceil(len(self._users) / self._size)
 
-    def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[SparseRows]:
+    def epoch(self, rng: np.random.Generator, device: torch.device) -> Iterator[SparseRows]:
         """See :class:`Batches`; the interactions go to the device once."""
         if device not in self._stores:
             self._stores[device] = RowStore(self._train, device)
-        users = order.permutation(self._users)
+        users = rng.permutation(self._users)
         for start in range(0, len(users), self._size):
             yield self._stores[device].rows(users[start : start + self._size])
 
@@ -106,10 +106,10 @@ class PairBatches:
     def __len__(self) -> int:
         return math.ceil(len(self._items) / self._size)
 
-    def epoch(self, order: np.random.Generator, device: torch.device) -> Iterator[Pairs]:
+    def epoch(self, rng: np.random.Generator, device: torch.device) -> Iterator[Pairs]:
         """See :class:`Batches`."""
         users, items = (torch.from_numpy(ids).to(device) for ids in (self._users, self._items))
-        chosen = torch.from_numpy(order.permutation(len(self._items))).to(device)
-        for start in range(0, len(chosen), self._size):
-            part = chosen[start : start + self._size]
-            yield Pairs(users[part], items[part])
+        order = torch.from_numpy(rng.permutation(len(self._items))).to(device)
+        for start in range(0, len(order), self._size):
+            batch = order[start : start + self._size]
+            yield Pairs(users[batch], items[batch])

@@ -1,9 +1,8 @@
-"""DiffRec: Gaussian diffusion over interaction rows with multi-step inference (Wang et al., SIGIR 2023)."""
+"""DiffRec: Gaussian diffusion over interaction rows (Wang et al., SIGIR 2023)."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Self
 
@@ -12,20 +11,18 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from ld4mrec_cli.models.base import TrainableRecommender
+from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.diffrec_settings import DiffRecConfig
-from ld4mrec_cli.models.ld4mrec.cnet import drop
-from ld4mrec_cli.models.ld4mrec.diffusion import StepSampler
 from ld4mrec_cli.models.ops.init import init_xavier
-from ld4mrec_cli.models.ops.rng import BatchRNG
+from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 from ld4mrec_cli.models.ops.schedule import LinearSchedule
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.ops.step_sampler import StepSampler
+from ld4mrec_cli.models.ops.time_embedding import SinusoidalEmbedding
 
 
-class DiffRec(TrainableRecommender):
-    """Predicts the clean row from a noisy one; rows are dense, but only a batch of them at a time."""
-
-    frequencies: Tensor
+class DiffRec(TrainableBaseline):
+    """Predicts the clean row from a noisy one; the rows of a batch are dense."""
 
     def __init__(self, n_items: int, settings: DiffRecConfig) -> None:
         super().__init__()
@@ -34,11 +31,7 @@ class DiffRec(TrainableRecommender):
             settings.steps, settings.noise_scale, settings.noise_min, settings.noise_max
         )
         self.sampler = StepSampler(settings.steps, importance=True)
-        half = settings.time_dim // 2
-        frequencies = torch.exp(
-            -math.log(10_000.0) * torch.arange(half, dtype=torch.float64) / half
-        )
-        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+        self.time_embedding = SinusoidalEmbedding(settings.time_dim, cosine_first=True)
         self.time = nn.Linear(settings.time_dim, settings.time_dim)
         widths = [
             n_items + settings.time_dim,
@@ -62,32 +55,31 @@ class DiffRec(TrainableRecommender):
         return model
 
     def training_state(self) -> dict[str, Tensor]:
-        """The losses that importance sampling remembers."""
+        """Losses stored for importance sampling."""
         return dict(self.sampler.named_buffers())
 
     def predict(self, x: Tensor, t: Tensor, rng: BatchRNG | None = None) -> Tensor:
-        """The clean rows ``(n, n_items)`` predicted from ``x`` at steps ``t`` ``(n,)``; dropout with rng."""
-        angles = t.unsqueeze(1).float() * self.frequencies
-        time = self.time(torch.cat([angles.cos(), angles.sin()], dim=1))
-        h = torch.cat([drop(x, self.settings.dropout, rng), time], dim=1)
+        """Predict the clean rows from ``x`` ``(n, n_items)`` at steps ``t`` ``(n,)``.
+
+        Without ``rng`` there is no dropout.
+        """
+        time = self.time(self.time_embedding(t))
+        h = torch.cat([dropout(x, self.settings.dropout, rng), time], dim=1)
         for layer in self.layers[:-1]:
             h = torch.tanh(layer(h))
         scores: Tensor = self.layers[-1](h)
         return scores
 
     def loss(self, batch: SparseRows, generator: torch.Generator) -> Tensor:
-        """Squared error of the predicted rows over steps drawn by importance (eq. 14)."""
+        """Mean squared error of the predicted rows; steps are drawn by importance (eq. 14)."""
         step, importance = self.sampler.sample(len(batch), generator)
         t, x_0 = step + 1, batch.dense()
         noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
-        x_t = (
-            self.schedule.signal(t).unsqueeze(1) * x_0 + self.schedule.noise(t).unsqueeze(1) * noise
-        )
-        losses = (
-            (self.predict(x_t, t, BatchRNG(generator, len(batch))).float() - x_0)
-            .square()
-            .mean(dim=1)
-        )
+        signal_scale = self.schedule.signal(t).unsqueeze(1)
+        noise_scale = self.schedule.noise(t).unsqueeze(1)
+        x_t = signal_scale * x_0 + noise_scale * noise
+        errors = self.predict(x_t, t, BatchRNG(generator, len(batch))).float() - x_0
+        losses = errors.square().mean(dim=1)
         if self.settings.reweight:
             losses = losses * self.schedule.snr_drop[t]
         self.sampler.update(step, losses)
@@ -95,13 +87,12 @@ class DiffRec(TrainableRecommender):
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """Run the reverse chain of T steps, from the row or from one corrupted ``sampling_steps`` times."""
+        """Run the reverse chain of T steps, from the row after ``sampling_steps`` forward steps."""
         x = SparseRows.from_csr(rows, self.device).dense()
         if self.settings.sampling_steps:
             generator = torch.Generator(self.device).manual_seed(0)
-            noise = torch.randn(
-                1, x.shape[1], generator=generator, device=x.device
-            )  # shared: no row's place matters
+            # One noise for all rows: the position of a row in a batch must not matter.
+            noise = torch.randn(1, x.shape[1], generator=generator, device=x.device)
             start = torch.tensor([self.settings.sampling_steps], device=x.device)
             x = self.schedule.signal(start) * x + self.schedule.noise(start) * noise
         for step in range(self.settings.steps, 0, -1):

@@ -18,10 +18,10 @@ from ld4mrec_cli.settings.base import (
 
 
 class DiffRecConfig(Section):
-    """DiffRec: a diffusion model over interaction rows, multi-step inference (Wang et al., SIGIR 2023)."""
+    """DiffRec: diffusion over interaction rows, multi-step inference (Wang et al., SIGIR 2023)."""
 
     hidden_dims: Annotated[tuple[Width, ...], Field(min_length=1, max_length=100)] = (1000,)
-    """Widths of the hidden layers from the narrowest on; the encoder has them in reverse."""
+    """Widths of the hidden layers in ascending order; the encoder has them in reverse."""
     time_dim: TimeWidth = 10
     """Width of the time embedding."""
     dropout: Fraction = 0.5
@@ -31,16 +31,16 @@ class DiffRecConfig(Section):
     noise_scale: Positive = 0.1
     """Scale s of the noise schedule."""
     noise_min: Fraction = 0.001
-    """Lower end of the linear schedule."""
+    """a_min of the linear schedule."""
     noise_max: Fraction = 0.02
-    """Upper end of the linear schedule."""
+    """a_max of the linear schedule."""
     sampling_steps: NonNegativeInt = 0
-    """Steps by which the row is corrupted before inference; 0 starts from the row itself."""
+    """Forward steps applied to the row before inference; 0 starts from the row itself."""
     reweight: bool = True
     """Weight the loss of step t by the difference of the signal-to-noise ratios at t-1 and t."""
 
     @model_validator(mode="after")
-    def _schedule_is_a_schedule(self) -> DiffRecConfig:
+    def _check_schedule(self) -> DiffRecConfig:
         if self.noise_min > self.noise_max:
             raise ValueError("noise_min must not exceed noise_max")
         if not 0.0 < self.noise_scale * self.noise_max < 1.0:

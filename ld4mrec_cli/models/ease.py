@@ -10,11 +10,16 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.models.ease_settings import EASEConfig
 from ld4mrec_cli.models.ops.item_item import ItemItemRecommender
-from ld4mrec_cli.models.ops.ridge import check_closed_form, fit_ease
+from ld4mrec_cli.models.ops.ridge import check_memory, fit_ease
 
 
 class EASE(ItemItemRecommender):
-    """Embarrassingly shallow autoencoder: zero-diagonal ridge item weights (Steck, WWW 2019)."""
+    """Zero-diagonal ridge regression of the items on each other (Steck, WWW 2019)."""
+
+    @classmethod
+    def check_catalog(cls, n_items: int) -> None:
+        """Refuse a catalog whose dense item-item matrices do not fit into memory."""
+        check_memory(n_items)
 
     @classmethod
     def fit(
@@ -22,10 +27,10 @@ class EASE(ItemItemRecommender):
     ) -> Self:
         """Solve the closed form; time is cubic and memory quadratic in the items.
 
-        The weights stay dense: most of them are not zero, so that a sparse matrix would be the larger one.
+        The weights are dense: most are not zero, so a sparse matrix would be larger.
 
         Raises:
-            UserError: the items are too many for the memory of this machine.
+            UserError: the memory of this machine is too small, or the ridge is.
         """
-        check_closed_form(train.shape[1])
-        return cls(np.ascontiguousarray(fit_ease(train, settings.ridge), dtype=np.float32))
+        cls.check_catalog(train.shape[1])
+        return cls(fit_ease(train, settings.ridge))

@@ -1,4 +1,4 @@
-"""Implicit alternating least squares (Hu et al., ICDM 2008), regularized as in Rendle et al., RecSys 2022."""
+"""iALS: implicit alternating least squares (Hu et al., ICDM 2008; Rendle et al., RecSys 2022)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from ld4mrec_cli.models.base import ClosedFormRecommender
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.ops.als import LeastSquares, fit_item_factors
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 
 
-class IALS:
-    """Squared error over all cells, an unobserved one weighing α₀; vectors solved for in turn, in closed form.
+class IALS(ClosedFormRecommender):
+    """Factorization by squared error over all cells; an unobserved cell has the weight α₀.
 
-    A user's vector is solved from the row that is scored, so that any history can be served.
+    User and item vectors are solved in turn. A user's vector is solved from the row that is
+    scored, so any history can be scored.
     """
 
     def __init__(self, items: Tensor, settings: IALSConfig) -> None:
@@ -30,7 +32,7 @@ class IALS:
     def fit(
         cls, train: csr_matrix, settings: IALSConfig, features: Mapping[str, np.ndarray], seed: int
     ) -> Self:
-        """Alternate over users and items, from item vectors drawn from ``seed``."""
+        """Alternate over users and items; the first item vectors are drawn from ``seed``."""
         return cls(fit_item_factors(train, settings, seed), settings)
 
     @classmethod
@@ -39,14 +41,14 @@ class IALS:
         return cls(torch.from_numpy(arrays["items"]), settings)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """See :class:`ld4mrec_cli.models.registry.Baseline`."""
+        """See :class:`ClosedFormRecommender`."""
         return {"items": self.items.numpy()}
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """Solve the rows' vectors and multiply them with the items' ``(n, n_items)``."""
+        """Solve the vectors of the rows; their products with the item vectors ``(n, n_items)``."""
         return self.factored_scores(rows, users).scores()
 
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
-        """The same, not yet multiplied out."""
+        """Factors of :meth:`score`."""
         vectors = self._users.solve(rows)
         return FactoredScores((vectors,), (self.items,), self.items.new_zeros(len(self.items)))

@@ -1,4 +1,4 @@
-"""Settings of IALS."""
+"""Settings of iALS."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ld4mrec_cli.settings.base import Count, Positive, Section, Width
 
 
 class IALSConfig(Section):
-    """Implicit alternating least squares (Hu et al., ICDM 2008; settings of Rendle et al., RecSys 2022)."""
+    """Implicit alternating least squares (Hu et al., ICDM 2008; Rendle et al., RecSys 2022)."""
 
     factors: Width = 128
     """Length of the user and item vectors."""
     unobserved_weight: Positive = 0.1
-    """Weight α₀ of an item without interaction in the squared error, where an interaction weighs 1."""
+    """Weight α₀ of an unobserved cell in the squared error; an interaction has weight 1."""
     regularization: Positive = 0.003
     """Ridge λ of the vectors."""
     frequency_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0

@@ -13,7 +13,10 @@ from ld4mrec_cli.models.ops.item_item import ItemItemRecommender
 
 
 class ItemKNN(ItemItemRecommender):
-    """Item-based nearest neighbors with (asymmetric, user-weighted) cosine similarity (Sarwar et al. 2001)."""
+    """Item-based nearest neighbors by cosine similarity (Sarwar et al. 2001).
+
+    The cosine may be asymmetric, and users may have weights.
+    """
 
     @classmethod
     def fit(
@@ -23,15 +26,13 @@ class ItemKNN(ItemItemRecommender):
         features: Mapping[str, np.ndarray],
         seed: int,
     ) -> Self:
-        """Keep, for each item that can be scored, its most similar ``itemknn.neighbors`` items."""
+        """Keep the ``neighbors`` most similar items of each scored item."""
         user_degree, degree = (np.asarray(train.sum(axis=axis)).ravel() for axis in (1, 0))
         weight = np.power(np.maximum(user_degree, 1.0), -settings.user_exponent)
         gram = (train.T @ diags(weight) @ train).tocoo()
-        length = (
-            degree[gram.row] ** settings.source_exponent
-            * degree[gram.col] ** settings.target_exponent
-        )
-        values = gram.data / (length + settings.shrinkage)
+        source = degree[gram.row] ** settings.source_exponent
+        target = degree[gram.col] ** settings.target_exponent
+        values = gram.data / (source * target + settings.shrinkage)
         similarity = csr_matrix((values, (gram.row, gram.col)), shape=gram.shape, dtype=np.float32)
         similarity.setdiag(0.0)
         similarity.eliminate_zeros()
@@ -40,10 +41,11 @@ class ItemKNN(ItemItemRecommender):
 
 def keep_largest(matrix: csr_matrix, k: int) -> csr_matrix:
     """Keep the k largest entries of each row; ties keep the lower index."""
-    kept = np.zeros(matrix.nnz, dtype=bool)
+    is_largest = np.zeros(matrix.nnz, dtype=bool)
     for row in range(matrix.shape[0]):
         span = slice(matrix.indptr[row], matrix.indptr[row + 1])
         order = np.lexsort((matrix.indices[span], -matrix.data[span]))[:k]
-        kept[span.start + order] = True
+        is_largest[span.start + order] = True
     row_of = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return csr_matrix((matrix.data[kept], (row_of[kept], matrix.indices[kept])), shape=matrix.shape)
+    indices = (row_of[is_largest], matrix.indices[is_largest])
+    return csr_matrix((matrix.data[is_largest], indices), shape=matrix.shape)

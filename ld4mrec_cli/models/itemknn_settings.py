@@ -11,10 +11,13 @@ class ItemKNNConfig(Section):
     neighbors: Count = 100
     """Neighbors kept per item."""
     shrinkage: NonNegative = 0.0
-    """Added to the denominator of the cosine, so that similarities seen on few users count less."""
+    """Added to the denominator of the cosine: similarities of few users count less."""
     user_exponent: NonNegative = 0.0
-    """An interaction of a user with d of them weighs d^-this; 1 is the cosine of the normalized bipartite graph."""
+    """An interaction of a user with d interactions has the weight d^-this. 1 gives the cosine of
+    the normalized bipartite graph."""
     source_exponent: NonNegative = 0.5
-    """Exponent of the degree of the item interacted with, in the denominator; 0.5 on both sides is the cosine."""
+    """Exponent of the degree of the item interacted with, in the denominator; 0.5 for both items is
+    the cosine."""
     target_exponent: NonNegative = 0.5
-    """Exponent of the degree of the item scored, in the denominator; below 0.5 favors popular items."""
+    """Exponent of the degree of the scored item, in the denominator; below 0.5 favors popular
+    items."""

@@ -20,14 +20,14 @@ from ld4mrec_cli.models.pairwise import PairwiseRecommender, half_square
 class LightGCN(PairwiseRecommender):
     """User and item vectors, averaged over the layers of a graph convolution without weights."""
 
+    item_bias: Tensor
+
     def __init__(self, train: csr_matrix, factors: int, layers: int, regularization: float) -> None:
         super().__init__(train, regularization)
         self.layers = layers
         self.vectors = nn.Parameter(torch.empty(self.n_users + self.n_items, factors))
         self.user_to_item, self.item_to_user = _graph(train)
         self.register_buffer("item_bias", torch.zeros(self.n_items), persistent=False)
-
-    item_bias: Tensor
 
     @classmethod
     def build(
@@ -46,33 +46,26 @@ class LightGCN(PairwiseRecommender):
         """Move the sparse graph along with the parameters."""
         moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = self.vectors.device
-        self.user_to_item, self.item_to_user = (
-            self.user_to_item.to(device),
-            self.item_to_user.to(device),
-        )
+        self.user_to_item = self.user_to_item.to(device)
+        self.item_to_user = self.item_to_user.to(device)
         return moved
 
     def embed(self) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`ld4mrec_cli.models.pairwise.PairwiseRecommender`."""
-        with torch.autocast(
-            self.vectors.device.type, enabled=False
-        ):  # sparse products have no bfloat16
+        device = self.vectors.device.type
+        with torch.autocast(device, enabled=False):  # sparse products have no bfloat16
             users, items = self.vectors[: self.n_users], self.vectors[self.n_users :]
             user_sum, item_sum = users, items
             for _ in range(self.layers):
-                users, items = (
-                    self._product(items, to_users=True),
-                    self._product(users, to_users=False),
-                )
+                users, items = self._to_users(items), self._to_items(users)
                 user_sum, item_sum = user_sum + users, item_sum + items
         return user_sum / (self.layers + 1), item_sum / (self.layers + 1), self.item_bias
 
-    def _product(self, x: Tensor, *, to_users: bool) -> Tensor:
-        forward, backward = self.item_to_user, self.user_to_item
-        result: Tensor = _SparseProduct.apply(
-            *((forward, backward) if to_users else (backward, forward)), x
-        )  # type: ignore[no-untyped-call]
-        return result
+    def _to_users(self, items: Tensor) -> Tensor:
+        return _sparse_product(self.item_to_user, self.user_to_item, items)
+
+    def _to_items(self, users: Tensor) -> Tensor:
+        return _sparse_product(self.user_to_item, self.item_to_user, users)
 
     def penalty(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
         """See :class:`ld4mrec_cli.models.pairwise.PairwiseRecommender`."""
@@ -84,7 +77,7 @@ class LightGCN(PairwiseRecommender):
 
 
 class _SparseProduct(torch.autograd.Function):
-    """``A x`` with a sparse A whose transpose is at hand: torch would transpose it at every step."""
+    """``A x`` with a sparse A and its transpose, which torch would compute at every step."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
@@ -96,11 +89,16 @@ class _SparseProduct(torch.autograd.Function):
         return None, None, ctx.transposed @ gradient
 
 
+def _sparse_product(matrix: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
+    product: Tensor = _SparseProduct.apply(matrix, transposed, x)  # type: ignore[no-untyped-call]
+    return product
+
+
 def _graph(train: csr_matrix) -> tuple[Tensor, Tensor]:
     """``D_i^-1/2 Xᵀ D_u^-1/2`` ``(n_items, n_users)`` and its transpose, sparse."""
-    of_users = diags(inverse_sqrt(np.asarray(train.sum(axis=1)).ravel()))
-    of_items = diags(inverse_sqrt(np.asarray(train.sum(axis=0)).ravel()))
-    normalized = (of_users @ train @ of_items).tocsr()
+    user_scale = diags(inverse_sqrt(np.asarray(train.sum(axis=1)).ravel()))
+    item_scale = diags(inverse_sqrt(np.asarray(train.sum(axis=0)).ravel()))
+    normalized = (user_scale @ train @ item_scale).tocsr()
     return _sparse(normalized.T.tocsr()), _sparse(normalized)
 
 

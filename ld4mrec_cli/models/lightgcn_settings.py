@@ -6,7 +6,7 @@ from ld4mrec_cli.settings.base import Depth, NonNegative, Section, Width
 
 
 class LightGCNConfig(Section):
-    """LightGCN: vectors averaged over graph convolutions without weights (He et al., SIGIR 2020)."""
+    """LightGCN: vectors averaged over layers of graph convolution (He et al., SIGIR 2020)."""
 
     factors: Width = 64
     """Length of the user and item vectors."""

@@ -11,16 +11,17 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from ld4mrec_cli.models.base import TrainableRecommender
+from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.multvae_settings import MultVAEConfig
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
 
-class MultVAE(TrainableRecommender):
-    """Encodes a row of unit length, decodes it to a distribution over the items."""
+class MultVAE(TrainableBaseline):
+    """Encodes a row of unit length and decodes it to a distribution over the items."""
 
     updates: Tensor
+    """Number of training steps, a scalar."""
 
     def __init__(self, n_items: int, settings: MultVAEConfig) -> None:
         super().__init__()
@@ -47,20 +48,22 @@ class MultVAE(TrainableRecommender):
         return model
 
     def training_state(self) -> dict[str, Tensor]:
-        """Steps done, on which annealing depends."""
+        """Number of training steps, for annealing."""
         return {"updates": self.updates}
 
     def encode(
         self, rows: SparseRows, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the latent variable, ``(n, latent)`` each; dropout only with a generator."""
+        """Mean and log variance of the latent variable, each ``(n, latent)``.
+
+        Without ``generator`` there is no dropout.
+        """
         length = rows.norm().clamp_min(1e-12)
         rate = self.settings.dropout
         if generator is not None and rate:
-            kept = (
-                torch.rand(rows.items.shape, generator=generator, device=rows.items.device) >= rate
-            )
-            rows = replace(rows, values=rows.values * kept / (1.0 - rate))
+            device = rows.items.device
+            mask = torch.rand(rows.items.shape, generator=generator, device=device) >= rate
+            rows = replace(rows, values=rows.values * mask / (1.0 - rate))
         hidden = torch.tanh(rows.matmul(self.encoder) / length + self.encoder_bias)
         mean, log_variance = self.to_latent(hidden).chunk(2, dim=1)
         return mean, log_variance
@@ -77,9 +80,8 @@ class MultVAE(TrainableRecommender):
         scores = self.decode(mean + noise * (log_variance / 2).exp()).float()
         log_total = scores.logsumexp(dim=1)
         observed = (scores[batch.row_of, batch.items] - log_total[batch.row_of]) * batch.values
-        divergence = (mean.square() + log_variance.exp() - log_variance - 1.0).float().sum(
-            dim=1
-        ) / 2
+        divergence = (mean.square() + log_variance.exp() - log_variance - 1.0).float()
+        divergence = divergence.sum(dim=1) / 2
         weight = min(self.settings.kl_cap, self.updates.item() / self.settings.kl_anneal_steps)
         self.updates.add_(1)
         return -observed.sum() / len(batch) + weight * divergence.mean()

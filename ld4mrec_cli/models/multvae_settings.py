@@ -13,8 +13,8 @@ class MultVAEConfig(Section):
     latent_dim: Width = 200
     """Width of the latent variable."""
     dropout: Fraction = 0.5
-    """Dropout on the behaviors that the encoder sees."""
+    """Dropout on the input behaviors."""
     kl_cap: Probability = 0.2
-    """Weight β of the Kullback-Leibler term once annealing ends."""
+    """Weight β of the Kullback-Leibler term after annealing."""
     kl_anneal_steps: Count = 200_000
-    """Training steps over which the weight would rise from 0 to 1; it stops at `kl_cap`."""
+    """Training steps in which the weight would rise from 0 to 1; it stops at `kl_cap`."""

@@ -1,4 +1,4 @@
-"""Recommenders that are a vector per user and per item, trained on pairs (BPR)."""
+"""Recommenders with a vector per user and item, trained on pairs of items (BPR)."""
 
 from __future__ import annotations
 
@@ -10,50 +10,56 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from ld4mrec_cli.models.base import TrainableRecommender
+from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.batches import PairBatches, Pairs
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
+from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.utils.errors import UserError
 
 USER_FACTORS, ITEM_FACTORS, ITEM_BIAS = "user_factors", "item_factors", "item_bias"
-REDRAWS = 4
-"""Times that a negative item is drawn again where the user has interacted with it."""
+RESAMPLINGS = 4
+"""Times that a negative item is sampled again if the user has interacted with it."""
 
 
 class FactorModel:
-    """Scores ``p_u · q_i + b_i`` of the users that were there in training."""
+    """Scores ``p_u · q_i + b_i`` of training users."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """``tensors``: user factors ``(n_users, d)``, item factors ``(n_items, d)``, item bias ``(n_items,)``."""
-        self.users, self.items, self.bias = (
-            tensors[USER_FACTORS],
-            tensors[ITEM_FACTORS],
-            tensors[ITEM_BIAS],
-        )
+        """Read the factors.
+
+        Args:
+            tensors: user factors ``(n_users, d)``, item factors ``(n_items, d)`` and item bias
+                ``(n_items,)``, by name.
+        """
+        self.users = tensors[USER_FACTORS]
+        self.items = tensors[ITEM_FACTORS]
+        self.bias = tensors[ITEM_BIAS]
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """Scores ``(n, n_items)`` of ``users`` ``(n,)``; the rows themselves play no part.
+        """Scores ``(n, n_items)`` of ``users`` ``(n,)``; the rows are not used.
 
         Raises:
-            UserError: no users are given: this kind of model has nothing for a new history.
+            UserError: ``users`` is None; this model has no vectors for new histories.
         """
         return self.factored_scores(rows, users).scores()
 
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
-        """The same, not yet multiplied out."""
+        """Factors of :meth:`score`."""
         if users is None:
-            hint = "Serve histories with ease, itemknn, ials, multvae, diffrec or ld4mrec"
+            names = ", ".join(spec.name for spec in MODELS.values() if spec.scores_new_users)
             raise UserError(
-                "this model knows its training users alone, not new histories", hint=hint
+                "this model scores its training users only, not new histories",
+                hint=f"Use a model that does: {names}",
             )
         vectors = self.users[torch.from_numpy(users).to(self.users.device)]
         return FactoredScores((vectors,), (self.items,), self.bias)
 
 
-class PairwiseRecommender(TrainableRecommender):
-    """Bayesian personalized ranking: an observed item should score above one drawn from the others."""
+class PairwiseRecommender(TrainableBaseline):
+    """Bayesian personalized ranking: an observed item should score above a negative one."""
 
     keys: Tensor
+    """``user · n_items + item`` of each interaction, ascending."""
 
     def __init__(self, train: csr_matrix, regularization: float) -> None:
         """``train``: ``(n_users, n_items)`` with sorted indices."""
@@ -71,15 +77,15 @@ class PairwiseRecommender(TrainableRecommender):
         return PairBatches(train, batch_size)
 
     def embed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """User factors ``(n_users, d)``, item factors ``(n_items, d)`` and item bias ``(n_items,)``."""
+        """User factors ``(n_users, d)``, item factors ``(n_items, d)`` and bias ``(n_items,)``."""
         raise NotImplementedError
 
     def penalty(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
-        """Half the squared length of the parameters of each interaction in a batch, summed over them, a scalar."""
+        """Half the squared norm of the parameters of each interaction, summed over a batch."""
         raise NotImplementedError
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
-        """``-ln σ(s_ui - s_uj)`` with one drawn item j per observed i, and the L2 penalty per interaction."""
+        """``-ln σ(s_ui - s_uj)`` with one negative j per item i, plus the L2 penalty."""
         self._served = None
         others = self.negatives(batch.users, generator)
         users, items, bias = self.embed()
@@ -93,20 +99,23 @@ class PairwiseRecommender(TrainableRecommender):
         return F.softplus(-difference).mean() + self.regularization * penalty
 
     def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """An item for each of ``users`` ``(n,)`` that the user has (but for rare cases) not interacted with."""
-        drawn = torch.randint(self.n_items, users.shape, generator=generator, device=users.device)
-        for _ in range(REDRAWS):
-            again = self._observed(users, drawn)
-            fresh = torch.randint(
-                self.n_items, users.shape, generator=generator, device=users.device
-            )
-            drawn = torch.where(again, fresh, drawn)
-        return drawn
+        """Sample an item for each of ``users`` ``(n,)`` that the user has not interacted with.
 
-    def _observed(self, users: Tensor, items: Tensor) -> Tensor:
-        wanted = users * self.n_items + items
-        at = torch.searchsorted(self.keys, wanted).clamp_max(len(self.keys) - 1)
-        return self.keys[at] == wanted
+        Rarely, the user has: a negative is sampled again at most ``RESAMPLINGS`` times.
+        """
+        items = self._sample_items(users, generator)
+        for _ in range(RESAMPLINGS):
+            is_observed = self._is_observed(users, items)
+            items = torch.where(is_observed, self._sample_items(users, generator), items)
+        return items
+
+    def _sample_items(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.randint(self.n_items, users.shape, generator=generator, device=users.device)
+
+    def _is_observed(self, users: Tensor, items: Tensor) -> Tensor:
+        keys = users * self.n_items + items
+        positions = torch.searchsorted(self.keys, keys).clamp_max(len(self.keys) - 1)
+        return self.keys[positions] == keys
 
     @torch.no_grad()
     def served_weights(self) -> dict[str, Tensor]:
@@ -124,9 +133,10 @@ class PairwiseRecommender(TrainableRecommender):
         return self._factors().factored_scores(rows, users)
 
     def _factors(self) -> FactorModel:
-        """Computed once for as long as the parameters stay.
+        """The factors, cached until the parameters change.
 
-        They change in place, of which fused optimizers leave no trace in the version: each loss forgets the factors.
+        Fused optimizers change parameters in place without a new version, so each call of
+        :meth:`loss` clears the cache, too.
         """
         state = [(parameter.data_ptr(), parameter._version) for parameter in self.parameters()]
         if self._served is None or self._served[0] != state:

@@ -10,11 +10,14 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from ld4mrec_cli.models.base import ClosedFormRecommender
 
-class Popularity:
-    """Ranks items by their number of training interactions, the same for every user."""
+
+class Popularity(ClosedFormRecommender):
+    """Scores are the training interactions of the items, the same for every user."""
 
     def __init__(self, degree: np.ndarray) -> None:
+        """``degree``: interactions of each item ``(n_items,)``."""
         self.degree = degree.astype(np.float32)
 
     @classmethod
@@ -30,9 +33,9 @@ class Popularity:
         return cls(arrays["degree"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        """See :class:`ClosedFormRecommender`."""
         return {"degree": self.degree}
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        """See :class:`ClosedFormRecommender`."""
         return torch.from_numpy(self.degree).expand(rows.shape[0], -1).clone()

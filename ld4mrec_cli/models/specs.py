@@ -1,4 +1,4 @@
-"""The table of all models. Names, help, configuration, docs and tests derive from it; no torch here."""
+"""The table of all models, for names, help, configuration, docs and tests. No torch here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ld4mrec_cli.settings.base import Section
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name: its settings, its class, and what it can do."""
+    """A model: its name, settings, class and capabilities."""
 
     name: str
     """Value of `model_name`; also the name of its configuration section, if it has one."""
@@ -30,17 +30,17 @@ class ModelSpec:
     sections: Mapping[str, type[Section]] = field(default_factory=dict)
     """Its configuration sections, by name."""
     closed_form: bool = False
-    """Fitted at once, without epochs; else trained by gradient descent."""
+    """Computed at once, without epochs; otherwise trained by gradient descent."""
     deterministic: bool = False
-    """Draws nothing at random: all seeds give the same result."""
+    """All seeds give the same result."""
     reads_features: bool = False
     """Reads item features (modalities)."""
     needs_features: bool = False
-    """Cannot be trained without item features."""
+    """Requires item features."""
     scores_new_users: bool = True
-    """Scores histories of users that it was not trained on."""
+    """Scores histories of new users."""
     scores_new_items: bool = False
-    """Scores items without training interactions, by their content."""
+    """Scores items without training interactions, by their features."""
 
 
 _SPECS = (

@@ -17,20 +17,21 @@ from ld4mrec_cli.models.vbpr_settings import VBPRConfig
 
 
 class VBPR(PairwiseRecommender):
-    """BPR whose item vectors have a part projected from the item features (He & McAuley, AAAI 2016)."""
+    """BPR with item vectors that are in part projections of the item features."""
 
     features: Tensor
+    """``(n_items, dim)``."""
 
     @classmethod
     def build(
         cls, train: csr_matrix, settings: VBPRConfig, features: Mapping[str, np.ndarray], seed: int
     ) -> Self:
-        """Make an untrained model; features are standardized per modality and joined."""
-        joined = np.concatenate(
+        """Make an untrained model; features are standardized per modality and concatenated."""
+        all_features = np.concatenate(
             [modality_basis(f, max_dim=f.shape[1]) for f in features.values()], axis=1
         )
         model = cls(
-            train, joined, settings.factors, settings.feature_factors, settings.regularization
+            train, all_features, settings.factors, settings.feature_factors, settings.regularization
         )
         init_normal(model, seed)
         return model

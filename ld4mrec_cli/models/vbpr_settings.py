@@ -6,7 +6,7 @@ from ld4mrec_cli.settings.base import NonNegative, Section, Width
 
 
 class VBPRConfig(Section):
-    """Visual Bayesian personalized ranking: `bpr` and a projection of the item features (He & McAuley, AAAI 2016)."""
+    """VBPR: `bpr` with a projection of the item features (He & McAuley, AAAI 2016)."""
 
     factors: Width = 64
     """Length of the latent user and item vectors."""

@@ -14,14 +14,14 @@ from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 def test_rows_gathered_on_the_device_are_those_of_the_matrix(seed, n):
     rng = np.random.default_rng(seed)
     matrix = csr_matrix((rng.random((9, 14)) < 0.3).astype(np.float32))
-    chosen = rng.integers(0, 9, n)
-    found, expected = (
-        RowStore(matrix, torch.device("cpu")).rows(chosen),
-        SparseRows.from_csr(matrix[chosen]),
+    row_ids = rng.integers(0, 9, n)
+    actual, expected = (
+        RowStore(matrix, torch.device("cpu")).rows(row_ids),
+        SparseRows.from_csr(matrix[row_ids]),
     )
     for name in ("items", "values", "counts"):
-        assert torch.equal(getattr(found, name), getattr(expected, name)), name
-    assert found.n_items == expected.n_items
+        assert torch.equal(getattr(actual, name), getattr(expected, name)), name
+    assert actual.n_items == expected.n_items
 
 
 def test_an_epoch_has_every_user_with_interactions_once():

@@ -1,4 +1,4 @@
-"""Known answers of the baselines that are fitted in one go."""
+"""Known answers of the closed-form baselines."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ld4mrec_cli.evaluation.ranking import rank
 from ld4mrec_cli.models.ease import EASE
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.itemknn import ItemKNN, keep_largest
-from ld4mrec_cli.models.ops.als import NUMBERS_CHUNK_SIZE, LeastSquares, _groups
-from ld4mrec_cli.models.ops.ridge import check_closed_form
+from ld4mrec_cli.models.ops.als import GROUP_CHUNK_SIZE, LeastSquares, _groups
+from ld4mrec_cli.models.ops.ridge import BYTES_PER_ITEM_PAIR, check_memory
 from ld4mrec_cli.models.registry import load_class, restore_baseline
 from ld4mrec_cli.utils import memory
 from ld4mrec_cli.utils.errors import UserError
@@ -46,7 +46,7 @@ def test_popularity_ranks_by_the_number_of_interactions():
 
 
 def test_itemknn_is_cosine_similarity_by_hand():
-    found = dense_weights(fit("itemknn", TRAIN, Config()))
+    actual = dense_weights(fit("itemknn", TRAIN, Config()))
     expected = np.zeros((5, 5))
     for (a, b), cosine in {
         (0, 1): 2 / np.sqrt(3 * 2),
@@ -55,26 +55,26 @@ def test_itemknn_is_cosine_similarity_by_hand():
         (2, 3): 1 / np.sqrt(3),
     }.items():
         expected[a, b] = expected[b, a] = cosine
-    assert_allclose(found, expected, atol=1e-6)
+    assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_itemknn_weighs_users_and_degrees_by_hand():
     settings = {"user_exponent": 1.0, "source_exponent": 0.25, "target_exponent": 1.0}
-    found = dense_weights(fit("itemknn", TRAIN, Config(itemknn=settings)))
+    actual = dense_weights(fit("itemknn", TRAIN, Config(itemknn=settings)))
     # Items 0 and 1 meet in the users of two and of three interactions; their degrees are 3 and 2.
-    assert found[0, 1] == pytest.approx((1 / 2 + 1 / 3) / (3**0.25 * 2))
-    assert found[1, 0] == pytest.approx((1 / 2 + 1 / 3) / (2**0.25 * 3))
+    assert actual[0, 1] == pytest.approx((1 / 2 + 1 / 3) / (3**0.25 * 2))
+    assert actual[1, 0] == pytest.approx((1 / 2 + 1 / 3) / (2**0.25 * 3))
 
 
 def test_itemknn_shrinkage_is_added_to_the_denominator():
-    found = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"shrinkage": 4.0})))
-    assert found[0, 2] == pytest.approx(2 / (3 + 4))
+    actual = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"shrinkage": 4.0})))
+    assert actual[0, 2] == pytest.approx(2 / (3 + 4))
 
 
 def test_itemknn_keeps_the_nearest_neighbors_of_the_scored_item():
-    found = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"neighbors": 1})))
-    # Nearest to 0 is 1, to 1 is 0, to 2 is 0 (2/3 against 0.58 and 0.41), to 3 is 2; each column has one entry.
-    assert [column.nonzero()[0].tolist() for column in found.T] == [[1], [0], [0], [2], []]
+    actual = dense_weights(fit("itemknn", TRAIN, Config(itemknn={"neighbors": 1})))
+    # Each column has one entry: 1 for 0, 0 for 1, 0 for 2 (2/3 against 0.58 and 0.41), 2 for 3.
+    assert [column.nonzero()[0].tolist() for column in actual.T] == [[1], [0], [0], [2], []]
 
 
 def test_keep_largest_breaks_ties_by_the_lower_index():
@@ -168,7 +168,7 @@ def test_weights_stored_sparse_or_dense_score_the_same():
 
 
 def test_ease_refuses_a_catalog_that_does_not_fit_into_memory(monkeypatch):
-    needed = 3 * 5**2 * 8
+    needed = BYTES_PER_ITEM_PAIR * 5**2
     monkeypatch.setattr(memory, "physical_memory", lambda: needed)
     fit("ease", TRAIN, Config())
     monkeypatch.setattr(memory, "physical_memory", lambda: needed - 1)
@@ -181,9 +181,9 @@ def test_ease_refuses_a_catalog_that_does_not_fit_into_memory(monkeypatch):
 def test_the_refusal_names_items_and_gigabytes(monkeypatch):
     monkeypatch.setattr(memory, "physical_memory", lambda: 16 * 10**9)
     with pytest.raises(
-        UserError, match=r"ease needs about 240\.0 GB for 100,000 items, this machine has 16\.0"
+        UserError, match=r"ease needs about 80\.0 GB for 100,000 items, this machine has 16\.0"
     ):
-        check_closed_form(100_000)
+        check_memory(100_000)
 
 
 def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(monkeypatch):
@@ -194,7 +194,7 @@ def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(monkeypatch):
 
     monkeypatch.setattr(memory.os, "sysconf", unknown, raising=False)
     assert memory.physical_memory() is None
-    check_closed_form(10**9)
+    check_memory(10**9)
     monkeypatch.delattr(memory.os, "sysconf")
     assert memory.physical_memory() is None
 
@@ -220,12 +220,12 @@ def test_ials_bounds_the_memory_of_a_group(factors):
     )
     for size, chosen in groups:
         assert (degree[chosen] == size).all()
-        assert len(chosen) * factors * max(size, factors) <= NUMBERS_CHUNK_SIZE
+        assert len(chosen) * factors * max(size, factors) <= GROUP_CHUNK_SIZE
     assert len(groups) < 1000
 
 
 def test_ials_solves_its_normal_equations():
-    """SparseRows of fewer and of more interactions than factors, and an empty one."""
+    """Rows with fewer and with more interactions than factors, and an empty row."""
     rng = np.random.default_rng(0)
     rows = csr_matrix((rng.random((30, 40)) < np.linspace(0, 0.9, 30)[:, None]).astype(np.float32))
     other = torch.from_numpy(rng.normal(size=(40, 12)).astype(np.float32))
@@ -233,12 +233,12 @@ def test_ials_solves_its_normal_equations():
     degree, v = np.diff(rows.indptr), other.numpy().astype(np.float64)
     assert degree.min() == 0
     assert 0 < degree[degree > 0].min() < 12 < degree.max()
-    found = LeastSquares(other, settings).solve(rows).numpy()
+    actual = LeastSquares(other, settings).solve(rows).numpy()
     for user in range(30):
-        mine = v[rows[user].indices]
+        vectors = v[rows[user].indices]
         ridge = 0.05 * (degree[user] + 0.2 * 40) ** 0.5
-        system = 0.2 * v.T @ v + mine.T @ mine + ridge * np.eye(12)
-        assert_allclose(found[user], np.linalg.solve(system, mine.sum(axis=0)), atol=1e-5)
+        system = 0.2 * v.T @ v + vectors.T @ vectors + ridge * np.eye(12)
+        assert_allclose(actual[user], np.linalg.solve(system, vectors.sum(axis=0)), atol=1e-5)
 
 
 def test_a_small_ridge_is_not_drowned_by_rounding():
@@ -248,13 +248,13 @@ def test_a_small_ridge_is_not_drowned_by_rounding():
     other = torch.from_numpy(rng.normal(size=(20, 64)).astype(np.float32))
     settings = IALSConfig(unobserved_weight=1.0, regularization=1e-5, frequency_exponent=0.0)
     v = other.numpy().astype(np.float64)
-    found = LeastSquares(other, settings).solve(rows).numpy().astype(np.float64) @ v.T
+    actual = LeastSquares(other, settings).solve(rows).numpy().astype(np.float64) @ v.T
     for user in range(30):
-        mine = v[rows[user].indices]
+        vectors = v[rows[user].indices]
         expected = v @ np.linalg.solve(
-            v.T @ v + mine.T @ mine + 1e-5 * np.eye(64), mine.sum(axis=0)
+            v.T @ v + vectors.T @ vectors + 1e-5 * np.eye(64), vectors.sum(axis=0)
         )
-        assert_allclose(found[user], expected, atol=1e-4)
+        assert_allclose(actual[user], expected, atol=1e-4)
 
 
 def test_no_rows_have_no_vectors_and_vectors_that_are_not_finite_name_the_setting():

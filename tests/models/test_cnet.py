@@ -79,8 +79,8 @@ def test_guidance_can_come_from_other_rows(world, degree):
     x, t = dense(world), torch.zeros(world.train.shape[0], dtype=torch.int64)
     others = world.train[::-1].tocsr()
     guides = guidance_by_hand(model, x.flip(0), degree)
-    found = model.cnet.scores(SparseRows.from_csr(world.train), t, SparseRows.from_csr(others))
-    torch.testing.assert_close(found, cnet_by_hand(model, x, t, guides), atol=1e-4, rtol=1e-4)
+    actual = model.cnet.scores(SparseRows.from_csr(world.train), t, SparseRows.from_csr(others))
+    torch.testing.assert_close(actual, cnet_by_hand(model, x, t, guides), atol=1e-4, rtol=1e-4)
 
 
 def test_one_step_inference_is_one_pass_at_the_input_time(world):
@@ -93,9 +93,9 @@ def test_one_step_inference_is_one_pass_at_the_input_time(world):
 
 def mixed(model: LD4MRec, scores: Tensor, x: Tensor) -> Tensor:
     """The softmax and the item weights' estimate, by hand; with `mse` the scores are final."""
-    if model.loss_kind == "mse":
+    if not model.objective.is_softmax:
         return scores
-    return scores.softmax(dim=1) + 0.7 * (x @ model.mixed_in.weights).clamp_min(0)
+    return scores.softmax(dim=1) + 0.7 * (x @ model.mixture.ease.weights).clamp_min(0)
 
 
 @pytest.mark.parametrize("loss", ["multinomial", "mse"])
@@ -108,7 +108,7 @@ def test_one_step_scores_mix_the_softmax_with_the_item_weights(world, loss):
 
 
 def test_the_mixture_plays_no_part_in_training(world):
-    """C-Net has to learn the whole by itself: what it learns depends on neither the item weights nor their scale."""
+    """C-Net is trained alone: its weights depend neither on those of EASE nor on their scale."""
     with_weights, without = trained(world), trained(world, model__ease=False)
     for (name, first), (_, second) in zip(
         with_weights.named_parameters(), without.named_parameters(), strict=True
@@ -144,9 +144,9 @@ def test_the_reverse_chain_steps_by_bayes_rule_from_a_noised_row(world, degree, 
 def test_time_zero_is_the_learnable_input_time_and_other_steps_are_sinusoids():
     embedding = TimeEmbedding(4)
     embedding.input_time.fill_(7.0)
-    found = embedding(torch.tensor([0, 3]))
-    assert found[0].tolist() == [7.0] * 4
+    actual = embedding(torch.tensor([0, 3]))
+    assert actual[0].tolist() == [7.0] * 4
     angles = torch.tensor([3.0, 3.0 * 10_000.0**-0.5])
     torch.testing.assert_close(
-        found[1], F.silu(embedding.layer(torch.cat([angles.sin(), angles.cos()])))
+        actual[1], F.silu(embedding.layer(torch.cat([angles.sin(), angles.cos()])))
     )

@@ -6,14 +6,13 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.models.ld4mrec.diffusion import (
-    HISTORY,
     ForwardProcess,
     SoftReconstruction,
-    StepSampler,
 )
 from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.schedule import LinearSchedule
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.ops.step_sampler import HISTORY, StepSampler
 
 
 @pytest.fixture
@@ -34,23 +33,23 @@ def noisy_process(mask_rate: float = 0.0) -> ForwardProcess:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.8])
 def test_masking_drops_the_given_share(rows, generator, rate):
-    found = ForwardProcess(LinearSchedule(4, 0.0, 0.1, 0.7), rate)(
+    actual = ForwardProcess(LinearSchedule(4, 0.0, 0.1, 0.7), rate)(
         rows, torch.zeros(400, dtype=torch.int64), generator
     )
     n = len(rows.items)
-    share = len(found.masked.items) / n
+    share = len(actual.masked.items) / n
     assert abs(share - rate) <= 5 * np.sqrt(rate * (1 - rate) / n)
 
 
 def test_visible_and_destroyed_behaviors_make_up_the_clean_row(rows, generator):
-    found = noisy_process(0.5)(rows, torch.full((400,), 2), generator)
-    assert torch.equal(found.unmasked.dense() + found.masked.dense(), rows.dense())
-    assert (found.unmasked.dense() * found.masked.dense() == 0).all()
+    actual = noisy_process(0.5)(rows, torch.full((400,), 2), generator)
+    assert torch.equal(actual.unmasked.dense() + actual.masked.dense(), rows.dense())
+    assert (actual.unmasked.dense() * actual.masked.dense() == 0).all()
 
 
 def test_step_zero_adds_no_gaussian_noise(rows, generator):
-    found = noisy_process(0.5)(rows, torch.zeros(400, dtype=torch.int64), generator)
-    assert torch.equal(found.rows.dense(), found.unmasked.dense())
+    actual = noisy_process(0.5)(rows, torch.zeros(400, dtype=torch.int64), generator)
+    assert torch.equal(actual.rows.dense(), actual.unmasked.dense())
 
 
 @pytest.mark.parametrize("t", [1, 2, 3, 4])
@@ -78,24 +77,24 @@ def test_a_process_without_noise_keeps_rows_sparse(rows, generator):
 
 def test_soft_labels_are_x_plus_gamma_one_minus_two_x_on_the_subset(generator):
     x = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).repeat(2000, 1)
-    found = SoftReconstruction(0.5, 0.1, drawn=True).labels(x, BatchRNG(generator, 2000))
-    assert found[:, 0].unique().tolist() == pytest.approx([0.9, 1.0])
-    assert found[:, 1].unique().tolist() == pytest.approx([0.0, 0.1])
+    actual = SoftReconstruction(0.5, 0.1, random_subset=True).labels(x, BatchRNG(generator, 2000))
+    assert actual[:, 0].unique().tolist() == pytest.approx([0.9, 1.0])
+    assert actual[:, 1].unique().tolist() == pytest.approx([0.0, 0.1])
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 def test_the_soft_subset_has_the_given_share(generator, probability):
-    found = SoftReconstruction(probability, 0.1, drawn=True).labels(
+    actual = SoftReconstruction(probability, 0.1, random_subset=True).labels(
         torch.zeros(500, 40), BatchRNG(generator, 500)
     )
-    share = (found > 0).double().mean().item()
-    assert abs(share - probability) <= 5 * np.sqrt(probability * (1 - probability) / found.numel())
+    share = (actual > 0).double().mean().item()
+    assert abs(share - probability) <= 5 * np.sqrt(probability * (1 - probability) / actual.numel())
 
 
 @pytest.mark.parametrize(("probability", "intensity"), [(0.0, 0.1), (0.5, 0.0)])
 def test_nothing_is_drawn_where_nothing_would_be_smoothed(probability, intensity):
-    assert not SoftReconstruction(probability, intensity, drawn=True).is_drawn
-    assert SoftReconstruction(0.5, 0.1, drawn=True).is_drawn
+    assert not SoftReconstruction(probability, intensity, random_subset=True).is_drawn
+    assert SoftReconstruction(0.5, 0.1, random_subset=True).is_drawn
     assert not SoftReconstruction(0.5, 0.1).is_drawn
 
 

@@ -41,25 +41,28 @@ def normalized(train: csr_matrix) -> np.ndarray:
 
 def test_guidance_is_the_unit_vector_of_the_degree_scaled_sum(train):
     basis = np.random.default_rng(0).normal(size=(14, 4))
-    found = GuidanceSignals({"image": basis}, degree(train))(SparseRows.from_csr(train))[
+    actual = GuidanceSignals({"image": basis}, degree(train))(SparseRows.from_csr(train))[
         "image"
     ].numpy()
     scale = np.array([1 / np.sqrt(d) if d else 0.0 for d in degree(train)])
     expected = (train.toarray() * scale) @ basis
     filled = np.flatnonzero(train.getnnz(axis=1))
     assert_allclose(
-        found[filled],
+        actual[filled],
         (expected / np.linalg.norm(expected, axis=1, keepdims=True).clip(1e-9))[filled],
         atol=1e-5,
     )
-    assert_allclose(np.linalg.norm(found[filled], axis=1), 1.0, atol=1e-5)
+    assert_allclose(np.linalg.norm(actual[filled], axis=1), 1.0, atol=1e-5)
 
 
 def test_guidance_of_an_empty_row_is_zero(train):
     signals = GuidanceSignals({"image": np.ones((14, 4)), "text": np.ones((14, 2))}, degree(train))
-    found = signals(SparseRows.from_csr(csr_matrix((2, 14), dtype=np.float32)))
-    assert {name: value.shape for name, value in found.items()} == {"image": (2, 4), "text": (2, 2)}
-    assert all((value == 0).all() for value in found.values())
+    actual = signals(SparseRows.from_csr(csr_matrix((2, 14), dtype=np.float32)))
+    assert {name: value.shape for name, value in actual.items()} == {
+        "image": (2, 4),
+        "text": (2, 2),
+    }
+    assert all((value == 0).all() for value in actual.values())
 
 
 def test_items_without_interactions_contribute_nothing_to_guidance(train):
@@ -83,12 +86,12 @@ def test_inverse_sqrt_of_zero_is_zero():
 
 def test_collaborative_basis_spans_the_leading_singular_vectors(train):
     rank = 5
-    found = collaborative_basis(train, rank, seed=0)
+    actual = collaborative_basis(train, rank, seed=0)
     _, values, vt = np.linalg.svd(normalized(train))
     assert values[rank - 1] - values[rank] > 1e-3  # else the subspace is not defined
-    assert found.shape == (14, rank)
-    assert_allclose(found.T @ found, np.eye(rank), atol=1e-8)
-    assert_allclose(found @ found.T, vt[:rank].T @ vt[:rank], atol=1e-4)
+    assert actual.shape == (14, rank)
+    assert_allclose(actual.T @ actual, np.eye(rank), atol=1e-8)
+    assert_allclose(actual @ actual.T, vt[:rank].T @ vt[:rank], atol=1e-4)
 
 
 def test_collaborative_basis_is_a_function_of_data_and_seed(train):
@@ -113,10 +116,10 @@ def test_ridge_item_weights_are_the_textbook_closed_form(train, ridge):
     dense = train.toarray().astype(np.float64)
     precision = np.linalg.inv(dense.T @ dense + ridge * np.eye(14))
     expected = np.eye(14) - precision / np.diag(precision)
-    found = fit_ease(train, ridge)
-    assert found.dtype == np.float32
-    assert_allclose(found, expected, atol=1e-5)
-    assert_array_equal(np.diag(found), 0.0)
+    actual = fit_ease(train, ridge)
+    assert actual.dtype == np.float32
+    assert_allclose(actual, expected, atol=1e-5)
+    assert_array_equal(np.diag(actual), 0.0)
 
 
 def test_ridge_item_weights_solve_the_regression_of_each_item_on_the_others(train):
@@ -135,12 +138,12 @@ def test_users_and_degrees_weigh_in_the_regression_as_documented(train):
     assert (weight @ degree) / degree.sum() == pytest.approx(1.0)
     gram = dense.T @ np.diag(weight) @ dense
     precision = np.linalg.inv(gram + np.diag(3.0 + 2.0 * np.diag(gram)))
-    found = fit_ease(train, 3.0, degree_ridge=2.0, user_exponent=0.5)
-    assert_allclose(found, np.eye(14) - precision / np.diag(precision), atol=1e-5)
+    actual = fit_ease(train, 3.0, degree_ridge=2.0, user_exponent=0.5)
+    assert_allclose(actual, np.eye(14) - precision / np.diag(precision), atol=1e-5)
 
 
 def test_a_degree_ridge_is_dropout_on_the_rows():
-    """EDLAE: with rate p, the expected normal equations have a diagonal 1/(1-p) times as large off the target."""
+    """EDLAE: dropout at rate p multiplies the diagonal of the normal equations by 1/(1-p)."""
     rng = np.random.default_rng(0)
     dense = (rng.random((40, 6)) < 0.4).astype(np.float64)
     rate, item = 0.25, 2
@@ -152,14 +155,14 @@ def test_a_degree_ridge_is_dropout_on_the_rows():
         gram += x.T @ x / len(masks)
         target += x.T @ dense[:, item] / len(masks)
     by_dropout = np.linalg.solve(gram / (1 - rate) ** 2 + 1e-9 * np.eye(5), target / (1 - rate))
-    found = fit_ease(csr_matrix(dense.astype(np.float32)), 1e-9, degree_ridge=rate / (1 - rate))
-    assert_allclose(found[others, item], by_dropout, atol=0.01)
+    actual = fit_ease(csr_matrix(dense.astype(np.float32)), 1e-9, degree_ridge=rate / (1 - rate))
+    assert_allclose(actual[others, item], by_dropout, atol=0.01)
 
 
 def test_item_weights_multiply_the_rows(train):
     weights = fit_ease(train, 2.0)
-    found = ItemItemWeights(weights, 1.0)(SparseRows.from_csr(train)).numpy()
-    assert_allclose(found, train.toarray() @ weights, atol=1e-5)
+    actual = ItemItemWeights(weights, 1.0)(SparseRows.from_csr(train)).numpy()
+    assert_allclose(actual, train.toarray() @ weights, atol=1e-5)
 
 
 def test_modality_basis_has_unit_rows_of_standardized_features(train):
@@ -168,10 +171,10 @@ def test_modality_basis_has_unit_rows_of_standardized_features(train):
         .normal(loc=50.0, scale=[1.0, 10.0, 0.1], size=(14, 3))
         .astype(np.float32)
     )
-    found = modality_basis(values, 8)
+    actual = modality_basis(values, 8)
     standard = (values - values.mean(axis=0)) / values.std(axis=0)
-    assert_allclose(found, standard / np.linalg.norm(standard, axis=1, keepdims=True), atol=1e-3)
-    assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+    assert_allclose(actual, standard / np.linalg.norm(standard, axis=1, keepdims=True), atol=1e-3)
+    assert_allclose(np.linalg.norm(actual, axis=1), 1.0, atol=1e-5)
 
 
 def test_constant_columns_add_nothing(train):
@@ -186,14 +189,14 @@ def test_features_that_are_all_the_same_give_zeros_and_not_nan(train):
 
 def test_wide_features_are_reduced_to_their_principal_axes(train):
     values = np.random.default_rng(0).normal(size=(14, 9)).astype(np.float32)
-    found = modality_basis(values, 4)
+    actual = modality_basis(values, 4)
     standard = (values - values.mean(axis=0)) / values.std(axis=0)
     left, lengths, _ = np.linalg.svd(standard, full_matrices=False)
     scores = left[:, :4] * lengths[:4]
     expected = scores / np.linalg.norm(scores, axis=1, keepdims=True)
-    assert found.shape == (14, 4)
+    assert actual.shape == (14, 4)
     assert_allclose(
-        found @ found.T, expected @ expected.T, atol=1e-4
+        actual @ actual.T, expected @ expected.T, atol=1e-4
     )  # equal up to the sign of each axis
 
 
@@ -205,11 +208,11 @@ def test_principal_axes_come_in_order_of_variance():
 
 def test_the_basis_of_a_large_catalog_is_that_of_a_small_one(world, monkeypatch):
     expected = collaborative_basis(world.train, 6, seed=0)
-    monkeypatch.setattr(item_bases, "ECONOMICAL_ABOVE", 30)
-    found = collaborative_basis(world.train, 6, seed=0)
-    assert found.dtype == np.float32
+    monkeypatch.setattr(item_bases, "LARGE_CATALOG", 30)
+    actual = collaborative_basis(world.train, 6, seed=0)
+    assert actual.dtype == np.float32
     np.testing.assert_allclose(
-        np.abs(np.sum(found * expected, axis=0)), 1.0, atol=1e-3
+        np.abs(np.sum(actual * expected, axis=0)), 1.0, atol=1e-3
     )  # but for the signs
     whole = collaborative_basis(world.train, 100, seed=0)
     np.testing.assert_allclose(whole.T @ whole, np.eye(whole.shape[1]), atol=1e-3)

@@ -6,10 +6,10 @@ import torch
 from model_zoo import fit
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.models.ld4mrec.cnet import drop
-from ld4mrec_cli.models.ld4mrec.model import LD4MRec, log_popularity
+from ld4mrec_cli.models.ld4mrec.build import log_popularity
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
-from ld4mrec_cli.models.ops.rng import BatchRNG
+from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.utils.errors import ConfigError
 
@@ -74,7 +74,7 @@ def test_an_unknown_guidance_signal_is_refused(world):
 
 
 def test_an_empty_row_gets_a_popularity_like_answer(world):
-    """Biases alone: an untrained decoder ranks an empty row nearly by the popularity of the items."""
+    """With biases alone, an untrained model scores an empty row by popularity."""
     model = world.model(world.config(model__item_side=False, model__ease=False))
     with torch.no_grad():
         model.cnet.decoder.zero_()
@@ -84,8 +84,8 @@ def test_an_empty_row_gets_a_popularity_like_answer(world):
 
 
 def test_log_popularity_is_the_log_of_the_smoothed_share():
-    found = log_popularity(np.array([0.0, 1.0, 5.0]))
-    torch.testing.assert_close(found.exp(), torch.tensor([1 / 9, 2 / 9, 6 / 9]))
+    actual = log_popularity(np.array([0.0, 1.0, 5.0]))
+    torch.testing.assert_close(actual.exp(), torch.tensor([1 / 9, 2 / 9, 6 / 9]))
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_the_output_bias_starts_at_popularity_only_where_it_should(
 @pytest.mark.parametrize("source", ["corrupted", "clean"])
 def test_training_takes_guidance_from_the_row_that_the_config_names(world, source):
     model = world.model(world.config(model__guidance_source=source))
-    seen: list[SparseRows] = []
+    inputs: list[SparseRows] = []
     model.cnet.signals.register_forward_pre_hook(
-        lambda module, arguments: seen.append(arguments[0])
+        lambda module, arguments: inputs.append(arguments[0])
     )
     clean = SparseRows.from_csr(world.train)
     model.loss(clean, generator())
-    assert len(seen) == 1
-    assert torch.equal(seen[0].dense(), clean.dense()) == (source == "clean")
+    assert len(inputs) == 1
+    assert torch.equal(inputs[0].dense(), clean.dense()) == (source == "clean")
 
 
 def test_item_weights_are_left_out_of_a_catalog_that_is_too_large(world):
@@ -142,18 +142,18 @@ def test_every_parameter_is_trained_when_all_parts_are_on(world):
     assert still == []
 
 
-def test_drop_scales_what_it_keeps():
+def test_dropout_scales_what_it_keeps():
     x = torch.ones(200, 100)
-    dropped = drop(x, 0.25, BatchRNG(generator(), 200))
+    dropped = dropout(x, 0.25, BatchRNG(generator(), 200))
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.02)
-    assert drop(x, 0.25, None) is x
-    assert drop(x, 0.0, BatchRNG(generator(), 200)) is x
+    assert dropout(x, 0.25, None) is x
+    assert dropout(x, 0.0, BatchRNG(generator(), 200)) is x
 
 
 @pytest.mark.parametrize("item_side", [True, False])
 def test_content_ranks_items_that_nobody_has_seen_in_training(world, item_side):
-    """Two items without interactions: one like what users of taste 0 choose, one like what users of taste 1 choose."""
+    """Two items without interactions; each has the features of one taste of users."""
     taste, right = np.arange(world.train.shape[0]) % 3, []
     for seed in range(3):
         config = world.config(

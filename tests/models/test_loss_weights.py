@@ -8,11 +8,12 @@ import torch
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
-from ld4mrec_cli.models.ld4mrec.diffusion import HISTORY
-from ld4mrec_cli.models.ld4mrec.losses import reconstruction_loss
-from ld4mrec_cli.models.ld4mrec.model import LD4MRec, mean_row_weight
+from ld4mrec_cli.models.ld4mrec.losses import Targets
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.models.ld4mrec.row_weights import RowWeights, mean_row_weight
 from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.ops.step_sampler import HISTORY
 
 STEPS = 4
 
@@ -54,26 +55,21 @@ def probabilities(losses: Tensor) -> Tensor:
 
 
 def by_hand(model: LD4MRec, clean: SparseRows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Step, weight, loss and number of behaviors targets, of each row, drawn in the order that the model rng."""
+    """Step, weight, loss and number of targets of each row; random numbers in the model's order."""
     source, p = generator(), probabilities(model.sampler.losses)
     t = torch.multinomial(p, len(clean), replacement=True, generator=source)
     corrupted, rng = model.forward_process(clean, t, source), BatchRNG(source, len(clean))
-    scores = model.cnet.scores(corrupted.rows, t, clean if model.clean_guidance else None, rng)
-    losses = reconstruction_loss(
-        scores, clean, corrupted, model.soft, model.loss_kind, model.target, rng
-    )
-    return (
-        t,
-        1.0 / (len(p) * p[t]),
-        losses.detach(),
-        corrupted.targets(clean, model.target)[0].counts,
-    )
+    guidance_rows = clean if model.uses_clean_guidance else None
+    scores = model.cnet(corrupted.rows, t, guidance_rows, rng)
+    targets = Targets(*corrupted.targets(clean, model.target))
+    losses = model.objective(scores, model.cnet.ease_scores(corrupted.rows), targets, rng)
+    return t, 1.0 / (len(p) * p[t]), losses.detach(), targets.behaviors.counts
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, world, exponent):
-    """SparseRows weigh ``1 / (T p_t) · n^a / mean of n^a over rows that count``."""
-    model.row_weight_exponent = exponent
+    """Rows have the weight ``1 / (T p_t) · n^a / mean of n^a over rows that count``."""
+    model.row_weights = RowWeights(exponent)
     model.batches(world.train, 8)
     t, weight, losses, n_targets = by_hand(model, clean)
     counts = n_targets > 0
@@ -86,9 +82,9 @@ def test_the_loss_is_the_weighted_mean_over_the_rows_that_count(model, clean, wo
     expected = sum(
         float(w * loss) for w, loss, count in zip(weight, losses, counts, strict=True) if count
     )
-    found = model.loss(clean, generator()).item()
-    assert found == pytest.approx(expected / int(counts.sum()), rel=1e-5)
-    assert found != pytest.approx(
+    actual = model.loss(clean, generator()).item()
+    assert actual == pytest.approx(expected / int(counts.sum()), rel=1e-5)
+    assert actual != pytest.approx(
         losses[counts].mean().item(), rel=0.05
     )  # what it is without weights
 
@@ -103,7 +99,7 @@ def test_the_rows_that_count_weigh_one_in_the_mean(share, exponent):
 
 
 def test_rows_weigh_the_same_in_the_squared_error(world):
-    """n^a is of the multinomial loss alone."""
+    """The weight n^a is for the multinomial loss only."""
     losses = []
     for exponent in (0.0, 1.0):
         mse = {

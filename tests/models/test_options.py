@@ -1,4 +1,4 @@
-"""Every setting acts: each is changed on its own and must change what it is documented to change."""
+"""Every setting acts: changing it alone changes the training or the scores."""
 
 from __future__ import annotations
 
@@ -80,26 +80,27 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("training.grad_clip", 1e-6, {}),
     ("training.precision", "bf16", {}),
     ("training.max_epochs", 1, {}),
-    # The average is what is validated: it acts on the validation metrics, not on the weights in training.
+    # The average is validated: it acts on the validation metrics, not on the weights in training.
     ("training.ema_decay", 0.0, {}),
 ]
 
 
 def fields_of(section: str) -> list[str]:
     """Settings of a section; none where there is no such section."""
-    found = dict(iter_sections()).get(section)
-    return list(found.model_fields) if found else []
+    model = dict(iter_sections()).get(section)
+    return list(model.model_fields) if model else []
 
 
+SESSION, TRAINER = "tests/training/test_session.py", "tests/training/test_trainer.py"
 TESTED_ELSEWHERE = {
-    "training.device": "tests/training/test_session.py::test_an_unknown_device_is_refused",
-    "training.patience": "tests/training/test_trainer.py::test_early_stopping_honors_patience",
-    "training.validate_every": "tests/training/test_trainer.py::test_validate_every_spaces_the_validations",
-    "training.validation_users": "tests/training/test_session.py::test_validation_ranks_for_the_users_it_is_told_to",
-    "training.metric": "tests/training/test_trainer.py::test_the_metric_selects_the_epoch",
-    "evaluation.k": "tests/training/test_session.py::test_evaluation_reports_the_cutoffs_it_is_given",
-    "evaluation.mask": "tests/training/test_session.py::test_mask_with_validation_items_removes_them_from_the_lists",
-    "evaluation.batch_size": "tests/training/test_session.py::test_evaluation_batch_size_bounds_the_batches",
+    "training.device": f"{SESSION}::test_an_unknown_device_is_refused",
+    "training.patience": f"{TRAINER}::test_early_stopping_honors_patience",
+    "training.validate_every": f"{TRAINER}::test_validate_every_spaces_the_validations",
+    "training.validation_users": f"{SESSION}::test_validation_ranks_for_the_users_it_is_told_to",
+    "training.metric": f"{TRAINER}::test_the_metric_selects_the_epoch",
+    "evaluation.k": f"{SESSION}::test_evaluation_reports_the_cutoffs_it_is_given",
+    "evaluation.mask": f"{SESSION}::test_mask_with_validation_items_removes_them_from_the_lists",
+    "evaluation.batch_size": f"{SESSION}::test_evaluation_batch_size_bounds_the_batches",
     **dict.fromkeys(
         (f"{name}.{field}" for name in CLOSED_FORM for field in fields_of(name)),
         "tests/models/test_closed_form.py::test_every_setting_of_a_fitted_baseline_acts",

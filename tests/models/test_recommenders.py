@@ -1,4 +1,4 @@
-"""The contract that every recommender keeps: LD4MRec and each baseline, trained and served through the workflow."""
+"""The contract of every recommender, LD4MRec and each baseline, in training and serving."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def test_scoring_twice_gives_the_same(world, fitted, users):
 def test_scoring_changes_neither_rows_nor_later_scores(world, fitted, users):
     rows = world.train.copy()
     first = fitted.score(rows, users)
-    kept = first.clone()
+    copy = first.clone()
     with torch.inference_mode():
         first.fill_(-1.0)
-    assert torch.equal(fitted.score(rows, users), kept)
+    assert torch.equal(fitted.score(rows, users), copy)
     assert (rows != world.train).nnz == 0
 
 
@@ -101,7 +101,7 @@ def test_rows_that_training_never_saw_get_finite_scores(world, name, fitted, ite
     )
     row[0, list(chosen)] = 1.0
     if is_pairwise(name):
-        with pytest.raises(UserError, match="knows its training users alone"):
+        with pytest.raises(UserError, match="scores its training users only"):
             fitted.score(csr_matrix(row))
         return
     scores = fitted.score(csr_matrix(row))
@@ -130,7 +130,7 @@ def test_a_saved_run_has_the_validation_metrics_of_its_weights(
 ):
     run = train(planted_config(model_name=name), tmp_path / "run", Callbacks())
     dataset = Dataset.open(planted_dataset)
-    found = evaluate_run(run, dataset, "valid", run.config.evaluation, torch.device("cpu")).metrics
+    actual = evaluate_run(run, dataset, "valid", run.config.evaluation, torch.device("cpu")).metrics
     assert run.manifest.best is not None
     for metric, value in run.manifest.best.valid.items():
-        assert found[metric] == pytest.approx(value, abs=1e-6)
+        assert actual[metric] == pytest.approx(value, abs=1e-6)

@@ -45,7 +45,7 @@ def test_alpha_bar_is_the_product_of_the_alphas(parts):
 
 @given(parts=schedules, x_t=st.floats(-3, 3), x_0=st.floats(-3, 3), data=st.data())
 def test_posterior_mean_is_bayes_rule(parts, x_t, x_0, data):
-    """``q(x_{t-1}|x_t,x_0) ∝ q(x_t|x_{t-1}) q(x_{t-1}|x_0)``: the precision-weighted mean of two Gaussians."""
+    """``q(x_{t-1}|x_t,x_0) ∝ q(x_t|x_{t-1}) q(x_{t-1}|x_0)``: a precision-weighted mean."""
     schedule = LinearSchedule(*parts)
     t = data.draw(st.integers(1, schedule.steps))
     before, now = (float(schedule.alpha_bar.double()[i]) for i in (t - 1, t))
@@ -60,8 +60,8 @@ def test_posterior_mean_is_bayes_rule(parts, x_t, x_0, data):
         expected = (prior_mean * prior_precision + seen_mean * seen_precision) / (
             prior_precision + seen_precision
         )
-    found = schedule.posterior_mean(torch.tensor([[x_t]]), torch.tensor([[x_0]]), t)
-    assert_allclose(found.item(), expected, atol=5e-3)
+    actual = schedule.posterior_mean(torch.tensor([[x_t]]), torch.tensor([[x_0]]), t)
+    assert_allclose(actual.item(), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize(("scale", "noisy"), [(0.0, False), (0.1, True)])

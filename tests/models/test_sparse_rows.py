@@ -53,13 +53,11 @@ def test_dense_and_norm_are_those_of_behaviors_plus_noise(noisy, dense):
 @given(dense=dense_rows(), seed=st.integers(0, 100))
 def test_select_keeps_the_chosen_behaviors(dense, seed):
     rows = rows_of(dense)
-    chosen = torch.from_numpy(np.random.default_rng(seed).random(len(rows.items)) < 0.5)
+    mask = torch.from_numpy(np.random.default_rng(seed).random(len(rows.items)) < 0.5)
     expected = torch.zeros(dense.shape)
-    expected[rows.row_of[chosen], rows.items[chosen]] = rows.values[chosen]
-    torch.testing.assert_close(rows.filter(chosen).dense(), expected)
-    torch.testing.assert_close(
-        rows.filter(chosen).dense() + rows.filter(~chosen).dense(), rows.dense()
-    )
+    expected[rows.row_of[mask], rows.items[mask]] = rows.values[mask]
+    torch.testing.assert_close(rows.filter(mask).dense(), expected)
+    torch.testing.assert_close(rows.filter(mask).dense() + rows.filter(~mask).dense(), rows.dense())
 
 
 def test_dense_does_not_write_into_the_noise():
@@ -69,5 +67,5 @@ def test_dense_does_not_write_into_the_noise():
 
 
 def test_unit_scales_rows_to_length_one_and_leaves_zero_rows():
-    found = l2_normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    actual = l2_normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    torch.testing.assert_close(actual, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))

@@ -132,27 +132,27 @@ def test_the_published_training_settings_are_those_of_a_bare_name_and_yield_to_t
     published = config_from_mapping({"model_name": name})
     assert (published.training.ema_decay, published.training.batch_size) != (0.99, 256)
     assert published.training.ema_decay == 0.0
-    mine = config_from_mapping({"model_name": name, "training": {"learning_rate": 0.5}})
-    assert mine.training.learning_rate == 0.5
-    assert mine.training.batch_size == published.training.batch_size
+    config = config_from_mapping({"model_name": name, "training": {"learning_rate": 0.5}})
+    assert config.training.learning_rate == 0.5
+    assert config.training.batch_size == published.training.batch_size
 
 
 def test_negatives_are_items_without_an_interaction():
     model = BPR(BLOCKS, 4, 0.0)
     users = torch.arange(BLOCKS.shape[0]).repeat(50)
-    drawn = model.negatives(users, torch.Generator().manual_seed(0))
-    observed = BLOCKS.toarray()[users.numpy(), drawn.numpy()]
+    negatives = model.negatives(users, torch.Generator().manual_seed(0))
+    observed = BLOCKS.toarray()[users.numpy(), negatives.numpy()]
     assert observed.mean() < 0.001
-    assert set(drawn.tolist()) == set(range(BLOCKS.shape[1]))
+    assert set(negatives.tolist()) == set(range(BLOCKS.shape[1]))
 
 
 def test_pairs_of_an_epoch_are_the_interactions_once_each():
     batches = PairBatches(BLOCKS, 7)
-    found = [*batches.epoch(np.random.default_rng(0), torch.device("cpu"))]
-    assert len(found) == len(batches) == -(-BLOCKS.nnz // 7)
+    actual = [*batches.epoch(np.random.default_rng(0), torch.device("cpu"))]
+    assert len(actual) == len(batches) == -(-BLOCKS.nnz // 7)
     pairs = sorted(
         (u, i)
-        for batch in found
+        for batch in actual
         for u, i in zip(batch.users.tolist(), batch.items.tolist(), strict=True)
     )
     assert pairs == sorted(zip(*(part.tolist() for part in BLOCKS.nonzero()), strict=True))
@@ -213,11 +213,13 @@ def test_multvae_weighs_the_divergence_by_the_steps_done():
 def test_diffrec_runs_all_its_steps_back():
     config = config_of("diffrec", steps=3)
     model = build_model("diffrec", BLOCKS, config, {})
-    asked = []
+    requests = []
     predict = model.predict
-    model.predict = lambda x, t, generator=None: asked.append(int(t[0])) or predict(x, t, generator)
+    model.predict = lambda x, t, generator=None: (
+        requests.append(int(t[0])) or predict(x, t, generator)
+    )
     scores = model.score(BLOCKS)
-    assert asked == [3, 2, 1]
+    assert requests == [3, 2, 1]
     torch.testing.assert_close(
         scores, predict(_before_last(model), torch.ones(24, dtype=torch.int64)).detach()
     )
@@ -240,7 +242,7 @@ def test_factor_models_refuse_histories_and_serve_users_by_index():
     }
     scorer, nothing = FactorModel(tensors), csr_matrix((1, 2), dtype=np.float32)
     assert scorer.score(nothing, np.array([1])).tolist() == [[2.0, 7.0]]
-    with pytest.raises(UserError, match="knows its training users alone"):
+    with pytest.raises(UserError, match="scores its training users only"):
         scorer.score(nothing)
 
 
@@ -252,7 +254,7 @@ def test_vbpr_without_features_is_refused():
 
 
 def test_lightgcn_beats_matrix_factorization_where_users_are_sparse():
-    """Each user has two of ten items of a kind: what neighbors of neighbors like has to be passed on."""
+    """Each user has two of ten items of a kind: only neighbors of neighbors have the others."""
     rng = np.random.default_rng(0)
     dense = np.zeros((120, 60), dtype=np.float32)
     held = np.zeros_like(dense)
@@ -272,7 +274,7 @@ def test_lightgcn_beats_matrix_factorization_where_users_are_sparse():
 
 
 def test_scores_follow_the_parameters_however_these_are_changed():
-    """Factors are kept between batches of an evaluation, and must not outlive a step or a loaded state."""
+    """Factors are cached in an evaluation; a step or a loaded state clears the cache."""
     config, users = config_of("lightgcn", {"max_epochs": 1}), np.arange(BLOCKS.shape[0])
     model = build("lightgcn", config)
     trainer = Trainer(
@@ -294,20 +296,20 @@ def test_scores_follow_the_parameters_however_these_are_changed():
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_each_validation_sees_the_weights_of_its_epoch(name, decay):
-    """Not those of an earlier one that were kept: fused optimizers change weights without a trace."""
+    """Not cached factors of an earlier epoch: fused optimizers do not change versions."""
     config = config_of(name, {"max_epochs": 4, "ema_decay": decay, "patience": 9})
-    users, seen = np.arange(len(KIND["image"])), []
+    users, scores = np.arange(len(KIND["image"])), []
 
     def validate(model: TrainableRecommender) -> dict[str, float]:
         fresh = build(name, config)
         load_parameters(fresh, dict(model.named_parameters()))
-        seen.append(model.score(BLOCKS, users).clone())
-        torch.testing.assert_close(seen[-1], fresh.score(BLOCKS, users), rtol=1e-4, atol=1e-5)
-        return {"ndcg@20": float(len(seen))}
+        scores.append(model.score(BLOCKS, users).clone())
+        torch.testing.assert_close(scores[-1], fresh.score(BLOCKS, users), rtol=1e-4, atol=1e-5)
+        return {"ndcg@20": float(len(scores))}
 
     Trainer(build(name, config), BLOCKS, config.training, validate).run(lambda report: None)
-    assert len(seen) == 4
-    assert not torch.equal(seen[0], seen[-1])
+    assert len(scores) == 4
+    assert not torch.equal(scores[0], scores[-1])
 
 
 def test_the_widths_of_diffrec_are_mirrored_around_the_narrowest():

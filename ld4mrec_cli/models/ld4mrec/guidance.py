@@ -1,8 +1,8 @@
 """Guidance signals: item bases, computed once from the training interactions and the item features.
 
-Each signal k has an item basis ``G_k`` ``(n_items, r_k)``: ``collaborative`` has the singular vectors V,
-a modality its features. The guidance of a row is linear in the row and then normalized, so it exists
-for any row: ``g_k(x) = l2_normalize(Σ_i x_i / √d_i · G_k,i)``.
+Each signal k has an item basis ``G_k`` ``(n_items, r_k)``: the singular vectors V for
+``collaborative``, the features for a modality. The guidance of a row is linear in the row and then
+normalized, so it exists for any row: ``g_k(x) = l2_normalize(Σ_i x_i / √d_i · G_k,i)``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ COLLABORATIVE = "collaborative"
 
 
 class GuidanceSignals(nn.Module):
-    """Item bases, side by side in one matrix, and the scaling by item degree, as buffers."""
+    """Item bases side by side in one matrix, and the scale of each item by its degree."""
 
     joined: Tensor
     """``[G_1 G_2 …]`` ``(n_items, Σ r_k)``: one pass over a row serves all signals."""
     inverse_sqrt_degree: Tensor
+    """``1/√d_i`` ``(n_items,)``."""
 
     def __init__(self, bases: Mapping[str, np.ndarray], item_degree: np.ndarray) -> None:
-        """``bases``: name → ``(n_items, r_k)``; ``item_degree``: ``(n_items,)``, zero allowed."""
+        """``bases``: name → ``(n_items, r_k)``; ``item_degree``: ``(n_items,)``, may be zero."""
         super().__init__()
         self.widths = {name: basis.shape[1] for name, basis in bases.items()}
         joined = np.concatenate(
@@ -39,16 +40,13 @@ class GuidanceSignals(nn.Module):
         self.register_buffer("inverse_sqrt_degree", scale, persistent=False)
 
     def joined_as(self, dtype: torch.dtype) -> Tensor:
-        """``joined`` in the type that products are computed in; the copy is kept for the next step."""
+        """``joined`` as ``dtype``; the copy is stored for the next step."""
         if dtype == self.joined.dtype:
             return self.joined
-        if (
-            self._cast is None
-            or self._cast.dtype != dtype
-            or self._cast.device != self.joined.device
-        ):
-            self._cast = self.joined.to(dtype)
-        return self._cast
+        cast = self._cast
+        if cast is None or cast.dtype != dtype or cast.device != self.joined.device:
+            cast = self._cast = self.joined.to(dtype)
+        return cast
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,9 +60,9 @@ class GuidanceSignals(nn.Module):
     def forward(
         self, rows: SparseRows, joined: Tensor | None = None, item_scale: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``g_k(x)`` ``(n, r_k)`` by signal name; an empty row gives zeros.
+        """Return ``g_k(x)`` ``(n, r_k)`` by signal name; an empty row has zeros.
 
-        ``joined`` and ``item_scale`` stand in for the buffers where the rows are over some of the items alone.
+        ``joined`` and ``item_scale`` replace the buffers for rows over some of the items.
         """
         if joined is None:
             joined, item_scale = self.joined, self.inverse_sqrt_degree
@@ -73,18 +71,21 @@ class GuidanceSignals(nn.Module):
 
 
 class ItemItemWeights(nn.Module):
-    """Zero-diagonal item-item weights B applied to a row: ``x B``, as a collaborative signal on the scores."""
+    """Zero-diagonal item-item weights B (EASE), as a collaborative part of the scores: ``x B``."""
 
     weights: Tensor
 
     def __init__(self, weights: np.ndarray, scale: float) -> None:
-        """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
+        """Store the weights.
+
+        Args:
+            weights: ``(n_items, n_items)``, row = item interacted with, column = item scored.
+            scale: factor of ``x B``, or where a learned factor starts.
+        """
         super().__init__()
-        self.register_buffer(
-            "weights", torch.from_numpy(np.ascontiguousarray(weights, dtype=np.float32))
-        )
+        contiguous = np.ascontiguousarray(weights, dtype=np.float32)
+        self.register_buffer("weights", torch.from_numpy(contiguous))
         self.scale = scale
-        """What ``x B`` is multiplied with, or where a learned scale starts."""
 
     def forward(self, rows: SparseRows) -> Tensor:
         """Return ``x B`` ``(n, n_items)``."""

@@ -1,188 +1,231 @@
-"""Reconstruction losses, per row.
+"""Losses of a batch. A loss says how scores are compared with targets, and what the scores mean.
 
-The labels are never dense where they are taken in expectation: what is not a behavior has one and the same
-label, so a loss is a reduction of the scores and a correction at the behaviors.
+With expected labels no label is dense: all entries without behavior have the same label, so a loss
+is a reduction of the scores and a correction at the behaviors.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from ld4mrec_cli.models.ld4mrec.diffusion import Corrupted, SoftReconstruction
+from ld4mrec_cli.models.ld4mrec.diffusion import SoftReconstruction
+from ld4mrec_cli.models.ld4mrec.softmax_loss import multinomial
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.settings.training import TrainingConfig
 
-Target = Literal["all", "masked"]
-
-
-def reconstruction_loss(
-    scores: Tensor,
-    clean: SparseRows,
-    corrupted: Corrupted,
-    soft: SoftReconstruction,
-    kind: Literal["multinomial", "mse"],
-    target: Target,
-    rng: BatchRNG,
-) -> Tensor:
-    """Loss of predicting the clean rows from the corrupted ones, with soft labels.
-
-    Args:
-        scores: C-Net's output ``(n, n_items)``.
-        target: ``all`` reconstructs the whole row; ``masked`` leaves the entries of unmasked
-            behaviors out, so that only what masking dropped is reconstructed.
-        rng: of the subset of soft labels, where it is drawn.
-
-    Returns:
-        Losses ``(n,)``; that of a row without any label mass should not count.
-    """
-    targets, ignored = corrupted.targets(clean, target)
-    if soft.is_drawn:
-        return _dense_loss(scores.float(), targets, ignored, soft, kind, rng)
-    if kind == "multinomial":
-        return multinomial(scores, targets, ignored, soft.expected)
-    return squared(scores.float(), targets, ignored, soft.expected)
+LARGE_CATALOG = 20_000
+"""Items above which a loss does not compute the scores of all items by default."""
+DEFAULT_SAMPLED_ITEMS = 8_192
+"""Items sampled per batch, beside its targets, for the multinomial loss over a large catalog."""
 
 
-def multinomial(
-    scores: Tensor,
-    targets: SparseRows,
-    ignored: SparseRows | None,
-    smoothing: float,
-    log_inclusion: Tensor | None = None,
-    n_counted: Tensor | int | None = None,
-    bias: Tensor | None = None,
-) -> Tensor:
-    """Softmax cross-entropy over the counted entries, labels ``x + g(1 - 2x)`` normalized to sum to one.
+@dataclass(frozen=True)
+class Targets:
+    """Entries that a loss compares the scores with, over the catalog or over candidates."""
 
-    Args:
-        scores: ``(n, m)`` of m items, of all or of candidates.
-        targets: behaviors to be found.
-        ignored: entries that do not count, or None.
-        smoothing: g, the same for all entries.
-        log_inclusion: of candidates, the log of the probability of being one ``(m,)``; sums over the
-            catalog are then estimated from them.
-        n_counted: entries of each row that count, ``(n,)`` or one number; those not left out where None.
-        bias: added to the scores ``(m,)``; given apart, it costs no pass over them.
-    """
-    if ignored is not None:  # of a row that sees every item nothing would be left for the softmax
-        ignored = ignored.filter((ignored.counts < ignored.n_items)[ignored.row_of])
-    if n_counted is None:
-        n_counted = scores.shape[1] if ignored is None else scores.shape[1] - ignored.counts
-    weight = 1.0 - 2.0 * smoothing
-    mass = (weight * _sum_by_row(targets.values, targets) + smoothing * n_counted).clamp_min(1e-12)
-    with torch.autocast(scores.device.type, enabled=False):  # sums over the catalog stay in float32
-        return _SoftCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            scores,
-            bias,
-            (targets.row_of, targets.items),
-            weight * targets.values / mass[targets.row_of],
-            None if ignored is None else (ignored.row_of, ignored.items),
-            smoothing / mass if smoothing else None,
-            log_inclusion,
+    behaviors: SparseRows
+    """Behaviors to predict."""
+    ignored: SparseRows | None = None
+    """Behaviors that do not count, or None."""
+    n_counted: Tensor | int | None = None
+    """Items of the catalog that count in each row ``(n,)``; None: all that are not ignored."""
+    log_inclusion: Tensor | None = None
+    """Log of the inclusion probability of each candidate ``(m,)``; None: over the catalog."""
+
+    def __getitem__(self, rows: slice) -> Targets:
+        """Consecutive rows: a slice without a step."""
+        return Targets(
+            self.behaviors[rows],
+            None if self.ignored is None else self.ignored[rows],
+            self.n_counted[rows] if isinstance(self.n_counted, Tensor) else self.n_counted,
+            self.log_inclusion,
         )
 
 
-class _SoftCrossEntropy(torch.autograd.Function):
-    """``log Σ_j exp(s_j)/π_j - Σ_sought w_j s_j - u Σ_j s_j/π_j`` of each row, over the entries not left out.
+class ReconstructionLoss(ABC):
+    """Loss of predicting targets from scores, with the soft labels of ``soft``."""
 
-    π is 1 without candidates, and for what is targets. Written out, since a step spends most of its time on passes
-    over the scores: one array holds the logits, then the softmax, then the gradient.
+    is_softmax: ClassVar[bool]
+    """Whether the scores are logits of a distribution over the catalog.
+
+    If so, the output bias may start at the log popularity, and EASE is mixed with the softmax at
+    inference. Otherwise EASE is a learned part of the scores.
     """
+    n_sampled: int = 0
+    """Items sampled per batch as candidates; 0: the loss is over the whole catalog."""
+    row_weight_exponent: float = 0.0
+    """a of the weight n^a of a row with n targets."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        scores: Tensor,
-        bias: Tensor | None,
-        targets: tuple[Tensor, Tensor],
-        weights: Tensor,
-        ignored: tuple[Tensor, Tensor] | None,
-        uniform: Tensor | None,
-        log_inclusion: Tensor | None,
+    def __init__(self, soft: SoftReconstruction) -> None:
+        self.soft = soft
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: TrainingConfig, soft: SoftReconstruction, n_items: int) -> Self:
+        """The loss with the settings of ``config`` for a catalog of ``n_items``."""
+
+    def __call__(
+        self, scores: FactoredScores, ease: Tensor | None, targets: Targets, rng: BatchRNG
     ) -> Tensor:
-        work = torch.add(
-            scores,
-            0.0 if bias is None else bias,
-            out=scores.new_empty(scores.shape, dtype=torch.float32),
-        )
-        at_targets = work[targets]
-        linear = work.new_zeros(len(work)).index_add_(0, targets[0], weights * at_targets)
-        inverse = None if log_inclusion is None else log_inclusion.neg().exp()
-        if uniform is not None:
-            total = work.sum(dim=1) if inverse is None else work @ inverse
-            if inverse is not None:
-                total.index_add_(0, targets[0], at_targets * (1.0 - inverse[targets[1]]))
-            if ignored is not None:
-                lost = work[ignored] if inverse is None else work[ignored] * inverse[ignored[1]]
-                total.index_add_(0, ignored[0], -lost)
-            linear += uniform * total
-        if log_inclusion is not None:
-            work -= log_inclusion
-            work[targets] = at_targets
-        if ignored is not None:
-            work[ignored] = -torch.inf
-        top = work.amax(dim=1, keepdim=True)
-        torch.softmax(work, dim=1, out=work)
-        log_total = top - work.amax(dim=1, keepdim=True).log()
-        ctx.work, ctx.dtype = work, scores.dtype
-        ctx.targets, ctx.weights, ctx.ignored = targets, weights, ignored
-        ctx.uniform, ctx.inverse = uniform, inverse
-        ctx.needs_bias = bias is not None
-        return log_total.squeeze(1) - linear
+        """Losses ``(n,)``; that of a row without targets must not count.
 
-    @staticmethod
-    def backward(
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor, Tensor | None, None, None, None, None, None]:
-        work, ctx.work = ctx.work, None  # the softmax becomes the gradient
-        at_targets = -ctx.weights
-        if ctx.uniform is not None:
-            uniform = ctx.uniform.unsqueeze(1)
-            if ctx.inverse is None:
-                work.sub_(uniform)
-            else:
-                work.sub_(uniform * ctx.inverse)
-                at_targets = at_targets + ctx.uniform[ctx.targets[0]] * (
-                    ctx.inverse[ctx.targets[1]] - 1.0
-                )
-        work.index_put_(ctx.targets, at_targets, accumulate=True)
-        if ctx.ignored is not None:
-            work[ctx.ignored] = 0.0
-        of_bias = gradients[0] @ work if ctx.needs_bias else None
-        weighed = work if ctx.dtype == work.dtype else torch.empty_like(work, dtype=ctx.dtype)
-        torch.mul(work, gradients[0].unsqueeze(1), out=weighed)
-        return weighed, of_bias, None, None, None, None, None
+        Args:
+            scores: output of C-Net for n rows.
+            ease: learned EASE part of the scores ``(n, n_items)``, or None.
+            targets: entries to predict.
+            rng: draws the subset of soft labels, where it is drawn.
+        """
+        if not self.soft.is_drawn:
+            return self.with_expected_labels(scores, ease, targets)
+        dense = _add(scores.scores(), ease).float()
+        is_counted = _counted_entries(dense, targets.ignored)
+        labels = self.soft.labels(targets.behaviors.dense(), rng) * is_counted
+        return self.with_dense_labels(dense, labels, is_counted)
+
+    @abstractmethod
+    def with_expected_labels(
+        self, scores: FactoredScores, ease: Tensor | None, targets: Targets
+    ) -> Tensor:
+        """Losses ``(n,)`` with labels that are the expectation of the soft labels."""
+
+    @abstractmethod
+    def with_dense_labels(self, scores: Tensor, labels: Tensor, is_counted: Tensor) -> Tensor:
+        """Losses ``(n,)``; all arguments are ``(n, n_items)``, labels are 0 where not counted."""
+
+    @abstractmethod
+    def reconstruct(self, scores: Tensor, n_behaviors: Tensor) -> Tensor:
+        """Clean rows predicted by ``scores``, both ``(n, n_items)``.
+
+        ``n_behaviors`` ``(n, 1)`` are the behaviors of the observed rows.
+        """
+
+
+class Multinomial(ReconstructionLoss):
+    """Cross-entropy between the softmax of the scores and the normalized labels (ours)."""
+
+    is_softmax = True
+
+    def __init__(
+        self, soft: SoftReconstruction, n_sampled: int = 0, row_weight_exponent: float = 0.0
+    ) -> None:
+        """``n_sampled``: items sampled per batch as candidates; 0 takes the whole catalog."""
+        super().__init__(soft)
+        self.n_sampled = n_sampled
+        self.row_weight_exponent = row_weight_exponent
+
+    @classmethod
+    def from_config(cls, config: TrainingConfig, soft: SoftReconstruction, n_items: int) -> Self:
+        """Sample items where the catalog is large or the settings say so."""
+        n_sampled = config.sampled_items
+        if n_sampled is None:
+            n_sampled = DEFAULT_SAMPLED_ITEMS if n_items > LARGE_CATALOG else 0
+        if n_sampled >= n_items or soft.is_drawn:
+            n_sampled = 0
+        return cls(soft, n_sampled, config.row_weight_exponent)
+
+    def with_expected_labels(
+        self, scores: FactoredScores, ease: Tensor | None, targets: Targets
+    ) -> Tensor:
+        """See :func:`multinomial`; EASE is mixed in at inference, never here."""
+        assert ease is None
+        return multinomial(
+            scores.products(),
+            targets.behaviors,
+            targets.ignored,
+            self.soft.expected,
+            targets.log_inclusion,
+            targets.n_counted,
+            scores.bias,
+        )
+
+    def with_dense_labels(self, scores: Tensor, labels: Tensor, is_counted: Tensor) -> Tensor:
+        """Cross-entropy over the counted entries."""
+        log_total = scores.masked_fill(~is_counted, -torch.inf).logsumexp(dim=1)
+        return log_total - (labels * scores).sum(dim=1) / labels.sum(dim=1).clamp_min(1e-12)
+
+    def reconstruct(self, scores: Tensor, n_behaviors: Tensor) -> Tensor:
+        """The softmax, times the number of behaviors."""
+        return scores.softmax(dim=1) * n_behaviors
+
+
+class SquaredError(ReconstructionLoss):
+    """Mean squared error over the counted entries (the paper's loss)."""
+
+    is_softmax = False
+
+    def __init__(self, soft: SoftReconstruction, use_gram: bool = False) -> None:
+        """``use_gram``: sum the squares through the Gram matrix of the items, where possible."""
+        super().__init__(soft)
+        self.use_gram = use_gram
+
+    @classmethod
+    def from_config(cls, config: TrainingConfig, soft: SoftReconstruction, n_items: int) -> Self:
+        """Use the Gram matrix where the catalog is large."""
+        return cls(soft, n_items > LARGE_CATALOG)
+
+    def with_expected_labels(
+        self, scores: FactoredScores, ease: Tensor | None, targets: Targets
+    ) -> Tensor:
+        """See :func:`squared`; EASE scores have no factors, so that all scores are computed."""
+        behaviors, ignored, smoothing = targets.behaviors, targets.ignored, self.soft.expected
+        if self.use_gram and ease is None:
+            return squared_by_gram(scores, behaviors, ignored, smoothing)
+        dense = _add(scores.scores(), ease).float()
+        return squared(dense, behaviors, ignored, smoothing)
+
+    def with_dense_labels(self, scores: Tensor, labels: Tensor, is_counted: Tensor) -> Tensor:
+        """Mean square over the counted entries."""
+        squares = (scores - labels).square() * is_counted
+        return squares.sum(dim=1) / is_counted.sum(dim=1).clamp_min(1)
+
+    def reconstruct(self, scores: Tensor, n_behaviors: Tensor) -> Tensor:
+        """The scores themselves."""
+        return scores
+
+
+LOSSES: dict[str, type[ReconstructionLoss]] = {"multinomial": Multinomial, "mse": SquaredError}
+"""Every loss by the value of ``training.loss``."""
+
+
+def make_loss(config: TrainingConfig, soft: SoftReconstruction, n_items: int) -> ReconstructionLoss:
+    """The loss that ``training.loss`` names."""
+    return LOSSES[config.loss].from_config(config, soft, n_items)
 
 
 def squared(
     scores: Tensor, targets: SparseRows, ignored: SparseRows | None, smoothing: float
 ) -> Tensor:
-    """Mean squared error over the counted entries, labels ``x + g(1 - 2x)``; scores are ``(n, n_items)``."""
-    off = scores - smoothing if smoothing else scores
-    at_ignored = None if ignored is None else off[ignored.row_of, ignored.items]
-    at_targets = off[targets.row_of, targets.items]
-    return _mean_square(
-        off.square().sum(dim=1), at_targets, at_ignored, targets, ignored, smoothing
-    )
+    """Mean squared error per row over the counted entries, labels ``x + g(1 - 2x)``.
 
-
-def squared_in_closed_form(
-    products: FactoredScores, targets: SparseRows, ignored: SparseRows | None, smoothing: float
-) -> Tensor:
-    """:func:`squared` without the scores: their squares are summed through the items' Gram matrix.
-
-    Time and memory follow the behaviors and, once per batch, the items; rows × items there is none.
+    ``scores`` are ``(n, n_items)``, ``smoothing`` is g.
     """
-    products = products.shifted(-smoothing)
-    at_ignored = None if ignored is None else products.at(ignored.row_of, ignored.items)
-    at_targets = products.at(targets.row_of, targets.items)
-    return _mean_square(
-        products.sum_of_squares(), at_targets, at_ignored, targets, ignored, smoothing
-    )
+    errors = scores - smoothing if smoothing else scores
+    at_ignored = None if ignored is None else errors[ignored.row_of, ignored.items]
+    at_targets = errors[targets.row_of, targets.items]
+    total = errors.square().sum(dim=1)
+    return _mean_square(total, at_targets, at_ignored, targets, ignored, smoothing)
+
+
+def squared_by_gram(
+    scores: FactoredScores, targets: SparseRows, ignored: SparseRows | None, smoothing: float
+) -> Tensor:
+    """:func:`squared` without computing all scores: their squares are summed by the Gram matrix.
+
+    Time and memory grow with the behaviors and, once per batch, with the items, not with
+    rows × items.
+    """
+    errors = scores.shifted(-smoothing)
+    at_ignored = None if ignored is None else errors.at(ignored.row_of, ignored.items)
+    at_targets = errors.at(targets.row_of, targets.items)
+    total = errors.sum_of_squares()
+    return _mean_square(total, at_targets, at_ignored, targets, ignored, smoothing)
 
 
 def _mean_square(
@@ -193,37 +236,30 @@ def _mean_square(
     ignored: SparseRows | None,
     smoothing: float,
 ) -> Tensor:
-    """From the sum ``total`` ``(n,)`` of ``(s - g)²`` over the catalog, and ``s - g`` at the behaviors."""
+    """Mean square of the errors over the counted entries, ``(n,)``.
+
+    ``total`` ``(n,)`` is the sum of ``(s - g)²`` over the catalog; ``at_targets`` and
+    ``at_ignored`` are ``s - g`` at these behaviors.
+    """
     step = (1.0 - 2.0 * smoothing) * targets.values
-    total = total + _sum_by_row(step * (step - 2.0 * at_targets), targets)
+    total = total + targets.sum_by_row(step * (step - 2.0 * at_targets))
     if ignored is None or at_ignored is None:
         return total / targets.n_items
-    total = total - _sum_by_row(at_ignored.square(), ignored)
+    total = total - ignored.sum_by_row(at_ignored.square())
     return total / (ignored.n_items - ignored.counts).clamp_min(1)
 
 
-def _sum_by_row(values: Tensor, rows: SparseRows) -> Tensor:
-    """Sum ``values`` ``(nnz,)`` over the behaviors of each row, ``(n,)``."""
-    return values.new_zeros(len(rows)).index_add(0, rows.row_of, values)
+def _counted_entries(scores: Tensor, ignored: SparseRows | None) -> Tensor:
+    """Mask ``(n, n_items)`` of the entries that count.
 
-
-def _dense_loss(
-    scores: Tensor,
-    targets: SparseRows,
-    ignored: SparseRows | None,
-    soft: SoftReconstruction,
-    kind: Literal["multinomial", "mse"],
-    rng: BatchRNG,
-) -> Tensor:
-    """The same with labels that are smoothed on a drawn subset of the entries."""
-    counted = torch.ones_like(scores, dtype=torch.bool)
+    In a row with nothing but ignored entries all count, so that its softmax is not empty.
+    """
+    is_counted = torch.ones_like(scores, dtype=torch.bool)
     if ignored is not None:
-        counted[ignored.row_of, ignored.items] = False
-        counted |= ~counted.any(
-            dim=1, keepdim=True
-        )  # of a row that sees every item nothing would be left
-    y = soft.labels(targets.dense(), rng) * counted
-    if kind == "mse":
-        return ((scores - y).square() * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
-    log_total = scores.masked_fill(~counted, -torch.inf).logsumexp(dim=1)
-    return log_total - (y * scores).sum(dim=1) / y.sum(dim=1).clamp_min(1e-12)
+        is_counted[ignored.row_of, ignored.items] = False
+        is_counted |= ~is_counted.any(dim=1, keepdim=True)
+    return is_counted
+
+
+def _add(scores: Tensor, ease: Tensor | None) -> Tensor:
+    return scores if ease is None else scores + ease

@@ -29,7 +29,7 @@ class ModelConfig(Section):
     bd_blocks: Depth = 1
     """Number of behavior-denoising blocks; 0 switches them off."""
     bg_blocks: Depth = 1
-    """Number of behavior-generation blocks (guided); 0 switches them off."""
+    """Number of behavior-generation blocks, with guidance; 0 switches them off."""
     expansion: Annotated[float, Field(gt=0.0, le=1_000.0)] = 2.0
     """Width of the blocks' hidden layer, as a multiple of `hidden_dim`."""
     time_dim: TimeWidth = 32
@@ -37,9 +37,11 @@ class ModelConfig(Section):
     dropout: Fraction = 0.5
     """Dropout on the latent state during training."""
     guidance: Names | None = None
-    """Signals that guide the BG-Blocks: `collaborative` and modality names; unset takes all there are, `[]` none."""
+    """Signals that guide the BG-Blocks: `collaborative` and modality names. Unset takes all, `[]`
+    none."""
     guidance_source: Literal["corrupted", "clean"] = "corrupted"
-    """Row that guidance is computed from in training. `clean` (the paper's) leaks the target; see docs/model.md."""
+    """Row that guidance is computed from in training. `clean` (the paper's) leaks the targets; see
+    docs/model.md."""
     collaborative_rank: Width = 256
     """Rank r of the collaborative item basis V (truncated SVD of the normalized interactions)."""
     modality_dim: Width = 256
@@ -47,29 +49,30 @@ class ModelConfig(Section):
     item_side: bool = True
     """Item-side guidance in the decoder: items are also scored by their content and neighbors."""
     ease: bool = True
-    """Score also by zero-diagonal ridge item weights B (EASE^R). Multinomial loss: in a mixture with C-Net's softmax at
-    inference. `mse`: with a learned scale, in training too, so that C-Net learns what they leave."""
+    """Also score by the item-item weights B of EASE^R. Multinomial loss: mixed with C-Net's softmax
+    at inference. `mse`: added to the scores with a learned scale, in training too."""
     ease_scale: Positive = 1.0
-    """Weight of `[xB]₊` beside the softmax; with `mse`, where the learned scale starts."""
+    """Weight of `[xB]₊` in the mixture; with `mse`, the initial learned scale."""
     ease_ridge: Positive = 400.0
-    """Ridge λ of the item weights."""
+    """Ridge λ of EASE."""
     ease_degree_ridge: NonNegative = 1.0
-    """Ridge of an item in proportion to its weighted interactions, beside λ: training as if under dropout (EDLAE)."""
+    """Added ridge of an item, in proportion to its weighted interactions: dropout (EDLAE)."""
     ease_user_exponent: NonNegative = 0.5
-    """An interaction of a user with d of them weighs d^-this in the regression: few active users do not rule."""
+    """An interaction of a user with d interactions has the weight d^-this in the regression. So few
+    very active users do not dominate."""
     ease_max_items: Count = 10_000
-    """Catalogs larger than this go without item weights (the closed form inverts an items × items matrix)."""
+    """Larger catalogs have no EASE and iALS part (EASE inverts an items × items matrix)."""
     ials: bool = False
-    """Score also by the inner products of implicit alternating least squares, in the mixture at inference (multinomial
-    loss only): an estimate of low rank beside that of the item weights."""
+    """Also score by implicit alternating least squares, in the mixture at inference (multinomial
+    loss only): an estimate of low rank beside that of EASE."""
     ials_scale: Positive = 1.0
-    """Weight of these scores beside the softmax."""
+    """Weight of the iALS scores in the mixture."""
     ials_dim: Width = 64
-    """Length of the user and item vectors."""
+    """Length of the user and item vectors of iALS."""
     ials_unobserved_weight: Positive = 0.004
-    """Weight α₀ of an item without interaction in the squared error, where an interaction weighs 1."""
+    """Weight α₀ of an unobserved cell in the squared error; an interaction has weight 1."""
     ials_ridge: Positive = 0.4
-    """Ridge λ of the vectors."""
+    """Ridge λ of the vectors of iALS."""
     ials_frequency_exponent: Probability = 0.5
     """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
     popularity_bias: bool = True
@@ -88,23 +91,24 @@ class DiffusionConfig(Section):
     noise_max: Fraction = 0.02
     """a_max of the linear schedule."""
     mask_rate: Fraction = 0.6
-    """Probability that an observed behavior is dropped in the forward process; 0 switches masking off."""
+    """Probability that the forward process drops a behavior; 0 switches masking off."""
     soft_reconstruction: bool = True
     """Soft behavioral reconstruction of the labels."""
     soft_probability: Probability = 0.1
-    """Probability p that an entry of the row is smoothed."""
+    """Probability p that the label of an entry is smoothed."""
     smoothing_intensity: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0005
     """γ: a smoothed label is x + γ(1 - 2x)."""
     soft_labels: Literal["expected", "drawn"] = "expected"
-    """Smooth the labels of a subset `drawn` anew for each row, as published, or all by what is `expected` of it: the
-    expected gradient is the same, without its variance and without dense labels."""
+    """`drawn`: smooth the labels of a random subset of each row, as published. `expected`: use the
+    expectation of these labels; no label is dense, and the gradient has less variance."""
     importance_sampling: bool = True
-    """Draw t in proportion to the root mean square of its recent losses, else uniformly; acts with Gaussian noise."""
+    """Draw t in proportion to the root mean square of its recent losses; otherwise uniformly. It
+    matters only with Gaussian noise."""
     inference_steps: Steps = 1
     """1 is one-step inference; K > 1 runs the reverse chain over K steps, for comparison."""
 
     @model_validator(mode="after")
-    def _schedule_is_a_schedule(self) -> DiffusionConfig:
+    def _check_schedule(self) -> DiffusionConfig:
         if self.noise_min > self.noise_max:
             raise ValueError("noise_min must not exceed noise_max")
         if self.noise_scale * self.noise_max >= 1.0:

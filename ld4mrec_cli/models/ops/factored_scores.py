@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 def matmul_dtype(like: Tensor) -> torch.dtype:
-    """Type that matrix products with ``like`` are computed in here."""
+    """Type of matrix products with ``like``: that of autocast where it is enabled."""
     device = like.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
 
 @dataclass(frozen=True)
 class FactoredScores:
-    """The scores of n rows for all items, ``Σ_p queries_p items_pᵀ + bias``, not yet multiplied out.
+    """Scores of n rows for all items as factors, ``Σ_p queries_p items_pᵀ + bias``.
 
-    Whoever needs the scores of a block of items, or of some, computes no others.
+    So the scores of some items are computed without the others.
     """
 
     queries: tuple[Tensor, ...]
@@ -30,60 +30,53 @@ class FactoredScores:
 
     @property
     def n_items(self) -> int:
-        """Items that there are scores for."""
+        """Number of items that are scored."""
         return len(self.bias)
 
     def scores(self) -> Tensor:
-        """All scores ``(n, n_items)``, in float32 also where the products are not."""
+        """All scores ``(n, n_items)``, float32 also under autocast."""
         return self.products() + self.bias
 
     def products(self) -> Tensor:
-        """The scores but for the bias, in the type that products are computed in here."""
+        """The scores without the bias ``(n, n_items)``, in :func:`matmul_dtype`."""
         dtype = matmul_dtype(self.bias)
         total: Tensor | None = None
         for queries, items in zip(self.queries, self.items, strict=True):
-            one, other = queries.to(dtype), items.to(dtype).T
-            total = torch.mm(one, other) if total is None else total.addmm_(one, other)
+            a, b = queries.to(dtype), items.to(dtype).T
+            total = torch.mm(a, b) if total is None else total.addmm_(a, b)
         assert total is not None
         return total
 
     def block(self, start: int, stop: int) -> FactoredScores:
-        """The same for the items from ``start`` to before ``stop``, without a copy."""
-        return replace(
-            self, items=tuple(items[start:stop] for items in self.items), bias=self.bias[start:stop]
-        )
+        """Scores of the items from ``start`` to before ``stop``, without a copy."""
+        items = tuple(vectors[start:stop] for vectors in self.items)
+        return replace(self, items=items, bias=self.bias[start:stop])
 
-    def of_items(self, chosen: Tensor) -> FactoredScores:
-        """The same for the items ``chosen`` ``(m,)`` int64, in their order."""
-        return replace(
-            self, items=tuple(items[chosen] for items in self.items), bias=self.bias[chosen]
-        )
+    def of_items(self, item_ids: Tensor) -> FactoredScores:
+        """Scores of the items ``item_ids`` ``(m,)`` int64, in their order."""
+        items = tuple(vectors[item_ids] for vectors in self.items)
+        return replace(self, items=items, bias=self.bias[item_ids])
 
-    def shifted(self, by: float) -> FactoredScores:
-        """The same with ``by`` added to every score."""
-        return replace(self, bias=self.bias + by) if by else self
+    def shifted(self, offset: float) -> FactoredScores:
+        """Add ``offset`` to every score."""
+        return replace(self, bias=self.bias + offset) if offset else self
 
     def at(self, rows: Tensor, items: Tensor) -> Tensor:
-        """The scores at (row, item), ``(m,)`` for ``rows`` ``(m,)`` and ``items`` ``(m,)`` int64."""
+        """Scores of the pairs (row, item), ``(m,)``; ``rows`` and ``items`` are ``(m,)`` int64."""
         total = self.bias[items]
         for queries, vectors in zip(self.queries, self.items, strict=True):
             total = total + (queries[rows] * vectors[items]).sum(dim=1)
         return total
 
     def sum_of_squares(self) -> Tensor:
-        """The sum of each row's squared scores ``(n,)``, through the items' Gram matrix: ``Σ_i (q·v_i + b_i)²``."""
-        with torch.autocast(
-            self.bias.device.type, enabled=False
-        ):  # sums over the catalog, whose terms may cancel
-            queries, items = (
-                torch.cat(self.queries, dim=1).float(),
-                [vectors.float() for vectors in self.items],
-            )
+        """Sum of each row's squared scores ``(n,)``, ``Σ_i (q·v_i + b_i)²``.
+
+        It is computed through the Gram matrix of the items, without the scores.
+        """
+        with torch.autocast(self.bias.device.type, enabled=False):  # the terms may cancel
+            queries = torch.cat(self.queries, dim=1).float()
+            items, bias = [vectors.float() for vectors in self.items], self.bias.float()
             gram = torch.cat([torch.cat([a.T @ b for b in items], dim=1) for a in items])
-            bias = self.bias.float()
-            of_bias = torch.cat([vectors.T @ bias for vectors in items])
-            return (
-                ((queries @ gram) * queries).sum(dim=1)
-                + 2.0 * (queries @ of_bias)
-                + bias.square().sum()
-            )
+            bias_products = torch.cat([vectors.T @ bias for vectors in items])
+            squares = ((queries @ gram) * queries).sum(dim=1)
+            return squares + 2.0 * (queries @ bias_products) + bias.square().sum()

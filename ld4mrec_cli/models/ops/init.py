@@ -8,7 +8,7 @@ from torch import nn
 
 @torch.no_grad()
 def init_normal(model: nn.Module, seed: int, std: float = 0.1) -> None:
-    """Draw the matrices of a model from a normal distribution; vectors stay as they are."""
+    """Draw the matrices of a model from ``N(0, std²)``; vectors do not change."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         if parameter.ndim >= 2:
@@ -17,7 +17,7 @@ def init_normal(model: nn.Module, seed: int, std: float = 0.1) -> None:
 
 @torch.no_grad()
 def init_xavier(model: nn.Module, seed: int) -> None:
-    """Draw the matrices of a model by Glorot's rule; vectors become zero."""
+    """Draw the matrices of a model by Xavier initialization; vectors become zero."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         if parameter.ndim >= 2:

@@ -6,9 +6,10 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_matrix, diags
 
-ECONOMICAL_ABOVE = 20_000
-"""Items above which the collaborative basis is computed in float32 and with fewer iterations: its first vectors are as
-good, the last ones a little less, in a third of the time."""
+LARGE_CATALOG = 20_000
+"""Items above which the truncated SVD is in float32 with fewer iterations.
+
+It takes a third of the time; the first vectors are as good, the last ones slightly worse."""
 
 
 def inverse_sqrt(degree: np.ndarray) -> np.ndarray:
@@ -18,48 +19,49 @@ def inverse_sqrt(degree: np.ndarray) -> np.ndarray:
 
 
 def collaborative_basis(train: csr_matrix, rank: int, seed: int) -> np.ndarray:
-    """Right singular vectors V ``(n_items, r)`` of ``D_u^-1/2 X D_i^-1/2``, r ≤ ``rank`` (LD4MRec, SVD encoding).
+    """Right singular vectors V ``(n_items, r)`` of ``D_u^-1/2 X D_i^-1/2``, r ≤ ``rank``.
 
-    The rank is bounded by that of the matrix: vectors of singular value zero would give items without
-    interactions a random place. The result is a function of the interactions and the seed.
+    r is at most the rank of the matrix: with vectors of singular value zero, items without
+    interactions would have random values. The result depends on the interactions and the seed.
     """
     from sklearn.utils.extmath import randomized_svd  # slow to import, needed in training alone
 
-    degree_u = np.asarray(train.sum(axis=1)).ravel()
-    degree_i = np.asarray(train.sum(axis=0)).ravel()
-    normalized = (
-        diags(inverse_sqrt(degree_u)) @ train.astype(np.float64) @ diags(inverse_sqrt(degree_i))
-    )
+    user_scale = diags(inverse_sqrt(np.asarray(train.sum(axis=1)).ravel()))
+    item_scale = diags(inverse_sqrt(np.asarray(train.sum(axis=0)).ravel()))
+    normalized = user_scale @ train.astype(np.float64) @ item_scale
     rank = min(rank, *train.shape)
-    if train.shape[1] > ECONOMICAL_ABOVE:
+    if train.shape[1] > LARGE_CATALOG:
         return _leading_vectors(normalized.astype(np.float32), rank, seed)
     _, values, vectors = randomized_svd(normalized, rank, n_iter=8, random_state=seed)
     return vectors[values > 1e-7].T  # the largest singular value is 1
 
 
 def _leading_vectors(matrix: csr_matrix, rank: int, seed: int) -> np.ndarray:
-    """Right singular vectors of a large matrix of norm 1, float32 ``(n_items, r)`` (Halko et al. 2011).
+    """Right singular vectors of a large matrix of norm 1, float32 ``(n_items, r)``.
 
-    The last step, on a matrix of few rows, goes through its Gram matrix: its full decomposition takes most of the time.
+    Randomized SVD (Halko et al. 2011). The small matrix is decomposed through its Gram matrix,
+    because its full decomposition would take most of the time.
     """
     from sklearn.utils.extmath import randomized_range_finder
 
-    basis = randomized_range_finder(
-        matrix, size=min(rank + 10, *matrix.shape), n_iter=4, random_state=seed
-    )
+    size = min(rank + 10, *matrix.shape)
+    basis = randomized_range_finder(matrix, size=size, n_iter=4, random_state=seed)
     small = matrix.T @ basis  # (n_items, rank + 10)
     squares, rotation = linalg.eigh((small.T @ small).astype(np.float64))
     values, rotation = np.sqrt(squares[::-1][:rank].clip(0.0)), rotation[:, ::-1][:, :rank]
-    kept = values > 1e-3  # below, the roots of float32 squares are noise
-    return small @ (rotation[:, kept] / values[kept]).astype(np.float32)
+    is_accurate = values > 1e-3  # smaller roots of float32 squares are noise
+    return small @ (rotation[:, is_accurate] / values[is_accurate]).astype(np.float32)
 
 
 def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:
-    """Features ``(n_items, dim)`` standardized per column, reduced by PCA to ``max_dim``, rows to unit length."""
+    """Standardize the columns of ``features`` ``(n_items, dim)``, reduce them, normalize the rows.
+
+    More than ``max_dim`` columns are reduced to ``max_dim`` by PCA. Returns float32.
+    """
     values = np.asarray(features, dtype=np.float32)
     values = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    spread = values.std(axis=0, dtype=np.float64).astype(np.float32)
-    values = np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-8)
+    scale = values.std(axis=0, dtype=np.float64).astype(np.float32)
+    values = np.divide(values, scale, out=np.zeros_like(values), where=scale > 1e-8)
     if values.shape[1] > max_dim:
         values = values @ principal_axes(values, max_dim)
     length = np.linalg.norm(values, axis=1, keepdims=True)
@@ -67,7 +69,7 @@ def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:
 
 
 def principal_axes(centered: np.ndarray, rank: int) -> np.ndarray:
-    """The ``rank`` leading eigenvectors ``(dim, rank)`` of the covariance of centered values ``(n, dim)``."""
+    """The leading eigenvectors ``(dim, rank)`` of the covariance of ``centered`` ``(n, dim)``."""
     covariance = (centered.T @ centered).astype(np.float64)
     dim = len(covariance)
     _, vectors = linalg.eigh(covariance, subset_by_index=(max(0, dim - rank), dim - 1))

@@ -1,4 +1,4 @@
-"""Recommenders that are one item-item matrix."""
+"""Recommenders with one item-item matrix."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
+from ld4mrec_cli.models.base import ClosedFormRecommender
 from ld4mrec_cli.settings.base import Section
 
 
-class ItemItemRecommender:
+class ItemItemRecommender(ClosedFormRecommender):
     """Scores are ``rows @ weights`` with a sparse or dense item-item matrix."""
 
     def __init__(self, weights: csr_matrix | np.ndarray) -> None:
@@ -25,14 +26,13 @@ class ItemItemRecommender:
         if "weights" in arrays:
             return cls(arrays["weights"])
         n_items = len(arrays["indptr"]) - 1
-        weights = csr_matrix(
-            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_items, n_items)
-        )
+        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+        weights = csr_matrix(parts, shape=(n_items, n_items))
         weights.check_format(full_check=True)  # a product with a bad index reads foreign memory
         return cls(weights)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        """See :class:`ClosedFormRecommender`."""
         if isinstance(self.weights, np.ndarray):
             return {"weights": self.weights}
         return {
@@ -42,6 +42,6 @@ class ItemItemRecommender:
         }
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""
+        """See :class:`ClosedFormRecommender`."""
         scores = rows.astype(np.float32) @ self.weights
         return torch.from_numpy(scores.toarray() if issparse(scores) else scores)

@@ -3,56 +3,93 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg
 from scipy.sparse import csr_matrix, diags
 
+from ld4mrec_cli.models.ops.spd_inverse import NotPositiveDefiniteError, SymmetricTiles
 from ld4mrec_cli.utils import memory
 from ld4mrec_cli.utils.errors import UserError
 
-WORKING_MATRICES = 3
-"""Dense float64 item-item matrices that the closed form holds at a time: the Gram matrix, its factor, the result."""
+BYTES_PER_ITEM_PAIR = 8
+"""Memory of the closed form: half a matrix in float64 tiles, and the float32 result."""
 
 
-def check_closed_form(n_items: int) -> None:
+def check_memory(n_items: int) -> None:
     """Refuse a catalog whose dense item-item matrices are larger than the memory.
 
     Raises:
-        UserError: names the items, the memory needed and what to use in its place.
+        UserError: names the items, the memory needed and another model.
     """
-    needed, available = WORKING_MATRICES * n_items**2 * 8, memory.physical_memory()
+    needed, available = BYTES_PER_ITEM_PAIR * n_items**2, memory.physical_memory()
     if available is not None and needed > available:
-        what = f"ease needs about {needed / 1e9:,.1f} GB for {n_items:,} items, this machine has {available / 1e9:,.1f}"
-        raise UserError(what, hint="Use itemknn, whose memory follows the interactions")
+        raise UserError(
+            f"ease needs about {needed / 1e9:,.1f} GB for {n_items:,} items, "
+            f"this machine has {available / 1e9:,.1f}",
+            hint="Use itemknn, whose memory grows with the interactions",
+        )
 
 
 def fit_ease(
     train: csr_matrix, ridge: float, degree_ridge: float = 0.0, user_exponent: float = 0.0
 ) -> np.ndarray:
-    """Zero-diagonal ridge regression of the items on each other, ``B = I - P / diag(P)``, ``P = (G + Λ)⁻¹``.
+    """Zero-diagonal ridge regression of the items on each other.
 
-    ``G = Xᵀ W X`` with users weighed by ``W ∝ degree^-user_exponent`` (of mean 1 over the interactions) and
-    ``Λ = ridge + degree_ridge · diag(G)``. Sources: EASE^R (Steck, WWW 2019, eq. 8), where W = I and Λ = λI;
-    EDLAE (Steck, NeurIPS 2020, section 3), whose dropout p is a ``degree_ridge`` of p / (1 - p).
-    Returns float32 ``(n_items, n_items)``; time is cubic and memory quadratic in the items.
+    ``B = I - P / diag(P)`` with ``P = (G + Λ)⁻¹`` and ``G = Xᵀ W X``. Users have the weight
+    ``W ∝ degree^-user_exponent`` (of mean 1 over the interactions), and
+    ``Λ = ridge + degree_ridge · diag(G)``. Time is cubic and memory quadratic in the items.
+
+    Sources: EASE^R (Steck, WWW 2019, eq. 8), where W = I and Λ = λI; EDLAE (Steck, NeurIPS 2020,
+    section 3), whose dropout p is a ``degree_ridge`` of p / (1 - p).
+
+    Args:
+        train: interactions ``(n_users, n_items)``.
+        ridge: λ of every item.
+        degree_ridge: ridge in proportion to the weighted interactions of the item.
+        user_exponent: 0 gives all users the same weight.
+
+    Returns:
+        B ``(n_items, n_items)``, float32.
 
     Raises:
-        UserError: the ridge is too small for the precision of the numbers.
+        UserError: the ridge is too small for float64.
     """
-    degree = np.diff(train.indptr)
-    weight = np.power(np.maximum(degree, 1.0), -user_exponent)
-    weight *= degree.sum() / max(float(weight @ degree), 1e-300)
-    gram = (train.T @ diags(weight) @ train).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] = gram.diagonal() * (1.0 + degree_ridge) + ridge
-    factor, info = linalg.lapack.dpotrf(gram.T, lower=False, overwrite_a=True)
-    inverse, info_inverse = linalg.lapack.dpotri(factor, lower=False, overwrite_c=True)
-    if info or info_inverse:
+    gram = _regularized_gram(train, ridge, degree_ridge, user_exponent)
+    try:
+        gram.invert()
+    except NotPositiveDefiniteError:
         raise UserError(
             "the item Gram matrix has no inverse in float64",
             hint="Raise the ridge of the item weights",
-        )
-    precision = np.triu(inverse).astype(np.float32)
-    del gram, factor, inverse
-    precision += np.triu(precision, 1).T
-    weights = -precision / np.diagonal(precision)
+        ) from None
+    weights = _pop_dense(gram, train.shape[1])
+    weights /= -weights.diagonal()
     np.fill_diagonal(weights, 0.0)
     return weights
+
+
+def _regularized_gram(
+    train: csr_matrix, ridge: float, degree_ridge: float, user_exponent: float
+) -> SymmetricTiles:
+    """``G + Λ`` of :func:`fit_ease`."""
+    degree = np.diff(train.indptr)
+    weight = np.power(np.maximum(degree, 1.0), -user_exponent)
+    weight *= degree.sum() / max(float(weight @ degree), 1e-300)
+    columns = train.tocsc()
+    weighted = (columns.T @ diags(weight)).tocsr()  # (n_items, n_users)
+    gram = SymmetricTiles(train.shape[1])
+    for i, j in gram.positions():
+        product = weighted[gram.spans[i]] @ columns[:, gram.spans[j]]
+        tile = product.toarray().astype(np.float64, copy=False)
+        if i == j:
+            tile[np.diag_indices_from(tile)] = tile.diagonal() * (1.0 + degree_ridge) + ridge
+        gram.tiles[i, j] = tile
+    return gram
+
+
+def _pop_dense(matrix: SymmetricTiles, n: int) -> np.ndarray:
+    """The whole matrix ``(n, n)`` in float32; each tile is freed once it is copied."""
+    dense = np.empty((n, n), dtype=np.float32)
+    for i, j in matrix.positions():
+        tile = matrix.tiles.pop((i, j))
+        dense[matrix.spans[i], matrix.spans[j]] = tile
+        dense[matrix.spans[j], matrix.spans[i]] = tile.T
+    return dense

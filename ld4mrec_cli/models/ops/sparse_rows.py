@@ -1,4 +1,4 @@
-"""A batch of interaction rows: sparse behaviors, and a Gaussian part only where there is noise."""
+"""A batch of interaction rows: sparse behaviors, and dense Gaussian noise where there is any."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class SparseRows:
-    """``n`` rows over ``n_items`` items, as C-Net reads them: ``behaviors + noise``.
+    """``n`` rows over ``n_items`` items: ``behaviors + noise``.
 
-    Behaviors are stored row after row; nothing here is users × items except ``noise``, which is
-    confined to the batch and absent without Gaussian noise.
+    Behaviors are stored row after row. Only ``noise`` is dense, and only for a batch with Gaussian
+    noise.
     """
 
     items: Tensor
@@ -27,6 +27,7 @@ class SparseRows:
     counts: Tensor
     """Behaviors in each row, ``(n,)`` int64."""
     n_items: int
+    """Length of a row."""
     noise: Tensor | None = None
     """Dense Gaussian part, ``(n, n_items)``, or None."""
 
@@ -40,6 +41,13 @@ class SparseRows:
             n_items=matrix.shape[1],
         )
 
+    @classmethod
+    def from_dense(cls, x: Tensor) -> SparseRows:
+        """Rows without behaviors whose noise is ``x`` ``(n, n_items)``."""
+        empty = torch.empty(0, dtype=torch.int64, device=x.device)
+        counts = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return cls(empty, x.new_empty(0), counts, x.shape[1], noise=x)
+
     def __len__(self) -> int:
         return len(self.counts)
 
@@ -49,10 +57,10 @@ class SparseRows:
         rows = torch.arange(len(self), device=self.counts.device)
         return torch.repeat_interleave(rows, self.counts, output_size=len(self.items))
 
-    def filter(self, kept: Tensor) -> SparseRows:
-        """Keep the behaviors where the boolean mask ``kept`` ``(nnz,)`` holds."""
-        counts = torch.zeros_like(self.counts).index_add_(0, self.row_of, kept.long())
-        return replace(self, items=self.items[kept], values=self.values[kept], counts=counts)
+    def filter(self, mask: Tensor) -> SparseRows:
+        """Keep the behaviors where ``mask`` ``(nnz,)`` bool is true."""
+        counts = torch.zeros_like(self.counts).index_add_(0, self.row_of, mask.long())
+        return replace(self, items=self.items[mask], values=self.values[mask], counts=counts)
 
     def __getitem__(self, rows: slice) -> SparseRows:
         """Consecutive rows: a slice without a step."""
@@ -70,30 +78,33 @@ class SparseRows:
             noise=noise,
         )
 
+    def sum_by_row(self, values: Tensor) -> Tensor:
+        """Sum ``values`` ``(nnz,)``, one for each behavior, over each row, ``(n,)``."""
+        return values.new_zeros(len(self)).index_add(0, self.row_of, values)
+
     def norm(self) -> Tensor:
         """Euclidean length of each row, ``(n, 1)``."""
         if self.noise is not None:
             return self.dense().norm(dim=1, keepdim=True)
-        squares = self.values.new_zeros(len(self)).index_add_(0, self.row_of, self.values.square())
-        return squares.sqrt().unsqueeze(1)
+        return self.sum_by_row(self.values.square()).sqrt().unsqueeze(1)
 
     def dense(self) -> Tensor:
         """Return the rows as one dense tensor ``(n, n_items)``."""
-        out = (
-            self.values.new_zeros(len(self), self.n_items)
-            if self.noise is None
-            else self.noise.clone()
-        )
+        if self.noise is None:
+            out = self.values.new_zeros(len(self), self.n_items)
+        else:
+            out = self.noise.clone()
         return out.index_put_((self.row_of, self.items), self.values, accumulate=True)
 
     def matmul(self, matrix: Tensor, item_scale: Tensor | None = None) -> Tensor:
-        """Multiply the rows, each item first scaled by ``item_scale`` ``(n_items,)``, with ``matrix``.
+        """Multiply the rows with a matrix. The cost grows with the behaviors, without noise.
 
         Args:
             matrix: ``(n_items, dim)``.
+            item_scale: factor of each item ``(n_items,)``, or None.
 
         Returns:
-            ``(n, dim)``. The cost follows the behaviors, plus the noise where there is any.
+            ``(n, dim)``.
         """
         weights = self.values if item_scale is None else self.values * item_scale[self.items]
         offsets = self.counts.cumsum(0) - self.counts
