@@ -19,6 +19,7 @@ from ld4mrec_cli.data.readers.columns import find_columns, interactions_from
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_header, read_table, report_bad_lines
 from ld4mrec_cli.data.readers.table import item_file, items_from, read_items
+from ld4mrec_cli.data.readers.times import concat_times
 from ld4mrec_cli.data.splits import SPLIT_CODES, SPLITS
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
@@ -121,7 +122,7 @@ def _read_interactions(parts: dict[str, Path], context: ReadContext) -> pl.DataF
     shared = [
         column for column in tables[0].columns if all(column in table.columns for table in tables)
     ]
-    return pl.concat([table.select(shared) for table in tables])
+    return concat_times([table.select(shared) for table in tables])
 
 
 def _read_typed(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Plain tables: ``interactions.{csv,tsv,parquet}``, ``items.{csv,tsv,parquet}``, ``NAME_feat.{npy,parquet,npz}``."""
+"""Plain tables: ``interactions`` and ``items`` as CSV, TSV or Parquet, and ``NAME_feat`` files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ld4mrec_cli.data.readers.columns import (
 )
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table, report_bad_lines
+from ld4mrec_cli.data.readers.html_text import plain_texts
+from ld4mrec_cli.data.readers.ids import id_texts
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
@@ -38,34 +40,35 @@ def read(raw: Path, context: ReadContext) -> RawData:
     files = [path]
     items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
     notes: dict[str, int] = {}
-    listed = item_file(raw)
-    before = context.n_bad_lines
-    if listed is not None:
-        items, notes = read_items(listed, context)
-        files.append(listed)
-    whole = listed is not None and not notes and context.n_bad_lines == before
+    item_path = item_file(raw)
+    n_bad_lines = context.n_bad_lines
+    if item_path is not None:
+        items, notes = read_items(item_path, context)
+        files.append(item_path)
+    is_complete = not notes and context.n_bad_lines == n_bad_lines
     features: dict[str, RawFeatures] = {}
     for name, feature in feature_files(raw).items():
         if is_keyed(feature):
             features[name] = read_keyed(feature, context)
-        elif listed is None or not whole:
-            needed = "an items table" + (" without repeated or malformed items" if listed else "")
+        elif item_path is None or not is_complete:
+            needed = "an items table" + (
+                " without repeated or malformed items" if item_path else ""
+            )
             raise SourceError(f"its rows follow the items, so {needed} is needed", where=feature)
         else:
             ids = items[ITEM].to_list()
-            features[name] = RawFeatures(
-                feature, ids, read_rows(feature, len(ids), listed.name, exact=True)
-            )
+            rows = read_rows(feature, len(ids), item_path.name, exact=True)
+            features[name] = RawFeatures(feature, ids, rows)
         files.append(feature)
     return RawData("table", interactions, lambda _: items, features, files, notes)
 
 
 def interaction_file(raw: Path) -> Path | None:
-    """The interaction table: the one named so, else the only table that is neither items nor features."""
-    named = [
+    """The interaction table: ``interactions``, else the only table but items and features."""
+    usual = [
         raw / f"interactions{suffix}"
         for suffix in TABLES
-        if (raw / f"interactions{suffix}").is_file()
+        if (raw / f"interactions{suffix}").exists()
     ]
     others = [
         path
@@ -74,33 +77,33 @@ def interaction_file(raw: Path) -> Path | None:
         and path.stem not in ("items", "users")
         and not path.stem.endswith("_feat")
     ]
-    if len(named) > 1:
+    if len(usual) > 1:
         raise SourceError(
-            "holds several interaction tables: " + ", ".join(p.name for p in named), where=raw
+            "holds several interaction tables: " + ", ".join(p.name for p in usual), where=raw
         )
-    if named:
-        return named[0]
+    if usual:
+        return usual[0]
     return others[0] if len(others) == 1 else None
 
 
 def item_file(raw: Path) -> Path | None:
     """The table of the items, where there is one. Raises SourceError where there are several."""
-    found = [raw / f"items{suffix}" for suffix in TABLES if (raw / f"items{suffix}").is_file()]
-    if len(found) > 1:
+    paths = [raw / f"items{suffix}" for suffix in TABLES if (raw / f"items{suffix}").exists()]
+    if len(paths) > 1:
         raise SourceError(
-            "holds several item tables: " + ", ".join(path.name for path in found), where=raw
+            "holds several item tables: " + ", ".join(path.name for path in paths), where=raw
         )
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def read_items(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Read titles and text fields of the items, one row per item; repeated items keep their first row.
+    """Read titles and text fields of the items, one row per item; of repeated items the first.
 
     Returns:
         The table, and a count of the repeated rows where there are any.
 
     Raises:
-        SourceError: the table cannot be read, or what :func:`items_from` refuses.
+        SourceError: the table cannot be read, or :func:`items_from` refuses it.
     """
     return items_from(read_table(path, context), path, context)
 
@@ -117,26 +120,23 @@ def items_from(
         also: other names of text fields, in lower case without punctuation.
 
     Raises:
-        SourceError: a column is missing or holds no text; or, unless ``reading`` leaves such lines out,
-            an item is empty.
+        SourceError: a column is missing or holds no text, or float ids are too large to be exact;
+            or, unless ``context`` skips such lines, a row has no item.
     """
     mapping = item_mapping(frame, context.options.columns)
-    found = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,))
-    text = _text_columns(frame, path, context.options, found, also or {})
-    items = frame.select(
-        pl.col(found[ITEM]).cast(pl.String).str.strip_chars().alias(ITEM),
-        *(
-            pl.col(column).cast(pl.String).alias(TITLE)
-            for name, column in found.items()
-            if name == TITLE
-        ),
-        *(_joined(frame, column).alias(name) for name, column in text.items()),
+    columns = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,))
+    texts = {name: column for name, column in columns.items() if name == TITLE}
+    texts |= _text_columns(frame, path, context.options, columns, also or {})
+    items = pl.DataFrame(
+        [
+            id_texts(frame[columns[ITEM]], path).alias(ITEM),
+            *(_read_text(frame[column]).alias(name) for name, column in texts.items()),
+        ]
     )
-    empty = items[ITEM].is_null() | (items[ITEM] == "")
+    empty = items[ITEM].is_null()
     if empty.any():
-        report_bad_lines(
-            path, dict.fromkeys(empty.arg_true(), f"no value in column '{found[ITEM]}'"), context
-        )
+        fault = f"no value in column '{columns[ITEM]}'"
+        report_bad_lines(path, dict.fromkeys(empty.arg_true(), fault), context)
         items = items.filter(~empty)
     unique = items.unique(subset=ITEM, keep="first", maintain_order=True)
     repeated = len(items) - len(unique)
@@ -152,26 +152,28 @@ def _text_columns(
     frame: pl.DataFrame,
     path: Path,
     options: PrepareConfig,
-    found: Mapping[str, str],
+    columns: Mapping[str, str],
     also: Mapping[str, tuple[str, ...]],
 ) -> dict[str, str]:
     """Text field → column. A field that is missing is an error only where the user asked for it."""
-    plain = {
+    by_plain_name = {
         plain_name(column): column
         for column in reversed(frame.columns)
-        if column not in found.values()
+        if column not in columns.values()
     }
     text = {}
     for name in content_fields(options):
-        others = (plain[other] for other in also.get(name, ()) if other in plain)
-        column = name if name in frame.columns else next(others, None)
+        aliases = (by_plain_name[alias] for alias in also.get(name, ()) if alias in by_plain_name)
+        column = name if name in frame.columns else next(aliases, None)
         if column is not None:
             dtype = frame.schema[column]
             check_plain(dtype.inner if isinstance(dtype, pl.List) else dtype, column, path)  # type: ignore[arg-type]
             text[name] = column
     if options.text_fields != PrepareConfig.model_fields["text_fields"].default:
         missing = [
-            name for name in options.text_fields if name not in text and name not in (*found, ITEM)
+            name
+            for name in options.text_fields
+            if name not in text and name not in (*columns, ITEM)
         ]
         if missing:
             raise SourceError(
@@ -182,7 +184,12 @@ def _text_columns(
     return text
 
 
-def _joined(frame: pl.DataFrame, column: str) -> pl.Expr:
-    if isinstance(frame.schema[column], pl.List):
-        return pl.col(column).cast(pl.List(pl.String)).list.join(" ")
-    return pl.col(column).cast(pl.String)
+def _read_text(column: pl.Series) -> pl.Series:
+    """A text column without HTML; a list is joined, and NaN (of pandas) is no text."""
+    if isinstance(column.dtype, pl.List):
+        texts = column.cast(pl.List(pl.String)).list.join(" ")
+    elif column.dtype.is_float():
+        texts = column.fill_nan(None).cast(pl.String)
+    else:
+        texts = column.cast(pl.String)
+    return plain_texts(texts)

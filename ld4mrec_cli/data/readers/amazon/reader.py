@@ -1,7 +1,7 @@
 """Raw Amazon review data of 2014, 2018 and 2023: reviews, ratings, metadata and image vectors.
 
-All are streamed: of a review only user, item, rating and time are kept; of the metadata the title and
-the text fields of the items that are left after filtering; of the image vectors theirs.
+All are streamed: of a review only user, item, rating and time stay in memory; of the metadata
+and of the image vectors only those of the items that remain after filtering.
 """
 
 from __future__ import annotations
@@ -12,26 +12,32 @@ from itertools import chain
 from pathlib import Path
 
 from ld4mrec_cli.data.columns import ITEM
-from ld4mrec_cli.data.readers.amazon.generations import recognize, table_generation
+from ld4mrec_cli.data.readers.amazon.generations import (
+    HEADER,
+    is_headerless,
+    recognize,
+    table_generation,
+)
 from ld4mrec_cli.data.readers.amazon.records import collect, load_items, rating_rows, review_rows
 from ld4mrec_cli.data.readers.arrays import feature_files, is_keyed, read_keyed
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
+from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.image_vectors import read_image_vectors
 from ld4mrec_cli.utils.errors import SourceError
 
-JSON_PATTERNS = ("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz")
-TABLE_PATTERNS = ("*.csv", "*.csv.gz")
+JSON_SUFFIXES = (".json", ".jsonl")
+TABLE_SUFFIX = ".csv"
 VECTORS_PATTERN = "image_features*.b"
 METADATA = "meta"
 OTHER_TABLES = ("interactions.csv", "items.csv", "users.csv")
-"""Tables of another layout, whatever they hold."""
+"""Tables of another layout, whatever their content."""
 IMAGE = "image"
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a directory by what they hold."""
+    """The files of a directory by their content."""
 
     reviews: list[Path]
     ratings: list[Path]
@@ -40,11 +46,9 @@ class Files:
 
     @classmethod
     def of(cls, raw: Path) -> Files:
-        """Sort the files by name; a table counts where its content is that of ratings. Raises SourceError."""
-        lines = sorted({path for pattern in JSON_PATTERNS for path in raw.glob(pattern)})
-        tables = sorted(
-            {path for pattern in TABLE_PATTERNS for path in raw.glob(pattern) if path.is_file()}
-        )
+        """List the files by name; a table counts where it holds ratings. Raises SourceError."""
+        lines = [path for path in sorted(raw.iterdir()) if data_suffix(path) in JSON_SUFFIXES]
+        tables = _tables(raw)
         return cls(
             reviews=[path for path in lines if not path.name.startswith(METADATA)],
             ratings=[
@@ -55,30 +59,37 @@ class Files:
         )
 
 
+def _tables(raw: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(raw.iterdir())
+        if data_suffix(path) == TABLE_SUFFIX and path.is_file()
+    ]
+
+
 def fits(raw: Path) -> bool:
-    """Whether a directory holds Amazon reviews or ratings. Raises SourceError where a table cannot be read."""
+    """Whether a directory holds Amazon reviews or ratings. Raises SourceError as :class:`Files`."""
     files = Files.of(raw)
     return bool(files.reviews or files.ratings)
 
 
 def read(raw: Path, context: ReadContext) -> RawData:
-    """Read the reviews, or else the ratings, of a directory; metadata and image vectors follow when asked for.
+    """Read the reviews, or else the ratings, of a directory; metadata and image vectors come later.
 
     Raises:
-        SourceError: no review file, a mixture of generations, a damaged gzip; or, unless ``reading`` leaves
-            such lines out, one that is no JSON object or lacks a field.
+        SourceError: no review file, a mixture of generations, a damaged gzip; or, unless
+            ``context`` skips such lines, one that is no JSON object or lacks a field.
     """
     files = Files.of(raw)
     if not files.reviews and not files.ratings:
-        raise SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
-    acting = {ITEM} if any(is_keyed(path) for path in feature_files(raw).values()) else set()
-    idle = sorted(context.options.columns.keys() - acting)
-    if idle:
-        hint = "The fields of Amazon's files are known"
+        raise _no_reviews(raw)
+    has_keyed = any(is_keyed(path) for path in feature_files(raw).values())
+    unused = sorted(context.options.columns.keys() - ({ITEM} if has_keyed else set()))
+    if unused:
         raise SourceError(
-            f"prepare.columns names {idle[0]}, which does not act on this layout",
+            f"prepare.columns names {unused[0]}, which does not act on this layout",
             where=raw,
-            hint=hint,
+            hint="The fields of Amazon's files are known",
         )
     generation = recognize(files.reviews, files.ratings, files.metadata)
     notes: dict[str, int] = {}
@@ -97,6 +108,18 @@ def read(raw: Path, context: ReadContext) -> RawData:
         files=[*sources, *files.metadata, *(feature.path for feature in features.values())],
         notes=notes,
         detail=generation.name,
+    )
+
+
+def _no_reviews(raw: Path) -> SourceError:
+    unclear = next((path for path in _tables(raw) if is_headerless(path)), None)
+    if unclear is None:
+        return SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
+    return SourceError(
+        "has no header, and its ids do not look like those of Amazon",
+        where=unclear,
+        line=1,
+        hint=f"Put the line {','.join(HEADER)} above it, in the right order",
     )
 
 
