@@ -14,6 +14,7 @@ import typer
 
 from ld4mrec_cli.cli.options import Overrides, read_config
 from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.settings.layouts import AUTO, list_layouts
 from ld4mrec_cli.utils.errors import ConfigError, UserError
 from ld4mrec_cli.utils.text import printable
 
@@ -32,7 +33,10 @@ class Format(StrEnum):
 SUFFIXES = {".json": Format.JSON, ".html": Format.HTML, ".htm": Format.HTML}
 ACTING = (
     "prepare.format",
+    "prepare.interactions",
+    "prepare.items",
     "prepare.columns",
+    "prepare.date_format",
     "prepare.text_fields",
     "prepare.on_error",
     "prepare.max_errors",
@@ -58,9 +62,7 @@ def inspect(
     ] = None,
     raw_format: Annotated[
         str | None,
-        typer.Option(
-            help="Layout of raw files: auto, amazon, mmrec, recbole or table.", show_default="auto"
-        ),
+        typer.Option(help=f"Layout of raw files: {AUTO}, {list_layouts()}.", show_default=AUTO),
     ] = None,
     set_: Overrides = None,
 ) -> None:
@@ -92,7 +94,7 @@ def inspect(
 
 
 def _read_options(overrides: Sequence[str] | None, raw_format: str | None) -> PrepareConfig:
-    """The options that say how raw files are read. Raises ConfigError for one that would not act."""
+    """The options for the reading of raw files. Raises ConfigError for one that does not act."""
     options = read_config(None, overrides, {"prepare.format": raw_format}).prepare
     for override in overrides or ():
         key = override.partition("=")[0].strip()
@@ -168,7 +170,7 @@ def _print_items(heading: str, items: Sequence[ItemPreview]) -> None:
 
 
 def _print(*lines: str) -> None:
-    """Print lines; characters that would steer a terminal are replaced, since names and titles are data."""
+    """Print lines, without the characters that control a terminal: titles are data."""
     from ld4mrec_cli.cli.console import stdout
 
     for line in lines:

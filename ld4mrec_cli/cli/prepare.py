@@ -9,20 +9,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+from ld4mrec_cli.settings.layouts import AUTO, list_layouts
 from ld4mrec_cli.utils.errors import ConfigError
+from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
+    from ld4mrec_cli.data.dataset import Schema
     from ld4mrec_cli.data.prepare import Prepared
 
 
 def prepare(
-    raw: Annotated[Path, typer.Option(help="Directory with the raw files.", show_default=False)],
+    raw: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory with the raw files, or a table.",
+            metavar="DIR|FILE",
+            show_default=False,
+        ),
+    ] = None,
+    interactions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of the interactions: .csv, .tsv (or .gz of them), .parquet.",
+            metavar="FILE",
+            show_default="interactions.* in --raw",
+        ),
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Table of the items.", metavar="FILE", show_default="items.* in --raw"),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Dataset directory to write.", show_default="data/NAME of --raw"),
+        typer.Option(help="Dataset directory to write.", show_default="data/NAME of the raw files"),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="auto, amazon, mmrec, recbole or table.", show_default="auto")
+        str | None,
+        typer.Option(help=f"Layout: {AUTO}, {list_layouts()}.", show_default=AUTO),
     ] = None,
     split: Annotated[
         str | None,
@@ -35,7 +58,7 @@ def prepare(
         int | None,
         typer.Option(
             help="Keep users and items with at least N interactions; 0 keeps all.",
-            show_default="0 if given, else 5",
+            show_default="0 if the split is given, else 5",
         ),
     ] = None,
     min_rating: Annotated[
@@ -46,8 +69,17 @@ def prepare(
         list[str] | None,
         typer.Option(
             metavar="NAME=COLUMN",
-            help="What a table calls user, item, rating, timestamp, label or title; may be repeated.",
-            show_default=False,
+            help="Column of user, item, rating, timestamp, split or title; of one table: "
+            "interactions.user, items.item, ...; may be repeated.",
+            show_default="usual names",
+        ),
+    ] = None,
+    date_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Form of the times, such as '%d.%m.%Y %H:%M'.",
+            show_default="numbers and ISO dates",
         ),
     ] = None,
     text_field: Annotated[
@@ -82,27 +114,38 @@ def prepare(
 
     Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
 
-    Example: ld4mrec prepare --raw shop/ --column user=customer --column item=sku --min-rating 4
+    Example: ld4mrec prepare --interactions orders.csv --items products.csv --column user=customer
     """
-    flags: dict[str, Any] = {"format": format, "split": split, "k_core": k_core, "seed": seed}
-    flags |= {
-        "on_error": on_error,
-        "max_errors": max_errors,
+    flags = {
+        "format": format,
+        "interactions": interactions,
+        "items": items,
+        "split": split,
+        "k_core": k_core,
         "min_rating": min_rating,
         "text_fields": text_field,
+        "date_format": date_format,
+        "seed": seed,
+        "on_error": on_error,
+        "max_errors": max_errors,
     }
-    flags |= {f"columns.{name}": theirs for name, theirs in column_names(column or ()).items()}
-    options = read_config(
-        config, set_, {f"prepare.{key}": value for key, value in flags.items()}
-    ).prepare
+    flags |= {f"columns.{name}": value for name, value in column_names(column or ()).items()}
+    settings: dict[str, Any] = {f"prepare.{key}": value for key, value in flags.items()}
+    options = read_config(config, set_, settings).prepare
+    source = raw or options.interactions
+    if source is None:
+        hint = "Give --raw DIR, or --interactions FILE"
+        raise ConfigError("no raw data is named", hint=hint)
 
     from ld4mrec_cli.cli.console import preparation_progress
     from ld4mrec_cli.data.prepare import prepare as prepare_directory
+    from ld4mrec_cli.data.readers.table import table_stem
 
-    target = out or Path("data") / raw.resolve().name
+    path = source.resolve()
+    target = out or Path("data") / (path.name if path.is_dir() else table_stem(path))
     with preparation_progress() as show:
         prepared = prepare_directory(
-            raw,
+            source,
             target,
             options,
             overwrite=overwrite,
@@ -114,57 +157,61 @@ def prepare(
     print_summary(prepared, target)
 
 
-def column_names(given: Sequence[str]) -> dict[str, str]:
-    """Our name → the table's, of flags such as ``user=customer``.
+def column_names(flags: Sequence[str]) -> dict[str, str]:
+    """Column by our name, from flags such as ``user=customer`` or ``items.item=sku``.
 
     Raises:
-        ConfigError: a flag is not of that form, or names one of ours again.
+        ConfigError: a flag is not of that form, or repeats one of our names.
     """
-    names: dict[str, str] = {}
-    for flag in given:
-        ours, _, theirs = (part.strip() for part in flag.partition("="))
-        if not ours or not theirs:
+    columns: dict[str, str] = {}
+    for flag in flags:
+        name, _, column = (part.strip() for part in flag.partition("="))
+        if not name or not column:
             raise ConfigError(
                 f"--column '{flag}' is not of the form NAME=COLUMN, such as user=customer"
             )
-        if ours in names:
-            raise ConfigError(f"--column names {ours} twice: '{names[ours]}' and '{theirs}'")
-        names[ours] = theirs
-    return names
+        if name in columns:
+            raise ConfigError(f"--column names {name} twice: '{columns[name]}' and '{column}'")
+        columns[name] = column
+    return columns
 
 
 def print_summary(prepared: Prepared, out: Path) -> None:
-    """Print what a dataset directory holds."""
+    """Print the size of a dataset, its splits and modalities, and what was left out."""
     from ld4mrec_cli.cli.console import log, print_table, stdout
 
     schema = prepared.schema
-    for fault in prepared.bad_lines:
-        log(f"left out: {fault}")
-    left_out = [f"left out: {count:,} {why}" for why, count in prepared.left_out.items()]
-    console = stdout()
-    console.print(
-        f"{schema.name}: {schema.n_users:,} users, {schema.n_items:,} items, {schema.n_interactions:,} interactions, "
-        f"density {schema.density:.4%}, {schema.split_method} split, {prepared.format} layout",
-        markup=False,
-    )
-    for line in left_out:
-        console.print(line, markup=False)
+    for line in prepared.bad_lines:
+        log(f"left out: {line}")
+    left_out = [f"left out: {count:,} {reason}" for reason, count in prepared.left_out.items()]
+    lines = [
+        f"{schema.name}: {schema.n_users:,} users, {schema.n_items:,} items, "
+        f"{schema.n_interactions:,} interactions, density {schema.density:.4%}, "
+        f"{schema.split_method} split, {prepared.format} layout",
+        *left_out,
+        *prepared.messages,
+    ]
+    for line in lines:
+        stdout().print(printable(line), markup=False)
     rows = [
-        [name, f"{s.interactions:,}", f"{s.users:,}", f"{s.items:,}"]
-        for name, s in schema.splits.items()
+        [name, f"{part.interactions:,}", f"{part.users:,}", f"{part.items:,}"]
+        for name, part in schema.splits.items()
     ]
     print_table(["split", "interactions", "users", "items"], rows)
     if schema.modalities:
-        features = [
-            [
-                name,
-                f"{m.dim:,}",
-                f"{m.items_with_feature / schema.n_items:.1%}",
-                f"{schema.n_items - m.items_with_feature:,}",
-            ]
-            for name, m in schema.modalities.items()
-        ]
-        print_table(["modality", "columns", "coverage", "imputed items"], features)
+        print_table(["modality", "columns", "coverage", "imputed items"], _modality_rows(schema))
     else:
-        console.print("no modality: the items have neither features nor text", markup=False)
-    console.print(f"written to {out}", markup=False)
+        stdout().print("no modality: the items have neither features nor text", markup=False)
+    stdout().print(f"written to {out}", markup=False)
+
+
+def _modality_rows(schema: Schema) -> list[list[str]]:
+    return [
+        [
+            name,
+            f"{modality.dim:,}",
+            f"{modality.items_with_feature / schema.n_items:.1%}",
+            f"{schema.n_items - modality.items_with_feature:,}",
+        ]
+        for name, modality in schema.modalities.items()
+    ]

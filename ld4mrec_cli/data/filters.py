@@ -6,18 +6,23 @@ import numpy as np
 
 
 def k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Which interactions are left when users and items with fewer than ``k`` are dropped, repeatedly.
+    """Drop users and items with fewer than ``k`` interactions, until none is left.
+
+    Args:
+        users: user code of each interaction, ``(n,)``.
+        items: item code of each interaction, ``(n,)``.
+        k: fewest interactions of a user or an item; 0 and 1 drop nothing.
 
     Returns:
-        ``(n,)`` bool: the largest set in which every user and item has at least ``k`` interactions.
+        ``(n,)`` bool: True in the largest set in which every user and item has ``k`` interactions.
     """
-    kept = np.ones(len(users), dtype=bool)
+    in_core = np.ones(len(users), dtype=bool)
     if k <= 1:
-        return kept
+        return in_core
     while True:
-        user_counts = np.bincount(users[kept], minlength=int(users.max(initial=-1)) + 1)
-        item_counts = np.bincount(items[kept], minlength=int(items.max(initial=-1)) + 1)
-        still = kept & (user_counts[users] >= k) & (item_counts[items] >= k)
-        if still.sum() == kept.sum():
-            return kept
-        kept = still
+        user_counts = np.bincount(users[in_core], minlength=int(users.max(initial=-1)) + 1)
+        item_counts = np.bincount(items[in_core], minlength=int(items.max(initial=-1)) + 1)
+        enough = in_core & (user_counts[users] >= k) & (item_counts[items] >= k)
+        if enough.sum() == in_core.sum():
+            return in_core
+        in_core = enough

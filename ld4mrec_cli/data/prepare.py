@@ -30,18 +30,22 @@ from ld4mrec_cli.utils.files import atomic_directory, check_output_directory
 TEXT = "text"
 IMAGE = "image"
 DEFAULT_K_CORE = 5
+_ORDER = "order"
+"""Rank of an interaction in time; equal times follow the order of the files."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` has to tell."""
+    """The dataset that `prepare` wrote, and messages for the user."""
 
     schema: Schema
     format: str
     left_out: dict[str, int]
-    """Why interactions or items were left out, and how many."""
+    """Reason → number of interactions or items that were left out."""
     bad_lines: list[str]
     """The first of the malformed lines that were left out."""
+    messages: list[str]
+    """The cost of the k-core, items without content, columns that are not used."""
 
 
 def prepare(
@@ -53,9 +57,9 @@ def prepare(
     on_encoded: encoders.Progress | None = None,
     on_read: OnRead | None = None,
 ) -> Prepared:
-    """Read a raw directory and write the dataset directory ``out``.
+    """Read a raw directory, or a table of interactions, and write the dataset directory ``out``.
 
-    ``on_encoded`` watches the encoders, ``on_read`` the reading of long files.
+    ``on_encoded`` reports the progress of the encoders, ``on_read`` that of long files.
 
     Raises:
         SourceError: the raw files are missing, malformed or do not fit together.
@@ -71,25 +75,18 @@ def prepare(
     source = read_source(raw, options, context)
     left_out: dict[str, int] = {}
     method = _split_method(source, options, raw)
-    core = _core(options, method)
-    interactions = _filtered(source.interactions, method, options, core, left_out, raw)
-    all_users, all_items = (natural_order(interactions[column].unique()) for column in (USER, ITEM))
-    table = _labeled(_indexed(interactions, all_users, all_items), method, options, left_out)
+    log, core_cost = _filter(source.interactions, method, options, left_out, raw)
+    all_users, all_items = (natural_order(log[column].unique()) for column in (USER, ITEM))
+    table = _label_splits(_index(log, all_users, all_items), method, options, left_out)
     table, users = _reindex(table, USER, all_users)
     table, item_ids = _reindex(table, ITEM, all_items)
     tables = _split(table, raw)
-    items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String}).join(
-        source.load_items(set(item_ids)), on=ITEM, how="left", maintain_order="left"
-    )
+    items, coverage = _load_items(source, item_ids)
     _check_text_fields(items, options, raw)
-    encoded = _encoded(source, items, options, left_out, raw, on_encoded)
+    encoded = _encode(source, items, options, left_out, raw, on_encoded)
     modalities = _modalities(source, items, options, encoded)
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
-    left_out = {
-        **source.notes,
-        **bad_lines,
-        **left_out,
-    }  # item content is read last, but told of first
+    left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
     with atomic_directory(out, overwrite=overwrite, is_replaceable=is_dataset) as temporary:
         schema = write_dataset(
             temporary,
@@ -99,9 +96,10 @@ def prepare(
             splits=tables,
             modalities=modalities,
             split_method=method,
-            provenance=_provenance(source, options, core, left_out, encoded),
+            provenance=_provenance(source, options, _core(options, method), left_out, encoded),
         )
-    return Prepared(schema, source.layout, left_out, context.bad_lines)
+    messages = [*core_cost, *coverage, *context.hints]
+    return Prepared(schema, source.layout, left_out, context.bad_lines, messages)
 
 
 def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:
@@ -124,71 +122,100 @@ def _core(options: PrepareConfig, method: str) -> int:
     return 0 if method == "given" else DEFAULT_K_CORE
 
 
-def _filtered(
+def _filter(
     interactions: pl.DataFrame,
     method: str,
     options: PrepareConfig,
-    core: int,
     left_out: dict[str, int],
     raw: Path,
-) -> pl.DataFrame:
-    """Drop low ratings, repeated pairs (the earliest is kept) and what the k-core leaves."""
-    if options.min_rating is not None:
-        if RATING not in interactions.columns:
-            raise SourceError("has no ratings for prepare.min_rating", where=raw)
-        kept = interactions.filter(pl.col(RATING) >= options.min_rating)
-        _note(
-            left_out,
-            f"interactions rated below {options.min_rating:g}",
-            len(interactions) - len(kept),
-        )
-        interactions = kept
+) -> tuple[pl.DataFrame, list[str]]:
+    """Drop low ratings, repeated pairs (the earliest stays) and users and items below the k-core.
+
+    Returns:
+        The interactions, ordered by time (of given labels: by split, then time), and a message
+        with the cost of the k-core where there is one.
+    """
+    rated = _drop_low_ratings(interactions, options, left_out, raw)
     if method != "given":
-        interactions = interactions.drop(SPLIT, strict=False)
-    order = [column for column in (SPLIT, TIMESTAMP) if column in interactions.columns]
-    ordered = interactions.sort(order, maintain_order=True) if order else interactions
-    kept = ordered.unique(subset=(USER, ITEM), keep="first", maintain_order=True)
-    _note(left_out, "repeated interactions", len(interactions) - len(kept))
-    codes = [kept[column].rank("dense").to_numpy().astype(np.int64) - 1 for column in (USER, ITEM)]
-    cored = kept.filter(pl.Series(k_core(codes[0], codes[1], core)))
-    _note(left_out, f"interactions outside the {core}-core", len(kept) - len(cored))
+        rated = rated.drop(SPLIT, strict=False)
+    keys = [column for column in (SPLIT, TIMESTAMP) if column in rated.columns]
+    ordered = rated.sort(keys, maintain_order=True) if keys else rated
+    distinct = ordered.unique(subset=(USER, ITEM), keep="first", maintain_order=True)
+    _note(left_out, "repeated interactions", len(rated) - len(distinct))
+    core = _core(options, method)
+    users, items = (
+        distinct[column].rank("dense").to_numpy().astype(np.int64) - 1 for column in (USER, ITEM)
+    )
+    cored = distinct.filter(pl.Series(k_core(users, items, core)))
+    _note(left_out, f"interactions outside the {core}-core", len(distinct) - len(cored))
     if cored.is_empty():
-        hint = "Lower --k-core or prepare.min_rating"
+        hint = f"Lower --k-core ({_core_source(options, core)}) or prepare.min_rating"
         raise DatasetError("filtering leaves no interaction", where=raw, hint=hint)
-    return cored
+    return cored, _core_cost(distinct, cored, options, core)
 
 
-def _indexed(interactions: pl.DataFrame, users: list[str], items: list[str]) -> pl.DataFrame:
-    """Replace raw ids by internal indices and sort by user and item."""
+def _drop_low_ratings(
+    interactions: pl.DataFrame, options: PrepareConfig, left_out: dict[str, int], raw: Path
+) -> pl.DataFrame:
+    if options.min_rating is None:
+        return interactions
+    if RATING not in interactions.columns:
+        raise SourceError("has no ratings for prepare.min_rating", where=raw)
+    rated = interactions.filter(pl.col(RATING) >= options.min_rating)
+    reason = f"interactions rated below {options.min_rating:g}"
+    _note(left_out, reason, len(interactions) - len(rated))
+    return rated
+
+
+def _core_source(options: PrepareConfig, core: int) -> str:
+    """Says whether the k-core is the default."""
+    return f"it is {core}" if options.k_core is not None else f"{core} is the default"
+
+
+def _core_cost(
+    before: pl.DataFrame, after: pl.DataFrame, options: PrepareConfig, core: int
+) -> list[str]:
+    """One line with the users and items that the k-core leaves out; none where there is no core."""
+    if core <= 1:
+        return []
+    name = f"{core}-core" + (
+        " (the default; --k-core 0 keeps all)" if options.k_core is None else ""
+    )
+    counts = {
+        column: (before[column].n_unique(), after[column].n_unique()) for column in (USER, ITEM)
+    }
+    parts = [f"{n - rest:,} of {n:,} {column}s" for column, (n, rest) in counts.items()]
+    return [f"{name}: {' and '.join(parts)} are left out"]
+
+
+def _index(interactions: pl.DataFrame, users: list[str], items: list[str]) -> pl.DataFrame:
+    """Replace raw ids by internal indices, keep the order in a column, sort by user and item."""
     user_index = pl.DataFrame({USER: users, "u": np.arange(len(users), dtype=np.uint32)})
     item_index = pl.DataFrame({ITEM: items, "i": np.arange(len(items), dtype=np.uint32)})
-    joined = interactions.join(user_index, on=USER).join(item_index, on=ITEM)
+    ordered = interactions.with_row_index(_ORDER)
+    joined = ordered.join(user_index, on=USER).join(item_index, on=ITEM)
     rest = [column for column in (RATING, TIMESTAMP, SPLIT) if column in interactions.columns]
-    return joined.select(pl.col("u").alias(USER), pl.col("i").alias(ITEM), *rest).sort(USER, ITEM)
+    columns = (pl.col("u").alias(USER), pl.col("i").alias(ITEM), *rest, _ORDER)
+    return joined.select(columns).sort(USER, ITEM)
 
 
-def _labeled(
+def _label_splits(
     table: pl.DataFrame, method: str, options: PrepareConfig, left_out: dict[str, int]
 ) -> pl.DataFrame:
     """Label each interaction with its split, and drop those that go into none."""
     labels = _labels(table, method, options)
-    _note(
-        left_out,
-        "held-out interactions of users without training data",
-        int((labels == LEFT_OUT).sum()),
-    )
-    return table.with_columns(pl.Series(SPLIT, labels, dtype=pl.Int8)).filter(
-        pl.col(SPLIT) != LEFT_OUT
-    )
+    reason = "held-out interactions of users without training data"
+    _note(left_out, reason, int((labels == LEFT_OUT).sum()))
+    labeled = table.drop(_ORDER).with_columns(pl.Series(SPLIT, labels, dtype=pl.Int8))
+    return labeled.filter(pl.col(SPLIT) != LEFT_OUT)
 
 
 def _reindex(table: pl.DataFrame, column: str, ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
-    """Keep the ids that still occur in a column of indices, and index them anew."""
+    """Index the ids that still occur in a column of indices anew, without gaps."""
     codes = table[column].to_numpy()
-    kept = np.unique(codes)
-    return table.with_columns(pl.Series(column, np.searchsorted(kept, codes), dtype=pl.UInt32)), [
-        ids[i] for i in kept
-    ]
+    used = np.unique(codes)
+    indices = pl.Series(column, np.searchsorted(used, codes), dtype=pl.UInt32)
+    return table.with_columns(indices), [ids[code] for code in used]
 
 
 def _split(table: pl.DataFrame, raw: Path) -> dict[str, pl.DataFrame]:
@@ -204,6 +231,7 @@ def _split(table: pl.DataFrame, raw: Path) -> dict[str, pl.DataFrame]:
 
 
 def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndarray:
+    """Split of each interaction, ``(n,)``; within a user, equal times follow the files' order."""
     users = table[USER].to_numpy().astype(np.int64)
     shares = options.valid_ratio, options.test_ratio
     if method == "given":
@@ -211,21 +239,47 @@ def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndar
     rng = np.random.default_rng(options.seed)
     if method == "random":
         return split_methods.random_split(users, *shares, rng)
+    order = table[_ORDER].to_numpy().astype(np.int64)
     if method == "leave-one-out":
-        order = (
-            table[TIMESTAMP].to_numpy()
-            if TIMESTAMP in table.columns
-            else rng.permutation(len(users))
+        has_times = TIMESTAMP in table.columns
+        return split_methods.leave_one_out_split(
+            users, order if has_times else rng.permutation(len(users))
         )
-        return split_methods.leave_one_out_split(users, order)
-    times = table[TIMESTAMP].to_numpy()
-    split = (
-        split_methods.temporal_split if method == "temporal" else split_methods.global_time_split
-    )
-    return split(users, times, *shares)
+    if method == "temporal":
+        return split_methods.temporal_split(users, order, *shares)
+    return split_methods.global_time_split(users, table[TIMESTAMP].to_numpy(), *shares)
 
 
-def _encoded(
+def _load_items(source: RawData, item_ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Content of the items, in their order, and a message where some have none.
+
+    Raises:
+        SourceError: the source has content, and none of it belongs to these items.
+    """
+    content = source.load_items(set(item_ids))
+    items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String})
+    joined = items.join(content, on=ITEM, how="left", maintain_order="left")
+    if not source.item_files:
+        return joined, []
+    path = source.item_files[0]
+    n_items, n_matches = len(items), int(items[ITEM].is_in(content[ITEM].implode()).sum())
+    listed = source.example_item() if content.is_empty() else content[ITEM][0]
+    if not n_matches and listed is not None:
+        what = f"has none of the {n_items:,} items of the interactions"
+        hint = (
+            f"An item is '{listed}' here and '{item_ids[0]}' there; write the ids alike, "
+            "or name the column with --column items.item=COLUMN"
+        )
+        raise SourceError(what, where=path, hint=hint)
+    if n_matches == n_items:
+        return joined, []
+    rest = n_items - n_matches
+    return joined, [
+        f"{path.name} has {n_matches:,} of the {n_items:,} items; {rest:,} have no title or text"
+    ]
+
+
+def _encode(
     source: RawData,
     items: pl.DataFrame,
     options: PrepareConfig,
@@ -233,7 +287,7 @@ def _encoded(
     raw: Path,
     on_encoded: encoders.Progress | None,
 ) -> dict[str, encoders.Encoded]:
-    """Run the encoders that the options ask for; they never silently give way to ready-made features."""
+    """Run the encoders of the options. Raises SourceError beside a ready-made modality."""
     encoded = {}
     if options.text_encoder != TFIDF:
         _check_not_ready_made(source, TEXT)

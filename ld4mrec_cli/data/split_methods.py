@@ -16,21 +16,24 @@ TRAIN, VALID, TEST = (SPLITS.index(split) for split in (Split.TRAIN, Split.VALID
 def random_split(
     users: np.ndarray, valid_ratio: float, test_ratio: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Split each user's interactions at random; see :func:`_held_out` for how many go where."""
+    """Split each user's interactions at random; see :func:`_held_out` for the numbers."""
     return _last_of_each(users, rng.permutation(len(users)), valid_ratio, test_ratio)
 
 
 def temporal_split(
     users: np.ndarray, times: np.ndarray, valid_ratio: float, test_ratio: float
 ) -> np.ndarray:
-    """Each user's latest interactions are the test, those before them validation; ties keep the given order."""
+    """Each user's latest interactions are the test, those before them validation.
+
+    Equal times count in the order of the arrays.
+    """
     return _last_of_each(
         users, np.argsort(np.argsort(times, kind="stable")), valid_ratio, test_ratio
     )
 
 
 def leave_one_out_split(users: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Each user's last interaction by ``order`` ``(n,)`` is the test, the one before it validation.
+    """Each user's last interaction by ``order`` ``(n,)`` is the test, the one before validation.
 
     Users with fewer than three interactions stay in training.
     """
@@ -47,8 +50,8 @@ def global_time_split(
 ) -> np.ndarray:
     """Cut the time line twice for all users: train < valid < test in time.
 
-    Interactions of one instant stay together. Held-out interactions of users without any in training
-    are left out (-1): nothing is known of those users at that time.
+    Interactions of one instant stay together. Held-out interactions of users without any in
+    training are left out (-1): nothing is known of those users at that time.
     """
     ordered = np.sort(times)
     n = len(ordered)
@@ -59,9 +62,9 @@ def global_time_split(
     labels = np.zeros(n, dtype=np.int8)
     labels[times >= first_valid] = VALID
     labels[times >= first_test] = TEST
-    trained = np.zeros(int(users.max()) + 1, dtype=bool)
-    trained[users[labels == TRAIN]] = True
-    labels[(labels != TRAIN) & ~trained[users]] = LEFT_OUT
+    in_training = np.zeros(int(users.max()) + 1, dtype=bool)
+    in_training[users[labels == TRAIN]] = True
+    labels[(labels != TRAIN) & ~in_training[users]] = LEFT_OUT
     return labels
 
 
@@ -83,7 +86,7 @@ def _last_of_each(
 
 
 def _held_out(count: np.ndarray, ratio: float) -> np.ndarray:
-    """How many of a user's ``count`` interactions a share makes: rounded, at least one, none below three.
+    """Number of a user's ``count`` interactions in a share: at least one, none below three.
 
     Two rounded shares may be all that a user has; :func:`_last_of_each` then keeps one to train on.
     """
@@ -94,7 +97,7 @@ def _held_out(count: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _position(users: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of each interaction among its user's by ``order``, and the user's number of interactions."""
+    """Rank by ``order`` among the user's interactions ``(n,)``, and their number ``(n,)``."""
     sequence = np.lexsort((order, users))
     counts = np.bincount(users)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])

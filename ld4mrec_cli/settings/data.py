@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -30,6 +31,31 @@ def _check_layout(name: str) -> str:
     return name
 
 
+def _check_date_format(text: str) -> str:
+    moment = datetime(2003, 12, 31)
+    try:
+        date = datetime.strptime(moment.strftime(text), text).date()
+    except ValueError as error:
+        raise ValueError(f"'{text}' is no date format ({error}); write one as '%d.%m.%Y'") from None
+    if date != moment.date():
+        raise ValueError(f"'{text}' lacks the day, month or year; write one as '%d.%m.%Y'")
+    return text
+
+
+ColumnKey = Literal[
+    ColumnName,
+    "interactions.user",
+    "interactions.item",
+    "interactions.rating",
+    "interactions.timestamp",
+    "interactions.split",
+    "items.item",
+    "items.title",
+]
+"""A column in every table, or in the interactions or the items alone."""
+TABLES = ("interactions", "items")
+
+
 class PrepareConfig(Section):
     """How `prepare` reads, filters and splits raw data."""
 
@@ -38,14 +64,19 @@ class PrepareConfig(Section):
 
     format: Annotated[str, AfterValidator(_check_layout)] = "auto"
     """Layout of the raw directory; `auto` recognizes it from the file names and headers."""
+    interactions: Path | None = None
+    """Table of the interactions, whatever its name; unset looks for it in the raw directory."""
+    items: Path | None = None
+    """Table of the items, whatever its name; unset looks for it in the raw directory."""
     split: SplitMethod = "auto"
-    """How interactions are split. `auto` takes given labels where the source has them, else `random`."""
+    """How interactions are split. `auto` takes the labels of the source, else `random`."""
     k_core: Annotated[int, Field(ge=0)] | None = None
-    """Keep users and items with at least this many interactions, repeatedly; 0 keeps all. Unset: 0 if given, else 5."""
+    """Keep users and items with at least this many interactions, repeatedly; 0 keeps all.
+    Unset: 0 if the split is given, else 5."""
     valid_ratio: Share = 0.1
-    """Share of the interactions that goes to validation (random, temporal and global-time splits)."""
+    """Share of the interactions for validation (random, temporal and global-time splits)."""
     test_ratio: Share = 0.1
-    """Share of the interactions that goes to test (random, temporal and global-time splits)."""
+    """Share of the interactions for the test (random, temporal and global-time splits)."""
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Interactions rated below this are dropped before anything else; unset keeps all."""
     on_error: Literal["raise", "skip"] = "raise"
@@ -59,27 +90,41 @@ class PrepareConfig(Section):
     text_dim: Count = 128
     """Columns of the text features (truncated SVD of TF-IDF)."""
     text_encoder: str = TFIDF
-    """What makes the `text` modality: `tfidf`, or the path of a local sentence-transformers model directory."""
+    """Encoder of the `text` modality: `tfidf`, or the directory of a local sentence-transformers
+    model."""
     image_encoder: Path | None = None
-    """Local weights (`.safetensors`, `.pth`, `.pt`) that encode the raw folder `images/`; unset leaves it out."""
+    """Local weights (`.safetensors`, `.pth`, `.pt`) that encode the raw folder `images/`; unset
+    leaves it out."""
     image_backbone: str = "resnet50"
     """The timm model that the weights of `image_encoder` belong to."""
     encoder_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where text and image encoders run; `auto` takes CUDA where there is any."""
-    columns: dict[ColumnName, str] = Field(default_factory=dict)
-    """Names of the columns in plain tables, where they are not the usual ones, e.g. `{user: customer}`."""
+    columns: dict[ColumnKey, str] = Field(default_factory=dict)
+    """Columns that have no usual name: `{user: customer, items: {item: sku}}`."""
+    date_format: Annotated[str, AfterValidator(_check_date_format)] | None = None
+    """Form of the times, such as `%d.%m.%Y %H:%M`; unset reads numbers and ISO dates."""
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _columns_are_ours_and_differ(cls, value: Any) -> Any:
-        known, seen = get_args(ColumnName), dict[Any, Any]()
-        for ours, theirs in value.items() if isinstance(value, Mapping) else ():
-            if ours not in known:
-                raise ValueError(f"unknown column '{ours}'. {nearest(str(ours), known)}")
-            if str(theirs) in seen:
-                raise ValueError(f"{seen[str(theirs)]} and {ours} are both '{theirs}'")
-            seen[str(theirs)] = ours
-        return value
+    def _flatten_columns(cls, value: Any) -> Any:
+        """Write ``{items: {item: sku}}`` as ``{items.item: sku}``; refuse wrong names."""
+        if not isinstance(value, Mapping):
+            return value
+        columns: dict[str, Any] = {}
+        for name, column in value.items():
+            per_table = name in TABLES and isinstance(column, Mapping)
+            columns |= (
+                {f"{name}.{key}": own for key, own in column.items()}
+                if per_table
+                else {str(name): column}
+            )
+        known = get_args(ColumnKey)
+        for name in columns:
+            if name not in known:
+                raise ValueError(f"unknown column '{name}'. {nearest(name, known)}")
+        for table in TABLES:
+            _check_distinct_columns(columns_of(table, columns))
+        return columns
 
     @model_validator(mode="after")
     def _shares_leave_training_data(self) -> PrepareConfig:
@@ -88,6 +133,28 @@ class PrepareConfig(Section):
                 "valid_ratio + test_ratio must stay below 1, so that something is left to train on"
             )
         return self
+
+
+def columns_of(
+    table: str, columns: Mapping[ColumnKey, str] | Mapping[str, str]
+) -> dict[ColumnName, str]:
+    """Column by our name in a table: the names for every table, then those for this one."""
+    shared = {name: column for name, column in columns.items() if "." not in name}
+    prefix = f"{table}."
+    own = {
+        name.removeprefix(prefix): column
+        for name, column in columns.items()
+        if name.startswith(prefix)
+    }
+    return shared | own  # type: ignore[return-value]
+
+
+def _check_distinct_columns(columns: Mapping[ColumnName, Any]) -> None:
+    name_of: dict[str, str] = {}
+    for name, column in columns.items():
+        if str(column) in name_of:
+            raise ValueError(f"{name_of[str(column)]} and {name} are both '{column}'")
+        name_of[str(column)] = name
 
 
 class DataConfig(Section):

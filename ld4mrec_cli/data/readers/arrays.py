@@ -16,7 +16,7 @@ import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.readers.base import RawFeatures
-from ld4mrec_cli.data.readers.columns import find_columns, item_mapping
+from ld4mrec_cli.data.readers.columns import feature_mapping, find_columns
 from ld4mrec_cli.data.readers.content import part_files
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table
@@ -96,10 +96,25 @@ def read_keyed(path: Path, context: ReadContext) -> RawFeatures:
     return _read_npz(path) if path.suffix == ".npz" else _read_keyed_table(path, context)
 
 
+def read_keyed_features(raw: Path, context: ReadContext) -> dict[str, RawFeatures]:
+    """Read the feature files of a layout whose items have no order for the rows of a ``.npy``.
+
+    Raises:
+        SourceError: a file is not keyed by item, or as :func:`read_keyed`.
+    """
+    features: dict[str, RawFeatures] = {}
+    for name, path in feature_files(raw).items():
+        if not is_keyed(path):
+            what = "its rows cannot be told apart here; give Parquet keyed by item, or .npz"
+            raise SourceError(what, where=path)
+        features[name] = read_keyed(path, context)
+    return features
+
+
 def _read_keyed_table(path: Path, context: ReadContext) -> RawFeatures:
     frame = read_table(path, context)
     column = find_columns(
-        frame, path, item_mapping(frame, context.options.columns), required=(ITEM,)
+        frame, path, feature_mapping(frame, context.options.columns), required=(ITEM,)
     )[ITEM]
     ids = _unique_ids(id_texts(frame[column], path).to_list(), f"column '{column}'", path)
     vectors = frame.drop(column, *_index_columns(frame, column, path))

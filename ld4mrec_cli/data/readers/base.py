@@ -56,7 +56,7 @@ class RawData:
     """A raw source, read: raw ids, nothing filtered, split or aligned yet."""
 
     format: str
-    """Layout that was read: ``mmrec``, ``amazon``, ``recbole`` or ``table``."""
+    """Name of the layout, a key of ``LAYOUTS``."""
     interactions: pl.DataFrame
     """``user`` and ``item`` (strings), and where the source has them ``rating`` (float),
     ``timestamp`` (see :mod:`ld4mrec_cli.data.readers.times`) and ``split`` (0 train, 1 valid,
@@ -71,6 +71,11 @@ class RawData:
     """Reason why something was left out while reading → how often."""
     detail: str = ""
     """Which kind of the layout it is: the generation of Amazon reviews."""
+    item_files: list[Path] = field(default_factory=list)
+    """Files that ``load_items`` reads; empty where the source has no item content."""
+    example_item: Callable[[], str | None] = lambda: None
+    """Reads the first item id of ``item_files``, where ``load_items`` skips items without
+    interactions."""
 
     def __post_init__(self) -> None:
         parts = [part for path in self.files for part in part_files(path)]

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -19,11 +20,14 @@ from ld4mrec_cli.data.columns import (
     plain_name,
 )
 from ld4mrec_cli.data.readers.context import ReadContext
+from ld4mrec_cli.data.readers.dates import guess_formats, parse_dates
 from ld4mrec_cli.data.readers.delimited import report_bad_lines
 from ld4mrec_cli.data.readers.ids import id_texts
 from ld4mrec_cli.data.readers.times import TIME_KIND, parse_times
+from ld4mrec_cli.data.readers.unused import hint_time_column
 from ld4mrec_cli.data.splits import SPLIT_CODES
 from ld4mrec_cli.settings.base import ColumnName
+from ld4mrec_cli.settings.data import ColumnKey, PrepareConfig, columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
 VALID_KINDS = {
@@ -31,6 +35,7 @@ VALID_KINDS = {
     TIMESTAMP: TIME_KIND,
     SPLIT: "one of " + ", ".join(SPLIT_CODES),
 }
+_ITEMS_ITEM: Final = "items.item"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
@@ -44,17 +49,18 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     columns = find_columns(
         frame,
         path,
-        context.options.columns,
+        columns_of("interactions", context.options.columns),
         required=(USER, ITEM),
         optional=(RATING, TIMESTAMP, SPLIT),
     )
+    hint_time_column(frame, path, columns, context)
     if frame.is_empty():
         raise SourceError("holds no interaction", where=path)
     parsed = pl.DataFrame(
         [
             id_texts(frame[columns[name]], path).alias(name)
             if name in (USER, ITEM)
-            else _PARSERS[name](frame[columns[name]]).alias(name)
+            else _parse(name, frame[columns[name]], context.options).alias(name)
             for name in (USER, ITEM, RATING, TIMESTAMP, SPLIT)
             if name in columns
         ]
@@ -65,7 +71,7 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     bad_lines = {}
     for row in faulty.arg_true().head(context.options.max_errors + 1):
         name = next(name for name in parsed.columns if parsed[name][row] is None)
-        bad_lines[row] = _fault(name, columns[name], frame[columns[name]][row])
+        bad_lines[row] = _fault(name, columns[name], frame[columns[name]][row], context.options)
     report_bad_lines(path, bad_lines, context)
     if faulty.all():
         raise SourceError("holds no interaction", where=path)
@@ -78,8 +84,12 @@ def find_columns(
     mapping: Mapping[ColumnName, str],
     required: tuple[ColumnName, ...],
     optional: tuple[ColumnName, ...] = (),
+    table: str = "",
 ) -> dict[str, str]:
     """Match our columns with those of the table: our name → the name in the table.
+
+    Args:
+        table: ``items.`` in a table of items, for the advice of the message.
 
     Raises:
         SourceError: a mapped or required column is missing, the table has no header, or a column
@@ -103,18 +113,18 @@ def find_columns(
         if match is not None:
             columns[name] = match
         elif name in required:
-            raise _missing_column(name, frame.columns, path)
+            raise _missing_column(name, frame.columns, path, table)
     for column in columns.values():
         check_plain(frame.schema[column], column, path)
     return columns
 
 
-def _missing_column(name: str, columns: list[str], path: Path) -> SourceError:
+def _missing_column(name: str, columns: list[str], path: Path, table: str) -> SourceError:
     return SourceError(
         f"has no {name} column among: {', '.join(columns)}",
         where=path,
         line=1 if path.suffix != ".parquet" else None,
-        hint=f"Name it with --column {name}=COLUMN, or in prepare.columns",
+        hint=f"Name it with --column {table}{name}=COLUMN, or in prepare.columns",
     )
 
 
@@ -141,11 +151,33 @@ def _has_names(header: list[str], required: tuple[str, ...]) -> bool:
     return any(known & set(COLUMN_ALIASES.get(name, (name,))) for name in required)
 
 
-def item_mapping(frame: pl.DataFrame, mapping: Mapping[ColumnName, str]) -> dict[ColumnName, str]:
-    """``mapping`` for a table of items: its item column may have another name there."""
-    return {
-        name: column for name, column in mapping.items() if name != ITEM or column in frame.columns
-    }
+def item_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
+    """Names for a table of items. The item column of the interactions need not be in it."""
+    mapping = columns_of("items", columns)
+    if _ITEMS_ITEM not in columns and mapping.get(ITEM) not in frame.columns:
+        mapping.pop(ITEM, None)
+    return mapping
+
+
+def feature_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
+    """Names for a table of features; the item columns of other tables need not be in it."""
+    names = (columns.get(_ITEMS_ITEM), columns.get(ITEM))
+    column = next((name for name in names if name in frame.columns), None)
+    return {} if column is None else {ITEM: column}
+
+
+def check_settings_act(raw: Path, options: PrepareConfig) -> None:
+    """Raise SourceError for settings of columns that a layout with known columns does not read.
+
+    The item column acts where a feature file beside it is a table.
+    """
+    acting = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
+    unused = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - acting)]
+    if options.date_format is not None:
+        unused.append("prepare.date_format is set")
+    if unused:
+        hint = "The columns of its files are known"
+        raise SourceError(f"{unused[0]}, which does not act on this layout", where=raw, hint=hint)
 
 
 def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
@@ -156,11 +188,25 @@ def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
         )
 
 
-def _fault(name: str, column: str, value: object) -> str:
+def _fault(name: str, column: str, value: object, options: PrepareConfig) -> str:
     is_nan = isinstance(value, float) and math.isnan(value)
     if value is None or not str(value).strip() or (is_nan and name in (USER, ITEM)):
         return f"no value in column '{column}'"
-    return f"'{value}' in column '{column}' is not {VALID_KINDS.get(name, 'an id')}"
+    kind = _time_kind(str(value), options) if name == TIMESTAMP else VALID_KINDS.get(name, "an id")
+    return f"'{value}' in column '{column}' is not {kind}"
+
+
+def _time_kind(value: str, options: PrepareConfig) -> str:
+    if options.date_format is not None:
+        return f"of the form '{options.date_format}'"
+    formats = guess_formats([value])
+    return TIME_KIND + (f"; it may be --date-format '{formats[0]}'" if formats else "")
+
+
+def _parse(name: str, column: pl.Series, options: PrepareConfig) -> pl.Series:
+    if name == TIMESTAMP and options.date_format is not None and not column.dtype.is_temporal():
+        return parse_dates(column, options.date_format)
+    return _PARSERS[name](column)
 
 
 def _parse_ratings(column: pl.Series) -> pl.Series:

@@ -29,6 +29,8 @@ class ReadContext:
     """Malformed lines skipped so far."""
     bad_lines: list[str] = field(default_factory=list)
     """Messages of the first of them."""
+    hints: list[str] = field(default_factory=list)
+    """Messages about columns that look useful and are not used."""
 
     @property
     def skips(self) -> bool:
@@ -49,3 +51,8 @@ class ReadContext:
             raise SourceError(what, hint="Raise --max-errors, or mend the file") from None
         if len(self.bad_lines) < SHOWN_BAD_LINES:
             self.bad_lines.append(str(error))
+
+    def hint(self, message: str) -> None:
+        """Add a message about columns that are not used; `prepare` prints it."""
+        if message not in self.hints:
+            self.hints.append(message)

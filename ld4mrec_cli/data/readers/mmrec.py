@@ -1,4 +1,7 @@
-"""The MMRec layout: one ``*.inter`` with integer ids, ``NAME_feat.npy`` whose row is the itemID, ``items.tsv``."""
+"""The MMRec layout: one ``*.inter`` with integer ids, ``NAME_feat.npy``, ``items.tsv``.
+
+Row r of a ``NAME_feat.npy`` belongs to the item with the id r.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,15 @@ from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import interactions_from
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table
+from ld4mrec_cli.data.readers.recbole import is_atomic
 from ld4mrec_cli.data.readers.table import item_file, read_items
 from ld4mrec_cli.utils.errors import SourceError
+
+
+def fits(raw: Path) -> bool:
+    """Whether a directory has ``*.inter`` files, none of which has typed headers."""
+    paths = list(raw.glob("*.inter"))
+    return bool(paths) and not any(is_atomic(path) for path in paths)
 
 
 def read(raw: Path, context: ReadContext) -> RawData:
@@ -33,29 +43,37 @@ def read(raw: Path, context: ReadContext) -> RawData:
         files.append(titles)
     features: dict[str, RawFeatures] = {}
     for name, path in feature_files(raw).items():
-        features[name] = (
-            read_keyed(path, context) if is_keyed(path) else _by_number(path, interactions, inter)
-        )
+        if is_keyed(path):
+            features[name] = read_keyed(path, context)
+        else:
+            features[name] = _read_by_row(path, interactions, inter)
         files.append(path)
-    return RawData("mmrec", interactions, lambda _: items, features, files, notes)
+    item_files = [] if titles is None else [titles]
+    return RawData(
+        "mmrec", interactions, lambda _: items, features, files, notes, item_files=item_files
+    )
 
 
 def _inter_file(raw: Path) -> Path:
-    found = sorted(raw.glob("*.inter"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    paths = sorted(raw.glob("*.inter"))
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
         raise SourceError(f"the MMRec layout has one *.inter file, found: {names}", where=raw)
-    return found[0]
+    return paths[0]
 
 
-def _by_number(path: Path, interactions: pl.DataFrame, inter: Path) -> RawFeatures:
+def _read_by_row(path: Path, interactions: pl.DataFrame, inter: Path) -> RawFeatures:
+    """Read a ``.npy`` whose row is the item id. Raises SourceError for ids that are no rows."""
     ids = interactions[ITEM].unique()
-    numbers = ids.cast(pl.Int64, strict=False)
-    is_row = (numbers.cast(pl.String) == ids).fill_null(False) & (numbers >= 0).fill_null(False)
+    rows = ids.cast(pl.Int64, strict=False)
+    is_row = (rows.cast(pl.String) == ids).fill_null(False) & (rows >= 0).fill_null(False)
     if not is_row.all():
         odd = ids.filter(~is_row).sort()[0]
-        hint = f"Row r of {path.name} belongs to item r; for other ids give a Parquet or .npz file keyed by item"
+        hint = (
+            f"Row r of {path.name} belongs to item r; "
+            "for other ids give a Parquet or .npz file keyed by item"
+        )
         raise SourceError(f"item '{odd}' is not a row number", where=inter, hint=hint)
-    count = int(numbers.max()) + 1  # type: ignore[arg-type]
-    rows = read_rows(path, count, inter.name)
-    return RawFeatures(path, [str(number) for number in range(count)], rows)
+    count = int(rows.max()) + 1  # type: ignore[arg-type]
+    values = read_rows(path, count, inter.name)
+    return RawFeatures(path, [str(row) for row in range(count)], values)

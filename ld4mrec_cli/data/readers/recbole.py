@@ -1,8 +1,8 @@
-"""RecBole atomic files: ``NAME.inter``, ``NAME.item``, tab-separated, with a type after each column name.
+"""RecBole atomic files: ``NAME.inter``, ``NAME.item``, tab-separated, with typed column names.
 
 A ``float_seq`` column of the items becomes a modality of that name. The benchmark files
-``NAME.train.inter``, ``NAME.valid.inter`` and ``NAME.test.inter`` are a given split. What is known of
-the users (``NAME.user``) is not used.
+``NAME.train.inter``, ``NAME.valid.inter`` and ``NAME.test.inter`` are a given split. User features
+(``NAME.user``) are not used.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import polars as pl
 from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, USER
 from ld4mrec_cli.data.readers.arrays import check_name, feature_files, is_keyed, read_keyed
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
-from ld4mrec_cli.data.readers.columns import find_columns, interactions_from
+from ld4mrec_cli.data.readers.columns import find_columns, interactions_from, item_mapping
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_header, read_table, report_bad_lines
 from ld4mrec_cli.data.readers.table import item_file, items_from, read_items
 from ld4mrec_cli.data.readers.times import concat_times
 from ld4mrec_cli.data.splits import SPLIT_CODES, SPLITS
+from ld4mrec_cli.settings.data import columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -43,12 +44,17 @@ def is_atomic(path: Path) -> bool:
         return False  # reading it says why
 
 
+def fits(raw: Path) -> bool:
+    """Whether a directory has an ``*.inter`` file with typed headers."""
+    return any(is_atomic(path) for path in raw.glob("*.inter"))
+
+
 def read(raw: Path, context: ReadContext) -> RawData:
     """Read a directory of RecBole atomic files.
 
     Raises:
-        SourceError: no or several data sets, a header without known types, a malformed line, a value
-            that is not of its type, vectors of different lengths.
+        SourceError: no or several data sets, a header without known types, a malformed line, a
+            value that is not of its type, vectors of different lengths.
     """
     name, parts = _inter_files(raw)
     interactions = _read_interactions(parts, context)
@@ -62,18 +68,29 @@ def read(raw: Path, context: ReadContext) -> RawData:
                 f"modality '{modality}' is a column of {listed and listed.name} too", where=path
             )
         if not is_keyed(path):
-            hint = "Give a .npz or Parquet file keyed by item, or say --format mmrec where row r is item r"
+            hint = (
+                "Give a .npz or Parquet file keyed by item, "
+                "or say --format mmrec where row r is item r"
+            )
             raise SourceError("its rows cannot be told apart here", where=path, hint=hint)
         features[modality] = read_keyed(path, context)
         files.append(path)
     notes |= {
         f"unused file ({path.name})": 1 for path in sorted(raw.iterdir()) if path.suffix in UNUSED
     }
-    return RawData("recbole", interactions, lambda _: items, features, files, notes)
+    return RawData(
+        "recbole",
+        interactions,
+        lambda _: items,
+        features,
+        files,
+        notes,
+        item_files=[] if listed is None else [listed],
+    )
 
 
 def _inter_files(raw: Path) -> tuple[str, dict[str, Path]]:
-    """Name of the data set and its interaction files: by split, or one alone under an empty name."""
+    """Name of the data set and its interaction files by split; one alone has an empty split."""
     names: dict[str, dict[str, Path]] = {}
     for path in sorted(raw.glob("*.inter")):
         name, _, split = path.stem.rpartition(".")
@@ -102,14 +119,18 @@ def _read_interactions(parts: dict[str, Path], context: ReadContext) -> pl.DataF
     tables = []
     for split, path in parts.items():
         frame, types = _read_typed(path, context)
-        found = find_columns(
-            frame, path, context.options.columns, (USER, ITEM), (RATING, TIMESTAMP)
+        columns = find_columns(
+            frame,
+            path,
+            columns_of("interactions", context.options.columns),
+            (USER, ITEM),
+            (RATING, TIMESTAMP),
         )
-        for ours, column in found.items():
-            wrong = (
+        for ours, column in columns.items():
+            is_wrong = (
                 types[column] != "token" if ours in (USER, ITEM) else types[column].endswith("_seq")
             )
-            if wrong:
+            if is_wrong:
                 needed = "token" if ours in (USER, ITEM) else "float"
                 raise SourceError(
                     f"the {ours} '{column}' is {types[column]}, not {needed}", where=path, line=1
@@ -147,13 +168,12 @@ def _read_typed(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[st
 
 def _item_file(raw: Path, name: str) -> Path | None:
     """The file of the items: ``NAME.item``, else the only ``*.item``, else an items table."""
-    found = sorted(raw.glob("*.item"))
-    named = [path for path in found if path.stem == name] or found
-    if len(named) > 1:
-        raise SourceError(
-            "holds several item files: " + ", ".join(path.name for path in named), where=raw
-        )
-    return named[0] if named else item_file(raw)
+    paths = sorted(raw.glob("*.item"))
+    paths = [path for path in paths if path.stem == name] or paths
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise SourceError(f"holds several item files: {names}", where=raw)
+    return paths[0] if paths else item_file(raw)
 
 
 Items = tuple[pl.DataFrame, dict[str, RawFeatures], dict[str, int]]
@@ -171,7 +191,9 @@ def _read_content(path: Path | None, interactions: pl.DataFrame, context: ReadCo
 def _read_items(path: Path, context: ReadContext) -> Items:
     """Texts and vectors of the items; a line with a bad vector is malformed as a whole."""
     frame, types = _read_typed(path, context)
-    column = find_columns(frame, path, context.options.columns, required=(ITEM,))[ITEM]
+    column = find_columns(
+        frame, path, item_mapping(frame, context.options.columns), required=(ITEM,)
+    )[ITEM]
     ids = frame[column].str.strip_chars()
     bad_lines = dict.fromkeys(
         (ids.fill_null("") == "").arg_true(), f"no value in column '{column}'"
@@ -207,7 +229,7 @@ def _vectors(text: pl.Series) -> pl.Series:
 
 
 def _vector_faults(name: str, text: pl.Series, numbers: pl.Series) -> dict[int, str]:
-    """Row → what is wrong with its vector. The length is that of most lines; none at all is no fault."""
+    """Row → fault of its vector. The right length is that of most lines; no vector is no fault."""
     lengths = numbers.list.len()
     usual = Counter(lengths.filter(lengths > 0).to_list()).most_common(1)
     odd = (lengths > 0) & (lengths != (usual[0][0] if usual else 0))

@@ -16,31 +16,37 @@ from ld4mrec_cli.data.readers.columns import (
     interactions_from,
     item_mapping,
 )
+from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table, report_bad_lines
 from ld4mrec_cli.data.readers.html_text import plain_texts
 from ld4mrec_cli.data.readers.ids import id_texts
+from ld4mrec_cli.data.readers.unused import hint_text_columns
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
 TABLES = (".csv", ".tsv", ".parquet")
+"""Suffixes of tables; delimited text may be gzipped, whatever its name."""
+_NAMES = tuple(suffix + gz for gz in ("", ".gz") for suffix in TABLES)
+
+
+def fits(raw: Path) -> bool:
+    """Whether a directory has a table that is named as the interactions."""
+    return bool(_tables(raw, "interactions"))
 
 
 def read(raw: Path, context: ReadContext) -> RawData:
-    """Read a directory of plain tables.
+    """Read a directory of plain tables, or a single table.
 
     Raises:
         SourceError: no interaction table, a malformed line, features that do not fit the items.
     """
-    path = interaction_file(raw)
-    if path is None:
-        names = " or ".join(f"interactions{suffix}" for suffix in TABLES)
-        raise SourceError(f"holds no interaction table ({names})", where=raw)
+    path = _interaction_path(raw, context.options)
     interactions = interactions_from(read_table(path, context), path, context)
     files = [path]
     items = pl.DataFrame({ITEM: interactions[ITEM].unique(maintain_order=True)})
     notes: dict[str, int] = {}
-    item_path = item_file(raw)
+    item_path = _item_path(raw, context.options)
     n_bad_lines = context.n_bad_lines
     if item_path is not None:
         items, notes = read_items(item_path, context)
@@ -60,40 +66,87 @@ def read(raw: Path, context: ReadContext) -> RawData:
             rows = read_rows(feature, len(ids), item_path.name, exact=True)
             features[name] = RawFeatures(feature, ids, rows)
         files.append(feature)
-    return RawData("table", interactions, lambda _: items, features, files, notes)
+    return RawData(
+        "table",
+        interactions,
+        lambda _: items,
+        features,
+        files,
+        notes,
+        item_files=[] if item_path is None else [item_path],
+    )
+
+
+def _interaction_path(raw: Path, options: PrepareConfig) -> Path:
+    if options.interactions is not None:
+        return _locate(raw, options.interactions)
+    path = raw if is_table(raw) else interaction_file(raw)
+    if path is None:
+        what = "holds no interaction table (interactions.csv, .tsv or .parquet)"
+        raise SourceError(what, where=raw, hint="Name it with --interactions FILE")
+    return path
+
+
+def _item_path(raw: Path, options: PrepareConfig) -> Path | None:
+    if options.items is not None:
+        return _locate(raw, options.items)
+    return None if is_table(raw) else item_file(raw)
+
+
+def _locate(raw: Path, path: Path) -> Path:
+    """The table at ``path``, or at ``path`` in the raw directory. Raises SourceError."""
+    if not path.exists() and (raw / path).exists():
+        path = raw / path
+    if not path.exists():
+        raise SourceError("no such file", where=path)
+    if not is_table(path):
+        raise SourceError("is not a table", where=path, hint=f"Tables end in {', '.join(TABLES)}")
+    return path
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is a file with the name of a table, or a directory of Parquet parts."""
+    suffix = data_suffix(path)
+    return suffix == ".parquet" if path.is_dir() else path.is_file() and suffix in TABLES
+
+
+def table_stem(path: Path) -> str:
+    """Name of a table without its suffixes: ``orders`` of ``orders.csv.gz``."""
+    name = path.name
+    while name.endswith(".gz"):
+        name = name.removesuffix(".gz")
+    return Path(name).stem
 
 
 def interaction_file(raw: Path) -> Path | None:
     """The interaction table: ``interactions``, else the only table but items and features."""
-    usual = [
-        raw / f"interactions{suffix}"
-        for suffix in TABLES
-        if (raw / f"interactions{suffix}").exists()
-    ]
+    usual = _tables(raw, "interactions")
+    if len(usual) > 1:
+        names = ", ".join(path.name for path in usual)
+        raise SourceError(f"holds several interaction tables: {names}", where=raw)
+    if usual:
+        return usual[0]
     others = [
         path
         for path in sorted(raw.iterdir())
-        if path.suffix in TABLES
-        and path.stem not in ("items", "users")
-        and not path.stem.endswith("_feat")
+        if is_table(path)
+        and table_stem(path) not in ("items", "users")
+        and not table_stem(path).endswith("_feat")
     ]
-    if len(usual) > 1:
-        raise SourceError(
-            "holds several interaction tables: " + ", ".join(p.name for p in usual), where=raw
-        )
-    if usual:
-        return usual[0]
     return others[0] if len(others) == 1 else None
 
 
 def item_file(raw: Path) -> Path | None:
     """The table of the items, where there is one. Raises SourceError where there are several."""
-    paths = [raw / f"items{suffix}" for suffix in TABLES if (raw / f"items{suffix}").exists()]
+    paths = _tables(raw, "items")
     if len(paths) > 1:
-        raise SourceError(
-            "holds several item tables: " + ", ".join(path.name for path in paths), where=raw
-        )
+        names = ", ".join(path.name for path in paths)
+        raise SourceError(f"holds several item tables: {names}", where=raw)
     return paths[0] if paths else None
+
+
+def _tables(raw: Path, stem: str) -> list[Path]:
+    return [raw / f"{stem}{suffix}" for suffix in _NAMES if (raw / f"{stem}{suffix}").exists()]
 
 
 def read_items(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -124,9 +177,12 @@ def items_from(
             or, unless ``context`` skips such lines, a row has no item.
     """
     mapping = item_mapping(frame, context.options.columns)
-    columns = find_columns(frame, path, mapping, required=(ITEM,), optional=(TITLE,))
+    columns = find_columns(
+        frame, path, mapping, required=(ITEM,), optional=(TITLE,), table="items."
+    )
     texts = {name: column for name, column in columns.items() if name == TITLE}
     texts |= _text_columns(frame, path, context.options, columns, also or {})
+    hint_text_columns(frame, path, {columns[ITEM], *texts.values()}, context, title=TITLE in texts)
     items = pl.DataFrame(
         [
             id_texts(frame[columns[ITEM]], path).alias(ITEM),

@@ -11,19 +11,24 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ld4mrec_cli.data.columns import ITEM
+import polars as pl
+
 from ld4mrec_cli.data.readers.amazon.generations import (
     HEADER,
+    Generation,
     is_headerless,
     recognize,
     table_generation,
 )
 from ld4mrec_cli.data.readers.amazon.records import collect, load_items, rating_rows, review_rows
-from ld4mrec_cli.data.readers.arrays import feature_files, is_keyed, read_keyed
+from ld4mrec_cli.data.readers.amazon.splits import find_split_files, read_splits
+from ld4mrec_cli.data.readers.arrays import read_keyed_features
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
+from ld4mrec_cli.data.readers.columns import check_settings_act
 from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.image_vectors import read_image_vectors
+from ld4mrec_cli.data.readers.json_lines import json_lines
 from ld4mrec_cli.utils.errors import SourceError
 
 JSON_SUFFIXES = (".json", ".jsonl")
@@ -83,23 +88,13 @@ def read(raw: Path, context: ReadContext) -> RawData:
     files = Files.of(raw)
     if not files.reviews and not files.ratings:
         raise _no_reviews(raw)
-    has_keyed = any(is_keyed(path) for path in feature_files(raw).values())
-    unused = sorted(context.options.columns.keys() - ({ITEM} if has_keyed else set()))
-    if unused:
-        raise SourceError(
-            f"prepare.columns names {unused[0]}, which does not act on this layout",
-            where=raw,
-            hint="The fields of Amazon's files are known",
-        )
+    check_settings_act(raw, context.options)
     generation = recognize(files.reviews, files.ratings, files.metadata)
     notes: dict[str, int] = {}
     features = _features(raw, files, context, notes)
-    sources, rows = (files.reviews, review_rows) if files.reviews else (files.ratings, rating_rows)
-    interactions = collect(chain.from_iterable(rows(path, generation, context) for path in sources))
+    sources, interactions = _read_interactions(files, generation, context, notes)
     if interactions.is_empty():
         raise SourceError("holds no review", where=sources[0])
-    if files.reviews and files.ratings:
-        notes["ratings-only files (the reviews are read instead)"] = len(files.ratings)
     return RawData(
         format="amazon",
         interactions=interactions,
@@ -108,7 +103,35 @@ def read(raw: Path, context: ReadContext) -> RawData:
         files=[*sources, *files.metadata, *(feature.path for feature in features.values())],
         notes=notes,
         detail=generation.name,
+        item_files=files.metadata,
+        example_item=partial(_first_item, files.metadata, generation, context),
     )
+
+
+def _read_interactions(
+    files: Files, generation: Generation, context: ReadContext, notes: dict[str, int]
+) -> tuple[list[Path], pl.DataFrame]:
+    """Read the published split, else the reviews, else the ratings: their files and the table."""
+    splits = find_split_files(files.ratings)
+    if splits:
+        if files.reviews:
+            notes["review files (the published split is read instead)"] = len(files.reviews)
+        return list(splits.values()), read_splits(splits, generation, context)
+    if files.reviews and files.ratings:
+        notes["ratings-only files (the reviews are read instead)"] = len(files.ratings)
+    paths, rows = (files.reviews, review_rows) if files.reviews else (files.ratings, rating_rows)
+    return paths, collect(chain.from_iterable(rows(path, generation, context) for path in paths))
+
+
+def _first_item(paths: list[Path], generation: Generation, context: ReadContext) -> str | None:
+    """The first item id of the metadata."""
+    for path in paths:
+        for _, record in json_lines(path, context, literals=generation.literals):
+            ids = (record.get(name) for name in generation.item)
+            item = next((value for value in ids if isinstance(value, str)), None)
+            if item is not None:
+                return item
+    return None
 
 
 def _no_reviews(raw: Path) -> SourceError:
@@ -126,14 +149,7 @@ def _no_reviews(raw: Path) -> SourceError:
 def _features(
     raw: Path, files: Files, context: ReadContext, notes: dict[str, int]
 ) -> dict[str, RawFeatures]:
-    features: dict[str, RawFeatures] = {}
-    for name, path in feature_files(raw).items():
-        if not is_keyed(path):
-            raise SourceError(
-                "its rows cannot be told apart here; give Parquet keyed by item, or .npz",
-                where=path,
-            )
-        features[name] = read_keyed(path, context)
+    features = read_keyed_features(raw, context)
     for path in files.vectors:
         if IMAGE in features:
             raise SourceError(
