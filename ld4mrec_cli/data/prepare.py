@@ -275,7 +275,7 @@ def _load_items(source: RawData, item_ids: list[str]) -> tuple[pl.DataFrame, lis
         return joined, []
     rest = n_items - n_matches
     return joined, [
-        f"{path.name} has {n_matches:,} of the {n_items:,} items; {rest:,} have no title or text"
+        f"{path.name} has {n_matches:,} of the {n_items:,} items; without title or text: {rest:,}"
     ]
 
 
