@@ -138,7 +138,7 @@ def _check_header(header: list[str], path: Path, required: tuple[str, ...]) -> N
     if numbers and header != counted and not _has_names(header, required):
         example = ",".join((*required, *((RATING, TIMESTAMP) if USER in required else ())))
         raise SourceError(
-            f"has no {' or '.join(required)} column among: {', '.join(header)}; "
+            f"has no {required[0]} column among: {', '.join(header)}; "
             "the first line looks like data",
             where=path,
             line=1,

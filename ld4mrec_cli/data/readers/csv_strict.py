@@ -1,6 +1,6 @@
 """CSV and TSV by the strict rules of Python's ``csv`` module, with the line of each record.
 
-:func:`count_separators` says in one pass over the bytes whether a file keeps the rules. Then
+:func:`count_records` says in one pass over the bytes whether a file keeps the rules. Then
 a fast parser reads the same rows. :func:`iter_records` is the slow reader, which names each fault.
 """
 
@@ -81,38 +81,69 @@ def _describe(error: csv.Error) -> str:
     return next((words for part, words in _PLAIN_WORDS.items() if part in message), message)
 
 
-def count_separators(content: np.ndarray, separator: str, *, quoted: bool) -> int | None:
-    """Count the separators outside quotes where the bytes keep the strict rules, else None.
+def count_records(content: np.ndarray, separator: str, width: int, *, quoted: bool) -> int | None:
+    """Count the records where all bytes keep the strict rules, else None.
 
     The rules: a quote opens a field only at its start, and closes it only at its end; a quote
-    within is doubled; every quote is closed; a carriage return stands before a line feed.
-    The n-th quote, counted from 0, opens where n is even. A doubled quote counts as closing and
-    opening again, so the bytes beside each quote decide.
+    within is doubled; every quote is closed; a carriage return stands before a line feed; each
+    record has ``width`` fields. The n-th quote, counted from 0, opens where n is even. A doubled
+    quote counts as closing and opening again, so the bytes beside each quote decide.
 
     Args:
         content: ``(n,)`` uint8.
     """
     first = len(BOM) if bytes(content[: len(BOM)]) == BOM else 0
-    beside = np.zeros(256, dtype=bool)
-    beside[[ord(separator), _CR, _LF, ord(QUOTE)]] = True
-    total = n_quotes = 0
+    n_quotes = n_separators = n_records = 0
+    last_end = -1
     for start in range(0, len(content), _STEP):
         chunk = content[start : start + _STEP]
+        quotes = np.flatnonzero(chunk == ord(QUOTE)) + start if quoted else np.empty(0, np.int64)
         returns = np.flatnonzero(chunk == _CR) + start
-        if (_next_bytes(content, returns, fill=0) != _LF).any():
+        if not _are_valid(content, separator, quotes, n_quotes, returns, first):
             return None
-        separators = np.flatnonzero(chunk == ord(separator)) + start
-        quotes = np.flatnonzero(chunk == ord(QUOTE)) + start if quoted else separators[:0]
-        opening, closing = quotes[n_quotes % 2 :: 2], quotes[1 - n_quotes % 2 :: 2]
-        opening = opening[opening > first]
-        if not beside[content[opening - 1]].all():
+        separators, ends = (
+            _outside(np.flatnonzero(chunk == byte) + start, quotes, n_quotes)
+            for byte in (ord(separator), _LF)
+        )
+        before_ends = n_separators + np.searchsorted(separators, ends)
+        if (before_ends != (width - 1) * (n_records + 1 + np.arange(len(ends)))).any():
             return None
-        if not beside[_next_bytes(content, closing, fill=_LF)].all():
-            return None
-        inside = (n_quotes + np.searchsorted(quotes, separators)) % 2
-        total += len(inside) - int(inside.sum())
         n_quotes += len(quotes)
-    return None if n_quotes % 2 else total
+        n_separators += len(separators)
+        n_records += len(ends)
+        last_end = int(ends[-1]) if len(ends) else last_end
+    n_records += last_end != len(content) - 1  # the last line may have no end
+    return n_records if n_quotes % 2 == 0 and n_separators == (width - 1) * n_records else None
+
+
+def _are_valid(
+    content: np.ndarray,
+    separator: str,
+    quotes: np.ndarray,
+    n_before: int,
+    returns: np.ndarray,
+    first: int,
+) -> bool:
+    """Whether quotes and carriage returns at some positions, ``n_before`` quotes before, are valid.
+
+    ``first`` is the position where the text begins.
+    """
+    beside = np.zeros(256, dtype=bool)
+    beside[[ord(separator), _CR, _LF, ord(QUOTE)]] = True
+    opening, closing = quotes[n_before % 2 :: 2], quotes[1 - n_before % 2 :: 2]
+    opening = opening[opening > first]
+    return bool(
+        beside[content[opening - 1]].all()
+        and beside[_next_bytes(content, closing, fill=_LF)].all()
+        and (_next_bytes(content, returns, fill=0) == _LF).all()
+    )
+
+
+def _outside(positions: np.ndarray, quotes: np.ndarray, n_before: int) -> np.ndarray:
+    """The positions outside quotes; ``n_before`` quotes stand before the ``quotes``."""
+    if not len(quotes):
+        return positions if n_before % 2 == 0 else positions[:0]
+    return positions[(n_before + np.searchsorted(quotes, positions)) % 2 == 0]
 
 
 def _next_bytes(content: np.ndarray, positions: np.ndarray, fill: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from ld4mrec_cli.data.readers.content import (
     read_content,
 )
 from ld4mrec_cli.data.readers.context import ReadContext
-from ld4mrec_cli.data.readers.csv_strict import Record, count_separators, iter_records
+from ld4mrec_cli.data.readers.csv_strict import Record, count_records, iter_records
 from ld4mrec_cli.utils.errors import SourceError
 
 FIX_HINT = "Mend or remove it, or leave such lines out with --on-error skip"
@@ -71,18 +71,15 @@ def _read_parquet(path: Path, parts: list[Path]) -> pl.DataFrame:
 def _read_delimited(path: Path, context: ReadContext) -> pl.DataFrame:
     header = read_header(path)
     content = read_content(path)
-    n_separators = count_separators(content, _separator(path), quoted=_is_quoted(path))
-    frame = None if n_separators is None else _read_fast(path, content, header)
-    if frame is not None and n_separators == (len(frame) + 1) * (len(header) - 1):
+    n_records = count_records(content, _separator(path), len(header), quoted=_is_quoted(path))
+    frame = None if n_records is None else _read_fast(path, content, header)
+    if frame is not None and len(frame) + 1 == n_records:
         return frame
     return _read_line_by_line(path, header, context)
 
 
 def _read_fast(path: Path, content: np.ndarray, header: list[str]) -> pl.DataFrame | None:
-    """Read well-formed text by polars; None where a line may be too long, blank or empty.
-
-    Lines that are too short are not noticed here, so the caller counts the separators.
-    """
+    """Read well-formed text by polars; None where a line is blank or empty."""
     try:
         frame = pl.read_csv(
             path if isinstance(content, np.memmap) else io.BytesIO(content.tobytes()),
