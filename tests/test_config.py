@@ -308,7 +308,7 @@ def test_differences_name_settings_by_key_and_leave_out_what_may_differ():
     )
     after = after.model_dump(mode="json")
     found = {
-        difference.key: (difference.was, difference.now)
+        difference.key: (difference.before, difference.after)
         for difference in iter_differences(before, after)
     }
     assert found == {

@@ -1,16 +1,17 @@
-"""The command `ld4mrec`: subcommands, exit codes, and how errors reach the terminal."""
+"""The command `ld4mrec`: its subcommands, its help, its exit codes, and how errors are printed."""
 
 from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.cli import (
@@ -25,44 +26,79 @@ from ld4mrec_cli.cli import (
     train,
     tune,
 )
+from ld4mrec_cli.utils import interrupts
+from ld4mrec_cli.utils.disk import write_error
 from ld4mrec_cli.utils.errors import UserError
 from ld4mrec_cli.utils.memory import is_out_of_memory
+from ld4mrec_cli.utils.text import SafeStream, printable
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
 
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Data": {
+        "inspect": inspect.inspect,
+        "prepare": prepare.prepare,
+        "inject-noise": inject_noise.inject_noise,
+    },
+    "Training": {
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+    },
+    "Recommendations": {
+        "recommend": recommend.recommend,
+    },
+    "Research": {
+        "compare": compare.compare,
+        "tune": tune.tune,
+        "config": config.config,
+        "demo": demo.demo,
+    },
+}
+"""Commands by group, in the order of the help."""
+
+
+class CommandGroups(TyperGroup):
+    """Lists the commands by group in ``ld4mrec --help``, the same on a terminal and on a pipe."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section per group."""
+        width = max(map(len, self.commands))
+        limit = formatter.width - width - 4
+        for group, names in COMMANDS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(f"{name:<{width}}", c.get_short_help_str(limit)) for name, c in commands if c]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="ld4mrec",
-    help="LD4MRec: recommendations from interaction logs and item content, by a light diffusion model.",
-    epilog="Start with `ld4mrec demo`. Each command's --help has an example.",
+    cls=CommandGroups,
+    help="Recommendations from interaction logs and item content by LD4MRec, a light diffusion "
+    "model, and by its baselines.",
+    epilog="Start with `ld4mrec demo`. The --help of each command has an example.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect.inspect)
-app.command("prepare")(prepare.prepare)
-app.command("train")(train.train)
-app.command("tune")(tune.tune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("recommend")(recommend.recommend)
-app.command("inject-noise")(inject_noise.inject_noise)
-app.command("config")(config.config)
-app.command("demo")(demo.demo)
+for _commands in COMMANDS.values():
+    for _name, _function in _commands.items():
+        app.command(_name)(_function)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"ld4mrec {__version__}")
         raise typer.Exit
 
 
 SHARED_COMMANDS = ("train", "evaluate", "recommend")
-"""What several processes can do together."""
+"""Commands that several processes can run together."""
 
 
 def is_shared() -> bool:
-    """Whether torchrun started several processes; asked here without the slow import of torch."""
+    """Whether torchrun started several processes. Unlike `utils.distributed`, without torch."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -70,7 +106,10 @@ def is_shared() -> bool:
 def _main(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     if is_shared() and context.invoked_subcommand not in SHARED_COMMANDS:
@@ -78,47 +117,77 @@ def _main(
         raise UserError(f"`{context.invoked_subcommand}` is done by one process", hint=hint)
 
 
-def main() -> None:
-    """Entry point of the command; being asked to end (by `timeout` or a scheduler) is an interruption."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    arguments = sys.argv[1:]
-    # `torchrun … -m ld4mrec_cli -- train --run X`: torchrun would take --run for its own, and may leave the `--`.
-    sys.exit(run(arguments[1:] if arguments[:1] == ["--"] else arguments))
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code: 0 done, 1 the run failed, 2 wrong usage or bad input."""
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # makes CUDA matrix products repeatable
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # titles hold more than some terminals can show
+    """Run a command line and return its exit code.
+
+    0: done; 1: the run failed or was interrupted; 2: wrong usage or bad input.
+    """
+    # makes matrix products on CUDA repeatable
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with _safe_streams():
+        try:
+            result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
+            if result == TYPER_INTERRUPTED:
+                raise KeyboardInterrupt
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader is gone, as in `| head`
+            _discard_stdout()
+            return 1
+        except (Exception, KeyboardInterrupt) as error:
+            interrupts.ignore()
+            return _report(error)
+    interrupts.ignore()
+    return result if isinstance(result, int) else 0
+
+
+MAX_MESSAGE = 2_000
+"""Characters of an error message; a value in it may be a whole file."""
+TYPER_INTERRUPTED = 130
+"""Result of a Typer app on KeyboardInterrupt."""
+
+
+@contextmanager
+def _safe_streams() -> Iterator[None]:
+    """Keep unsafe characters off stderr, and off stdout where that is a terminal.
+
+    Files and pipes get the true data of CSV and JSON on stdout.
+    """
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):  # titles may not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = cast(TextIO, SafeStream(sys.stderr))
+    if sys.stdout.isatty():
+        sys.stdout = cast(TextIO, SafeStream(sys.stdout))
     try:
-        result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
-    except BrokenPipeError:
-        # The reader went away (`| head`): keep the interpreter from complaining at exit.
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _discard_stdout() -> None:
+    """Drop buffered output, which the interpreter would try to write again at exit."""
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (Exception, KeyboardInterrupt) as error:
-        message, code = (LOST, 1) if _is_of_another_process(error) else _explain(error)
-        whose = (
-            f"process {os.environ['RANK']}: " if is_shared() and os.environ["RANK"] != "0" else ""
-        )
-        sys.stderr.write(f"{whose}error: {message}\n")
-        sys.stderr.flush()
-        return code
 
 
-LOST = "another process of this work ended, or cannot be reached"
+def _report(error: BaseException) -> int:
+    """Print an error in one line, and return its exit code."""
+    message, code = (LOST, 1) if _is_of_another_process(error) else _explain(error)
+    is_worker = is_shared() and os.environ["RANK"] != "0"
+    prefix = f"process {os.environ['RANK']}: " if is_worker else ""
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]}…"
+    sys.stderr.write(f"{prefix}error: {printable(message)}\n")
+    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
+    return code
+
+
+LOST = "another process of this command ended, or cannot be reached"
 
 
 def _is_of_another_process(error: BaseException) -> bool:
@@ -131,18 +200,26 @@ def _is_of_another_process(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """The one line that an error is worth, and its exit code."""
+    """Message of an error in one line, and its exit code."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):
-        return error.format_message() or "wrong usage; see --help", 2
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "interrupted", 1
+        return " ".join(error.format_message().split()) or "wrong usage; see --help", 2
+    return _explain_failure(error), 1
+
+
+def _explain_failure(error: BaseException) -> str:
+    """Message of an error that is not the user's, in one line."""
+    if interrupts.was_interrupted(error) or isinstance(error, typer.Abort):
+        return "interrupted"
     if is_out_of_memory(error):
-        return "out of memory. Lower training.batch_size, or evaluation.batch_size", 1
+        return "out of memory. Lower training.batch_size, or evaluation.batch_size"
+    reason = write_error(error)
+    if reason is not None:  # files name themselves, see utils.disk; stdout is left
+        return f"{getattr(error, 'filename', None) or 'stdout'}: cannot be written ({reason})"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exception(error)
-    hint = f"This is a fault of ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}. {hint}", 1
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    hint = f"This is a bug in ld4mrec; set {DEBUG_VARIABLE}=1 to see where"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}. {hint}"

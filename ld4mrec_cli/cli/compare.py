@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ld4mrec_cli.cli.evaluate import parse_cutoffs
-from ld4mrec_cli.cli.options import Device, Overrides
+from ld4mrec_cli.cli.options import (
+    Device,
+    Format,
+    Overrides,
+    Threads,
+    format_option,
+    parse_integers,
+)
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.utils.errors import StudyFailed, UserError
 
 if TYPE_CHECKING:
     from ld4mrec_cli.experiments.compare.results import Comparison
-
-
-class Format(StrEnum):
-    """How the comparison is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 def compare(
@@ -58,9 +57,12 @@ def compare(
     ] = None,
     metric: Annotated[str, typer.Option(help="Metric that ranks the systems.")] = "ndcg@20",
     device: Device = None,
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
+    threads: Threads = None,
+    format: Annotated[
+        Format, format_option(Format.TABLE, Format.JSON, Format.MARKDOWN)
+    ] = Format.TABLE,
 ) -> None:
-    """Train models side by side on one dataset and test which is better.
+    """Train several models and test which one is better.
 
     Example: ld4mrec compare --data data/baby --config examples/baby.yaml --model ease --model popularity --seeds 0,1,2
     """
@@ -96,12 +98,7 @@ def compare(
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Parse ``0,1,2``, in that order. Raises UserError."""
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(
-            f"--seeds '{text}' is not a list of whole numbers", hint="Give it as 0,1,2"
-        ) from None
+    seeds = tuple(parse_integers("--seeds", text, "0,1,2"))
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds {seed} is not between 0 and {2**32 - 1}")
@@ -119,7 +116,7 @@ def print_comparison(found: Comparison, format: Format, place: Path) -> None:
     written = f"comparison written to {place}"
     if format is Format.TABLE:
         table = report.main_table(found)
-        print_table(table.columns, table.rows, title=printable(report.title(found)))
+        print_table(replace(table, title=printable(report.title(found))))
         lines = [
             *(report.verdict(found, metric) for metric in found.tested),
             *report.failures(found),

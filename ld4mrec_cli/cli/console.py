@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,15 +20,44 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.segment import Segment
+from rich.table import Table as RichTable
+
+from ld4mrec_cli.utils.tables import Table
+from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
     from ld4mrec_cli.training.session import Callbacks
     from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
 PIPE_WIDTH = 120
-SIGN_OF_LIFE = 10.0
-"""Seconds between two plain lines on a pipe."""
+PROGRESS_SECONDS = 10.0
+"""Seconds between two lines of progress on a pipe."""
+BEST_EPOCH_SECONDS = 1.0
+"""Seconds between two lines about better epochs on a pipe."""
+FIRST_EPOCHS = 3
+"""Epochs that are always printed on a pipe."""
+
+
+class Throttle:
+    """Limits how often progress is printed on a pipe."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start to wait anew: something was printed."""
+        self._last = time.monotonic()
+
+    def is_due(self, seconds: float = PROGRESS_SECONDS) -> bool:
+        """Whether ``seconds`` have passed since the last :meth:`reset`."""
+        return time.monotonic() - self._last >= seconds
+
+    def log(self, text: str, seconds: float = PROGRESS_SECONDS) -> None:
+        """Print a line on stderr if ``seconds`` have passed since the last one."""
+        if self.is_due(seconds):
+            log(text)
+            self.reset()
 
 
 def stderr() -> Console:
@@ -41,9 +70,22 @@ def stdout() -> Console:
     return _console(to_stderr=False)
 
 
+class SafeConsole(Console):
+    """A console that text from data cannot steer, in whatever it is shown."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Replace unsafe characters in all that is rendered but Rich's own control codes."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text, keep="\n")
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
 def _console(*, to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(
+    stream = getattr(stream, "unguarded", stream)  # Rich writes escape sequences of its own
+    return SafeConsole(
         file=stream,
         highlight=False,
         soft_wrap=not stream.isatty(),
@@ -58,18 +100,16 @@ def log(text: str) -> None:
     stderr().print(text, markup=False)
 
 
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None
-) -> None:
+def print_table(table: Table) -> None:
     """Print a table on stdout: with rules on a terminal, aligned by spaces on a pipe."""
     console = stdout()
-    lines = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(title=title, title_justify="left", box=lines, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    console.print(table)
+    rules = box.SIMPLE_HEAD if console.is_terminal else None
+    printed = RichTable(title=table.title, title_justify="left", box=rules, pad_edge=False)
+    for number, column in enumerate(table.columns):
+        printed.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in table.rows:
+        printed.add_row(*(cell.replace("[", "\\[") for cell in row))
+    console.print(printed)
 
 
 @contextmanager
@@ -85,7 +125,7 @@ def training_callbacks(metric: str, shown: bool = True) -> Iterator[Callbacks]:
         return
     console = stderr()
     if not console.is_terminal:
-        yield Callbacks(on_stage=log, on_note=log, on_epoch=_plain_epochs(metric))
+        yield Callbacks(on_stage=log, on_note=log, on_epoch=_print_epochs(metric))
         return
     with _progress(console) as progress:
         bar = _Bar(progress, metric)
@@ -127,16 +167,16 @@ class _Bar:
         )
 
 
-def _plain_epochs(metric: str) -> Callable[[EpochReport], None]:
-    """Print the first epochs, every better one at most each second, and a sign of life each ten seconds."""
-    last = 0.0
+def _print_epochs(metric: str) -> Callable[[EpochReport], None]:
+    """Print the first epochs, better epochs at most each second, and any epoch each ten seconds."""
+    throttle = Throttle()
 
     def on_epoch(report: EpochReport) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if report.epoch <= 3 or (report.is_best and now - last >= 1.0) or now - last >= 10.0:
-            log(_epoch_line(report, metric))
-            last = now
+        if report.epoch <= FIRST_EPOCHS:
+            seconds = 0.0
+        else:
+            seconds = BEST_EPOCH_SECONDS if report.is_best else PROGRESS_SECONDS
+        throttle.log(_epoch_line(report, metric), seconds)
 
     return on_epoch
 
@@ -177,7 +217,7 @@ def preparation_progress() -> Iterator[PreparationProgress]:
     """A callback that shows long work: a progress bar each on a terminal, now and then a line elsewhere."""
     console = stderr()
     if not console.is_terminal:
-        yield _plain_preparation()
+        yield _print_preparation()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -200,15 +240,13 @@ def preparation_progress() -> Iterator[PreparationProgress]:
         yield show
 
 
-def _plain_preparation() -> PreparationProgress:
-    """Print how far some work is, each time it has taken another ten seconds."""
-    last: dict[str, float] = {}
+def _print_preparation() -> PreparationProgress:
+    """Print the progress of each step that takes long, each ten seconds."""
+    throttles: dict[str, Throttle] = {}
 
     def show(label: str, done: int, total: int, *, megabytes: bool = False) -> None:
-        now = time.monotonic()
-        if now - last.setdefault(label, now) >= SIGN_OF_LIFE:
-            log(f"{label}: {_amount(done, total, megabytes)}")
-            last[label] = now
+        throttle = throttles.setdefault(label, Throttle())
+        throttle.log(f"{label}: {_amount(done, total, megabytes)}")
 
     return show
 

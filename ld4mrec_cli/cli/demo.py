@@ -28,20 +28,23 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace an earlier demo.")
     ] = False,
 ) -> None:
-    """Run the whole path on generated data with planted tastes: no download, under a minute.
+    """Run every step on generated data, in under a minute.
 
     Example: ld4mrec demo
     """
     _make_room(out, overwrite)
 
     from ld4mrec_cli.cli.console import print_table
+    from ld4mrec_cli.cli.list_writer import write_lists
+    from ld4mrec_cli.cli.options import Format
+    from ld4mrec_cli.cli.output import Output
     from ld4mrec_cli.cli.prepare import print_summary
-    from ld4mrec_cli.cli.recommend import Format, write
     from ld4mrec_cli.data.prepare import prepare
     from ld4mrec_cli.data.synthetic import write_synthetic
     from ld4mrec_cli.serving.recommender import Recommender
     from ld4mrec_cli.settings.data import PrepareConfig
     from ld4mrec_cli.utils.device import resolve_device
+    from ld4mrec_cli.utils.tables import Table
 
     raw, data = out / "raw", out / "data"
     _step(
@@ -75,7 +78,7 @@ def demo(
         f"ld4mrec evaluate --run {run.path}",
         "Rank all items for every user with a test item.",
     )
-    print_table(["model", "recall@20", "ndcg@20", "coverage@20"], rows)
+    print_table(Table(["model", "recall@20", "ndcg@20", "coverage@20"], rows))
 
     recommender = Recommender(run, resolve_device("cpu"))
     someone = recommender.users[0]
@@ -88,7 +91,7 @@ def demo(
     titles = recommender.titles or recommender.items.ids
     for item in recommender.train[0].indices:
         typer.echo(f"      {recommender.items[item]}              {titles[item]}")
-    write(recommender.for_users([someone], 5), Format.TABLE, None)
+    write_lists(recommender.for_users([someone], 5), Output(Format.TABLE))
     typer.echo(f"\nAll of it is in {out}. Next: ld4mrec prepare --raw YOUR_DATA")
 
 

@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from ld4mrec_cli.cli.options import Data, Device, Run
+from ld4mrec_cli.cli.options import (
+    Data,
+    Device,
+    Format,
+    Run,
+    Threads,
+    format_option,
+    parse_integers,
+)
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.errors import UserError
@@ -23,15 +31,8 @@ class EvaluatedSplit(StrEnum):
     VALID = Split.VALID.value
 
 
-class Format(StrEnum):
-    """How the metrics are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 class MaskChoice(StrEnum):
-    """Items left out of the ranking."""
+    """Items that are excluded from the ranking."""
 
     TRAIN = "train"
     TRAIN_VALID = "train+valid"
@@ -43,15 +44,18 @@ def evaluate(
     k: Annotated[
         str | None, typer.Option(help="Cutoffs, comma-separated.", show_default="5,10,20,50")
     ] = None,
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
+    format: Annotated[Format, format_option(Format.TABLE, Format.JSON)] = Format.TABLE,
     mask: Annotated[
         MaskChoice | None,
-        typer.Option(help="Items left out of the ranking.", show_default="the run's, train"),
+        typer.Option(
+            help="Items that are excluded from the ranking.", show_default="the run's, train"
+        ),
     ] = None,
     data: Data = None,
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
-    """Evaluate a trained run by full ranking over the catalog.
+    """Evaluate a trained run by ranking the whole catalog.
 
     Example: ld4mrec evaluate --split test --k 10,20 --format json
     """
@@ -75,21 +79,20 @@ def evaluate(
         opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
         options = _options(opened.config.evaluation, split, cutoffs, mask)
         dataset = Dataset.open(data or Path(opened.manifest.dataset.path))
-        chosen = group.device_for(resolve_device(device or "auto"))
+        device_ = group.device_for(resolve_device(device or "auto"))
         own_users = group.shard_sizes(dataset.schema.splits[split.value].users)[group.rank]
         with progress_counter("evaluating", own_users, group.is_main_process) as on_batch:
-            result = evaluate_run(opened, dataset, split.value, options, chosen, on_batch, group)
+            result = evaluate_run(opened, dataset, split.value, options, device_, on_batch, group)
         if not group.is_main_process:
             return
     if format is Format.JSON:
         _print_json(result.metrics, len(result.users), split.value, options, opened.path)
     else:
-        print_metrics(
-            result.metrics,
-            options.k,
+        title = (
             f"{opened.manifest.name} ({opened.manifest.model}), {split.value} split, "
-            f"{len(result.users):,} users, masked: {options.mask}",
+            f"{len(result.users):,} users, masked: {options.mask}"
         )
+        print_metrics(result.metrics, options.k, title)
 
 
 def _options(
@@ -98,9 +101,9 @@ def _options(
     cutoffs: tuple[int, ...] | None,
     mask: MaskChoice | None,
 ) -> EvaluationConfig:
-    """The run's options with those given by flag, and the mask that acts: the valid split masks training items."""
-    given = MaskChoice.TRAIN if split is EvaluatedSplit.VALID else mask
-    changes = {"k": cutoffs, "mask": given.value if given else None}
+    """The run's options, changed by flags; on the valid split the mask is always ``train``."""
+    applied = MaskChoice.TRAIN if split is EvaluatedSplit.VALID else mask
+    changes = {"k": cutoffs, "mask": applied.value if applied else None}
     return options.model_copy(
         update={name: value for name, value in changes.items() if value is not None}
     )
@@ -108,12 +111,7 @@ def _options(
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
     """Parse ``5,10,20`` into ascending cutoffs. Raises UserError."""
-    try:
-        cutoffs = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise UserError(
-            f"--k '{text}' is not a list of whole numbers", hint="Give it as 5,10,20"
-        ) from None
+    cutoffs = sorted(set(parse_integers("--k", text, "5,10,20")))
     if cutoffs[0] < 1:
         raise UserError(f"--k {cutoffs[0]} is below 1")
     return tuple(cutoffs)
@@ -122,10 +120,11 @@ def parse_cutoffs(text: str) -> tuple[int, ...]:
 def print_metrics(metrics: Mapping[str, float], cutoffs: Sequence[int], title: str) -> None:
     """Print metrics as a table, a row per metric and a column per cutoff."""
     from ld4mrec_cli.cli.console import print_table
+    from ld4mrec_cli.utils.tables import Table
 
     names = list(dict.fromkeys(name.split("@")[0] for name in metrics))
     rows = [[name, *(f"{metrics[f'{name}@{k}']:.4f}" for k in cutoffs)] for name in names]
-    print_table(["metric", *(f"@{k}" for k in cutoffs)], rows, title=title)
+    print_table(Table(["metric", *(f"@{k}" for k in cutoffs)], rows, title))
 
 
 def _print_json(

@@ -6,15 +6,14 @@ import io
 import textwrap
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ld4mrec_cli.cli.options import Overrides, read_config
+from ld4mrec_cli.cli.options import LAYOUT_NAMES, Format, Overrides, format_option, read_config
+from ld4mrec_cli.cli.output import Output, parse_output
 from ld4mrec_cli.settings.data import PrepareConfig
-from ld4mrec_cli.settings.layouts import AUTO, list_layouts
 from ld4mrec_cli.utils.errors import ConfigError, UserError
 from ld4mrec_cli.utils.text import printable
 
@@ -22,15 +21,7 @@ if TYPE_CHECKING:
     from ld4mrec_cli.data.inspect.summary import Inspection, ItemPreview
 
 
-class Format(StrEnum):
-    """How the inspection is written."""
-
-    TABLE = "table"
-    JSON = "json"
-    HTML = "html"
-
-
-SUFFIXES = {".json": Format.JSON, ".html": Format.HTML, ".htm": Format.HTML}
+FORMATS = (Format.TABLE, Format.JSON, Format.HTML)
 ACTING = (
     "prepare.format",
     "prepare.interactions",
@@ -55,29 +46,26 @@ def inspect(
     ],
     format: Annotated[
         Format | None,
-        typer.Option(help="Output format.", show_default="by the suffix of --out, else table"),
+        format_option(*FORMATS, default="by the suffix of --out, else table"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)
     ] = None,
     raw_format: Annotated[
         str | None,
-        typer.Option(help=f"Layout of raw files: {AUTO}, {list_layouts()}.", show_default=AUTO),
+        typer.Option(help=f"Layout of raw files: {LAYOUT_NAMES}.", show_default="auto"),
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Show what raw files or a dataset directory hold, before anything is filtered or trained.
+    """Show the contents of raw files or a dataset directory.
 
     Example: ld4mrec inspect amazon_baby/ --out baby.html
     """
-    chosen = format or SUFFIXES.get(out.suffix.lower() if out else "", Format.TABLE)
-    if chosen is Format.HTML and out is None:
-        raise UserError("an HTML page is not for a terminal", hint="Name a file with --out")
+    output = parse_output(format, out, FORMATS)
     options = _read_options(set_, raw_format)
 
     from ld4mrec_cli.data.dataset import is_dataset
     from ld4mrec_cli.data.inspect.inspection import inspect as inspect_directory
-    from ld4mrec_cli.utils.files import write_text
 
     if (set_ or raw_format) and is_dataset(directory):
         hint = "Leave out --set and --raw-format"
@@ -85,12 +73,11 @@ def inspect(
             "is a dataset directory, which is read in one way", where=directory, hint=hint
         )
     found = inspect_directory(directory, options)
-    if out is not None:
-        write_text(out, _text(found, chosen))
-    elif chosen is Format.JSON:
-        typer.echo(_text(found, chosen), nl=False)
-    else:
-        print_inspection(found)
+    if output == Output(Format.TABLE):
+        print_inspection(found)  # to the console itself, which may be a terminal
+        return
+    with output.open_text() as stream:
+        stream.write(_text(found, output.format))
 
 
 def _read_options(overrides: Sequence[str] | None, raw_format: str | None) -> PrepareConfig:
@@ -133,7 +120,7 @@ def print_inspection(found: Inspection) -> None:
     for table, line in blocks:
         if table is not None:
             _print("")
-            print_table(table.columns, table.rows)
+            print_table(table)
             _print(*filter(None, [line]))
     _print_items("most popular items:", found.popular_items)
     _print_items("items drawn at random:", found.sample_items)

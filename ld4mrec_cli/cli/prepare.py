@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
-from ld4mrec_cli.settings.layouts import AUTO, list_layouts
+from ld4mrec_cli.cli.options import LAYOUT_NAMES, ConfigFile, Overrides, read_config
 from ld4mrec_cli.utils.errors import ConfigError
 from ld4mrec_cli.utils.text import printable
 
@@ -44,8 +43,7 @@ def prepare(
         typer.Option(help="Dataset directory to write.", show_default="data/NAME of the raw files"),
     ] = None,
     format: Annotated[
-        str | None,
-        typer.Option(help=f"Layout: {AUTO}, {list_layouts()}.", show_default=AUTO),
+        str | None, typer.Option(help=f"Layout: {LAYOUT_NAMES}.", show_default="auto")
     ] = None,
     split: Annotated[
         str | None,
@@ -110,7 +108,7 @@ def prepare(
     config: ConfigFile = None,
     set_: Overrides = None,
 ) -> None:
-    """Turn raw interaction logs and item content into a dataset directory.
+    """Turn raw logs and item content into a dataset directory.
 
     Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
 
@@ -179,6 +177,7 @@ def column_names(flags: Sequence[str]) -> dict[str, str]:
 def print_summary(prepared: Prepared, out: Path) -> None:
     """Print the size of a dataset, its splits and modalities, and what was left out."""
     from ld4mrec_cli.cli.console import log, print_table, stdout
+    from ld4mrec_cli.utils.tables import Table
 
     schema = prepared.schema
     for line in prepared.bad_lines:
@@ -197,9 +196,10 @@ def print_summary(prepared: Prepared, out: Path) -> None:
         [name, f"{part.interactions:,}", f"{part.users:,}", f"{part.items:,}"]
         for name, part in schema.splits.items()
     ]
-    print_table(["split", "interactions", "users", "items"], rows)
+    print_table(Table(["split", "interactions", "users", "items"], rows))
     if schema.modalities:
-        print_table(["modality", "columns", "coverage", "imputed items"], _modality_rows(schema))
+        columns = ["modality", "columns", "coverage", "imputed items"]
+        print_table(Table(columns, _modality_rows(schema)))
     else:
         stdout().print("no modality: the items have neither features nor text", markup=False)
     stdout().print(f"written to {out}", markup=False)

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ld4mrec_cli.cli.options import Device, Run
+from ld4mrec_cli.cli.list_writer import LIST_FORMATS, write_lists
+from ld4mrec_cli.cli.options import Device, Format, Run, Threads, format_option
+from ld4mrec_cli.cli.output import parse_output
 from ld4mrec_cli.utils.errors import UnknownIdError, UserError
 from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ld4mrec_cli.data.dataset import Ids
     from ld4mrec_cli.serving.recommender import RecommendationList, Recommender
-
-
-class Format(StrEnum):
-    """How recommendations are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-ENTRIES_PER_FRAME = 200_000
-"""Entries that a Parquet export holds as Python values at a time."""
-SUFFIXES = {
-    ".json": Format.JSON,
-    ".jsonl": Format.JSON,
-    ".csv": Format.CSV,
-    ".parquet": Format.PARQUET,
-}
 
 
 def recommend(
@@ -57,33 +35,35 @@ def recommend(
     history: Annotated[
         str | None,
         typer.Option(
-            help="Item ids, comma-separated, of someone the dataset does not know.",
+            help="Item ids, comma-separated, of a user who is not in the dataset.",
             show_default=False,
         ),
     ] = None,
     k: Annotated[int, typer.Option(min=1, help="Items per user.")] = 20,
     format: Annotated[
         Format | None,
-        typer.Option(help="Output format.", show_default="by the suffix of --out, else table"),
+        format_option(*LIST_FORMATS, default="by the suffix of --out, else table"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write, instead of stdout.", show_default=False)
+        Path | None,
+        typer.Option(help="File to write; - is stdout. .gz is compressed.", show_default="-"),
     ] = None,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also recommend items the user has had.")
+        bool, typer.Option("--include-seen", help="Also recommend items of the user's history.")
     ] = False,
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
-    """Recommend items in the user's own ids, from the last run or the one named.
+    """Recommend items in your own ids.
+
+    Uses the last run, unless --run names another.
 
     Example: ld4mrec recommend --user 42 --k 20
     """
     if more_users and not user:
         raise UserError(f"unexpected argument '{more_users[0]}'", hint="Name users with --user ID")
-    _exactly_one(user, users_file, all, history)
-    chosen = format or SUFFIXES.get(out.suffix if out else "", Format.TABLE)
-    if chosen is Format.PARQUET and out is None:
-        raise UserError("Parquet is not for a terminal", hint="Name a file with --out")
+    _check_one_way(user, users_file, all, history)
+    output = parse_output(format, out, LIST_FORMATS)
 
     from ld4mrec_cli.runs.paths import latest_run
     from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -98,34 +78,54 @@ def recommend(
             items = parse_history(history, recommender)
             lists = iter([recommender.for_history(items, k, include_seen=include_seen)])
         else:
-            given = [*(user or ()), *(more_users or ())]
-            users = recommender.users.ids if all else _users(users_file, given, recommender)
+            ids = [*(user or ()), *(more_users or ())]
+            users = recommender.users.ids if all else _read_users(users_file, ids, recommender)
             batch = opened.config.evaluation.batch_size
             lists = recommender.for_users(
                 users, k, include_seen=include_seen, batch_size=batch, group=group
             )
         if group.is_main_process:
-            write(lists, chosen, out)
+            write_lists(_note_popular(lists), output)
         else:
-            list(lists)  # this process scores its share; the lists are the writer's
+            list(lists)  # this process scores its share; the main process writes all lists
 
 
-def _exactly_one(
+def _check_one_way(
     user: list[str] | None, users_file: Path | None, everyone: bool, history: str | None
 ) -> None:
-    given = [bool(user), users_file is not None, everyone, history is not None]
-    if sum(given) != 1:
-        what = "nobody to recommend to" if not any(given) else "several ways to name users"
+    """Raise UserError unless users are named in exactly one way."""
+    n_ways = sum([bool(user), users_file is not None, everyone, history is not None])
+    if n_ways != 1:
+        what = "several ways to name users" if n_ways else "no users given"
         raise UserError(what, hint="Give one of --user, --users-file, --all, --history")
 
 
-def _users(path: Path | None, given: list[str], recommender: Recommender) -> list[str]:
-    """The users asked for, each once, in order. Raises UserError where the file cannot be read or names a stranger."""
+def _note_popular(lists: Iterable[RecommendationList]) -> Iterator[RecommendationList]:
+    """Pass lists on, and say at the end how many of them are the most popular items."""
+    from ld4mrec_cli.cli.console import log
+
+    n_popular = n_lists = 0
+    for ranked in lists:
+        n_lists += 1
+        n_popular += ranked.is_popular
+        yield ranked
+    if n_popular:
+        subject = "the list is" if n_lists == 1 else f"{n_popular:,} of {n_lists:,} lists are"
+        log(f"{subject} the most popular items: the model relates no item to the history")
+
+
+def _read_users(path: Path | None, ids: list[str], recommender: Recommender) -> list[str]:
+    """Users of the command line or of a file, each once, in order.
+
+    Raises:
+        UserError: the file cannot be read or names no user.
+        UnknownIdError: the file names an unknown user.
+    """
     if path is None:
-        return list(dict.fromkeys(_as_known(user, recommender.users) for user in given))
+        return list(dict.fromkeys(_match_id(user, recommender.users) for user in ids))
     users: dict[str, None] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        user = _as_known(line, recommender.users)
+    for number, line in enumerate(_read_lines(path), start=1):
+        user = _match_id(line, recommender.users)
         if not user.strip() and user not in recommender.users:
             continue
         if user not in recommender.users:
@@ -138,8 +138,8 @@ def _users(path: Path | None, given: list[str], recommender: Recommender) -> lis
     return list(users)
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file, ended by a newline alone: an id may hold any other character that Unicode breaks at."""
+def _read_lines(path: Path) -> list[str]:
+    """Lines of a text file, split at newlines alone: ids may hold other Unicode line breaks."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -149,129 +149,27 @@ def _lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _as_known(given: str, ids: Ids) -> str:
-    """The id as it was given or, where only that is known, without the spaces around it."""
-    stripped = given.strip()
-    return stripped if given not in ids and stripped in ids else given
+def _match_id(text: str, ids: Ids) -> str:
+    """The id as it stands or, if only that is known, without the spaces around it."""
+    stripped = text.strip()
+    return stripped if text not in ids and stripped in ids else text
 
 
 def parse_history(text: str, recommender: Recommender) -> list[str]:
-    """Split a comma-separated history; ids with commas are quoted as in CSV, or given alone. Raises UserError."""
+    """Split a comma-separated history; ids with commas are quoted as in CSV, or stand alone.
+
+    Raises:
+        UserError: the text is not CSV or names no item.
+    """
     if text in recommender.items:
         return [text]
+    hint = "Give item ids, comma-separated"
     try:
         fields = next(csv.reader([text], skipinitialspace=True), [])
     except csv.Error as error:
-        raise UserError(
-            f"--history cannot be read ({error})", hint="Give item ids, comma-separated"
-        ) from None
-    items = [_as_known(field, recommender.items) for field in fields]
+        raise UserError(f"--history cannot be read ({error})", hint=hint) from None
+    items = [_match_id(field, recommender.items) for field in fields]
     items = [item for item in items if item.strip() or item in recommender.items]
     if not items:
-        raise UserError("--history names no item", hint="Give item ids, comma-separated")
+        raise UserError("--history names no item", hint=hint)
     return items
-
-
-def write(lists: Iterable[RecommendationList], format: Format, out: Path | None) -> None:
-    """Write lists to a file (atomically) or to stdout, as they are made."""
-    from ld4mrec_cli.utils.files import atomic_file
-
-    if out is None:
-        _write_text(lists, format, sys.stdout)
-        return
-    with atomic_file(out) as temporary:
-        if format is Format.PARQUET:
-            _write_parquet(lists, temporary)
-            return
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            _write_text(lists, format, stream)
-
-
-def _write_text(lists: Iterable[RecommendationList], format: Format, stream: TextIO) -> None:
-    if format is Format.JSON:
-        for one in lists:
-            stream.write(json.dumps(_as_object(one), ensure_ascii=False) + "\n")
-    elif format is Format.CSV:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["user", "rank", "item", "score"])
-        for one in lists:
-            writer.writerows(
-                [row["user"], row["rank"], row["item"], f"{row['score']:.7g}"] for row in _rows(one)
-            )
-    else:
-        _write_table(lists, stream)
-
-
-def _write_table(lists: Iterable[RecommendationList], stream: TextIO) -> None:
-    for number, one in enumerate(lists):
-        stream.write("\n" if number else "")
-        stream.write(
-            f"user {printable(one.user)}\n" if one.user is not None else "for the history given\n"
-        )
-        items = [printable(entry.item) for entry in one.items]
-        width = max(map(len, items), default=4)
-        for rank, (item, entry) in enumerate(zip(items, one.items, strict=True), start=1):
-            line = (
-                f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {printable(entry.title or '')}"
-            )
-            stream.write(line.rstrip() + "\n")
-
-
-def _write_parquet(lists: Iterable[RecommendationList], path: Path) -> None:
-    import polars as pl
-
-    pl.concat(list(_frames(lists))).write_parquet(path)
-
-
-def _frames(lists: Iterable[RecommendationList]) -> Iterator[pl.DataFrame]:
-    """The lists as frames of about ENTRIES_PER_FRAME rows, at least one frame."""
-    pending: list[RecommendationList] = []
-    n_entries = 0
-    for one in lists:
-        pending.append(one)
-        n_entries += len(one.items)
-        if n_entries >= ENTRIES_PER_FRAME:
-            yield _frame(pending)
-            pending, n_entries = [], 0
-    yield _frame(pending)
-
-
-def _frame(lists: Sequence[RecommendationList]) -> pl.DataFrame:
-    """One row per entry, built by column: a dict per row would cost many times the result."""
-    import polars as pl
-
-    entries = [entry for one in lists for entry in one.items]
-    schema = {
-        "user": pl.String,
-        "rank": pl.UInt32,
-        "item": pl.String,
-        "score": pl.Float32,
-        "title": pl.String,
-    }
-    columns: dict[str, Sequence[Any]] = {
-        "user": [one.user for one in lists for _ in one.items],
-        "rank": [rank for one in lists for rank in range(1, len(one.items) + 1)],
-        "item": [entry.item for entry in entries],
-        "score": [entry.score for entry in entries],
-        "title": [entry.title for entry in entries],
-    }
-    return pl.DataFrame(columns, schema=schema)
-
-
-def _rows(one: RecommendationList) -> Iterator[dict[str, Any]]:
-    for rank, entry in enumerate(one.items, start=1):
-        yield {
-            "user": one.user,
-            "rank": rank,
-            "item": entry.item,
-            "score": entry.score,
-            "title": entry.title,
-        }
-
-
-def _as_object(one: RecommendationList) -> dict[str, Any]:
-    items = [
-        {"item": entry.item, "score": entry.score} | ({"title": entry.title} if entry.title else {})
-        for entry in one.items
-    ]
-    return {"user": one.user, "items": items}

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ld4mrec_cli.cli.options import ConfigFile, Overrides, read_config
+from ld4mrec_cli.cli.options import (
+    ConfigFile,
+    Device,
+    ModelName,
+    Overrides,
+    Threads,
+    TrainingData,
+    read_config,
+)
 from ld4mrec_cli.config import Config, load_config
-from ld4mrec_cli.models.specs import MODELS
 
 if TYPE_CHECKING:
     from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -19,15 +26,10 @@ if TYPE_CHECKING:
 
 def train(
     config: ConfigFile = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(MODELS)}.", show_default="ld4mrec")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")
-    ] = None,
+    data: TrainingData = None,
+    model: ModelName = None,
+    device: Device = None,
+    threads: Threads = None,
     run: Annotated[
         Path | None, typer.Option(help="Run directory to write.", show_default="runs/NAME-TIME")
     ] = None,
@@ -40,7 +42,7 @@ def train(
         typer.Option("--resume", help="Continue --run, or the newest unfinished run in runs/."),
     ] = False,
 ) -> None:
-    """Train a model on a dataset directory; the epoch is chosen on validation.
+    """Train a model; the epoch is chosen on validation.
 
     Under torchrun the processes share each batch (docs/scaling.md).
 
@@ -78,42 +80,33 @@ def _resume(
     flags: Mapping[str, Any],
     group: Group,
 ) -> RunDirectory:
-    """Continue a run; what the command line gives is over the run's own settings, unless it names a --config."""
+    """Continue a run; ``config`` (None: the run's own settings), overrides and flags go on top."""
     from ld4mrec_cli.cli.console import training_callbacks
     from ld4mrec_cli.runs.paths import unfinished_run
     from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.training.session import resume
 
     path = run
-    if path is None:  # one process looks: each would find the others at it
-        wanted = load_config(config).name if config else None
-        path = Path(group.broadcast(str(unfinished_run(wanted)) if group.is_main_process else ""))
+    if path is None:  # the main process alone searches: later ones would find the run locked
+        name = load_config(config).name if config else None
+        path = Path(group.broadcast(str(unfinished_run(name)) if group.is_main_process else ""))
     settings = read_config(config, overrides, flags, RunDirectory.open(path).config)
     with training_callbacks(settings.training.metric, group.is_main_process) as callbacks:
         return resume(path, settings, callbacks, group)
 
 
 def print_result(run: RunDirectory) -> None:
-    """Print the best validation result of a run and where it is."""
+    """Print the best validation result of a run, its cost and its path."""
     from ld4mrec_cli.cli.console import stdout
 
     manifest, console = run.manifest, stdout()
     best = manifest.best
     if best:
-        shown = ("recall@20", "ndcg@20")
-        rest = ", ".join(
-            f"{name} {best.valid[name]:.4f}"
-            for name in shown
-            if name in best.valid and name != best.metric
-        )
-        console.print(
-            f"best epoch {best.epoch} of {manifest.epochs}: valid {best.metric} {best.value:.4f}"
-            + (f", {rest}" if rest else ""),
-            markup=False,
-        )
+        metrics = [best.metric, *(m for m in ("recall@20", "ndcg@20") if m != best.metric)]
+        values = [f"{name} {best.valid[name]:.4f}" for name in metrics if name in best.valid]
+        line = f"best epoch {best.epoch} of {manifest.epochs}: valid {', '.join(values)}"
+        console.print(line, markup=False)
     memory = f", peak memory {manifest.peak_memory_mb:,.0f} MB" if manifest.peak_memory_mb else ""
-    console.print(
-        f"trained {manifest.model} in {manifest.seconds:.0f} s on {manifest.device}{memory}",
-        markup=False,
-    )
+    seconds = f"{manifest.seconds:.0f} s on {manifest.device}"
+    console.print(f"trained {manifest.model} in {seconds}{memory}", markup=False)
     console.print(f"run written to {run.path}", markup=False)

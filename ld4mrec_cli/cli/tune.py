@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -12,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ld4mrec_cli.cli.evaluate import Format
-from ld4mrec_cli.cli.options import ConfigFile, Device, Overrides, read_config
+from ld4mrec_cli.cli.options import (
+    ConfigFile,
+    Device,
+    Format,
+    ModelName,
+    Overrides,
+    Threads,
+    TrainingData,
+    format_option,
+    read_config,
+)
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.utils.errors import UserError
 
@@ -31,12 +39,8 @@ SHOWN_TRIALS = 3
 
 def tune(
     config: ConfigFile = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Dataset directory (data.path).", show_default=False)
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="ld4mrec, or a baseline.", show_default="ld4mrec")
-    ] = None,
+    data: TrainingData = None,
+    model: ModelName = None,
     space: Annotated[
         Path | None,
         typer.Option(
@@ -64,8 +68,9 @@ def tune(
         int | None, typer.Option(help="Seed of proposals and trainings.", show_default="0")
     ] = None,
     device: Device = None,
+    threads: Threads = None,
     set_: Overrides = None,
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.TABLE,
+    format: Annotated[Format, format_option(Format.TABLE, Format.JSON)] = Format.TABLE,
     prune: Annotated[
         bool | None,
         typer.Option(
@@ -78,7 +83,9 @@ def tune(
         bool, typer.Option("--print-space", help="Print the search space and do nothing.")
     ] = False,
 ) -> None:
-    """Search for better hyperparameters, by validation only; the best ones are written as a config for `train`.
+    """Search for better hyperparameters, by validation.
+
+    The best configuration is written as a file for `train --config`.
 
     Example: ld4mrec tune --data data/tiktok --model ease --trials 20
     """
@@ -175,17 +182,16 @@ class _Shown:
         self, metric: str, n_trials: int | None, update: Callable[[str], None] | None
     ) -> None:
         """``update`` changes the line on the terminal, None on a pipe."""
+        from ld4mrec_cli.cli.console import Throttle
+
         self.metric = metric
         self.of_all = f" ({{}} of {n_trials})" if n_trials else ""
         self.update = update
-        self.trial, self.best, self.last = "", 0.0, 0.0
+        self.trial, self.best, self.throttle = "", 0.0, Throttle()
 
     def on_trial(self, number: int, values: Mapping[str, Any]) -> None:
-        self.trial, self.best, self.last = (
-            f"trial {number}{self.of_all.format(number + 1)}",
-            0.0,
-            time.monotonic(),
-        )
+        self.trial, self.best = f"trial {number}{self.of_all.format(number + 1)}", 0.0
+        self.throttle.reset()
 
     def on_stage(self, text: str) -> None:
         self._show(f"{self.trial}: {text}")
@@ -195,13 +201,10 @@ class _Shown:
         self._show(f"{self.trial}: epoch {report.epoch}, best {self.metric} {self.best:.4f}")
 
     def _show(self, text: str) -> None:
-        from ld4mrec_cli.cli.console import SIGN_OF_LIFE, log
-
         if self.update:
             self.update(text)
-        elif time.monotonic() - self.last >= SIGN_OF_LIFE:
-            log(text)
-            self.last = time.monotonic()
+        else:
+            self.throttle.log(text)
 
 
 def _trial_line(search: SearchDirectory, trial: Trial) -> str:
@@ -228,6 +231,7 @@ def _short(value: Any) -> str:
 def _print_result(search: SearchDirectory) -> None:
     from ld4mrec_cli.cli.console import print_table, stdout
     from ld4mrec_cli.experiments.tune.search import BEST
+    from ld4mrec_cli.utils.tables import Table
 
     ranked, start = search.ranked(), search.trials[0]
     shown = list(dict.fromkeys(trial.number for trial in (*ranked[:SHOWN_TRIALS], start)))
@@ -241,9 +245,8 @@ def _print_result(search: SearchDirectory) -> None:
     rows.append(["best epoch", *(str(t.best_epoch or "-") for t in trials)])
     rows += [[key, *(_short(t.values[key]) for t in trials)] for key in search.info.space]
     name, n = search.info.dataset["name"], len(search.trials)
-    print_table(
-        columns, rows, title=f"{search.info.model} on {name}: the best of {n} trials, by validation"
-    )
+    title = f"{search.info.model} on {name}: the best of {n} trials, by validation"
+    print_table(Table(columns, rows, title))
     best = ranked[0]
     console = stdout()
     console.print(f"best run: {search.run_path(best.number)}", markup=False)

@@ -11,7 +11,6 @@ from ld4mrec_cli.config.load import (
     load_config,
     model_text,
     preset_text,
-    read_yaml,
 )
 from ld4mrec_cli.config.ownership import (
     Difference,
@@ -21,6 +20,7 @@ from ld4mrec_cli.config.ownership import (
     resumable_keys,
 )
 from ld4mrec_cli.config.schema import Config, iter_sections
+from ld4mrec_cli.config.yaml_reader import read_yaml
 
 __all__ = [
     "Config",

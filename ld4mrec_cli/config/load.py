@@ -11,9 +11,14 @@ import yaml
 from pydantic import ValidationError
 
 from ld4mrec_cli.config.schema import Config, iter_sections
+from ld4mrec_cli.config.yaml_reader import parse_yaml, read_yaml
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.settings.base import Preset
 from ld4mrec_cli.utils.errors import ConfigError, nearest
+from ld4mrec_cli.utils.text import printable_lines
+
+MAX_SHOWN = 80
+"""Characters of a bad value that a message shows."""
 
 
 def load_config(
@@ -25,11 +30,13 @@ def load_config(
     """Read a YAML file, apply ``section.key=value`` overrides, then flags, and validate.
 
     Args:
-        flags: value by ``section.key``; a value of None counts as not given.
-        base: where values come from without a file; the defaults where None.
+        path: the YAML file.
+        overrides: texts ``section.key=value``, the value in YAML.
+        flags: value by ``section.key``; None counts as absent.
+        base: where values come from without a file; None takes the defaults.
 
     Raises:
-        ConfigError: the file is missing or no YAML mapping, a key is unknown or a value does not fit.
+        ConfigError: the file is missing or no YAML mapping, a key is unknown, a value does not fit.
     """
     values = read_yaml(path) if path else base.model_dump(mode="json") if base else {}
     for override in overrides:
@@ -41,70 +48,39 @@ def load_config(
 
 
 def config_from_mapping(values: Mapping[str, Any], where: Path | None = None) -> Config:
-    """Validate ``values`` over the preset and the model's published settings. Raises ConfigError."""
+    """Validate ``values`` over those of the preset and of the model.
+
+    Args:
+        values: sections and settings; what is absent comes from the preset, then from the model's
+            published settings, then from the defaults.
+        where: file that they come from, for messages.
+
+    Raises:
+        ConfigError: a key is unknown or a value does not fit.
+    """
     preset, model = values.get("preset") or "default", values.get("model_name") or "ld4mrec"
-    named = (
+    for key, kind, name, known in (
         ("preset", "preset", preset, get_args(Preset)),
         ("model_name", "model", model, tuple(MODELS)),
-    )
-    for key, kind, name, known in named:
+    ):
         if name not in known:
-            raise ConfigError(
-                f"{key}: unknown {kind} '{name}'", where=where, hint=nearest(str(name), known)
-            )
+            hint = nearest(str(name), known)
+            raise ConfigError(f"{key}: unknown {kind} '{name}'", where=where, hint=hint)
+    defaults = _merge(_preset_values(preset), _model_values(model))
     try:
-        return Config.model_validate(
-            _merge(_merge(_preset_values(preset), _model_values(model)), values)
-        )
+        return Config.model_validate(_merge(defaults, values))
     except ValidationError as error:
-        raise ConfigError(_first_fault(error), where=where) from None
+        raise ConfigError(_first_problem(error), where=where) from None
 
 
 def config_to_yaml(config: Config) -> str:
-    """Return the complete configuration as YAML that :func:`load_config` reads back to an equal config."""
+    """Return the complete configuration as YAML; :func:`load_config` reads an equal one back."""
     values = config.model_dump(mode="json")
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    if yaml.safe_load(text) == values:
+    if printable_lines(text) == text and yaml.safe_load(text) == values:
         return text
-    return yaml.safe_dump(
-        values, sort_keys=False
-    )  # some rare line breaks come back only when escaped
-
-
-def read_yaml(path: Path, what: str = "configuration", of: str = "sections") -> dict[str, Any]:
-    """Read a YAML mapping. Raises ConfigError, which calls the file a ``what``, a mapping ``of`` something."""
-    try:
-        values = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
-    except FileNotFoundError:
-        raise ConfigError(f"no such {what} file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read ({error})", where=path) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "malformed"
-        raise ConfigError(
-            f"not valid YAML: {problem}", where=path, line=mark.line + 1 if mark else None
-        ) from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"a {what} is a mapping of {of}", where=path)
-    return values
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, of which plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key}' is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    # escaped: characters that a terminal would obey, and rare line breaks that YAML would lose
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 def _parse_override(override: str) -> tuple[str, Any]:
@@ -112,9 +88,9 @@ def _parse_override(override: str) -> tuple[str, Any]:
     if not equals or not all(key.strip().split(".")):
         raise ConfigError(f"--set '{override}' is not of the form section.key=value")
     try:
-        return key.strip(), yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
-        raise ConfigError(f"--set '{override}': the value is not valid YAML") from None
+        return key.strip(), parse_yaml(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set '{key}': the value is not valid YAML") from None
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
@@ -131,7 +107,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge section by section; an empty section (``model:`` with nothing under it) counts as absent."""
+    """Merge section by section; an empty section (just ``model:``) counts as absent."""
     merged = dict(base)
     for key, value in over.items():
         section = key in _section_names()
@@ -156,7 +132,7 @@ def _preset_values(preset: str) -> dict[str, Any]:
 
 
 def model_text(model: str) -> str | None:
-    """The YAML of a baseline's published training settings, with its comments; None where it has none."""
+    """The YAML of a model's published training settings, with its comments; None if none."""
     path = importlib.resources.files("ld4mrec_cli") / "presets" / "models" / f"{model}.yaml"
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
@@ -170,16 +146,25 @@ def _section_names() -> set[str]:
     return {name for name, _ in iter_sections()}
 
 
-def _first_fault(error: ValidationError) -> str:
-    faults = error.errors(include_url=False)
-    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    place = ".".join(str(part) for part in fault["loc"]) or "configuration"
-    if fault["type"] == "extra_forbidden":
-        section = (
-            dict(iter_sections()).get(str(fault["loc"][0])) if len(fault["loc"]) > 1 else Config
-        )
-        return f"unknown key '{place}'. {nearest(str(fault['loc'][-1]), section.model_fields if section else ())}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{place}: {message}"
-    return f"{place}: {message} (got {fault['input']!r})"
+def _first_problem(error: ValidationError) -> str:
+    """The first problem of a validation in one line; an unknown key goes first."""
+    problems = error.errors(include_url=False)
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    *sections, name = map(str, problem["loc"] or ("configuration",))
+    key = ".".join((*sections, name))
+    if problem["type"] == "extra_forbidden":
+        section = dict(iter_sections()).get(sections[0]) if sections else Config
+        return f"unknown key '{key}'. {nearest(name, section.model_fields if section else ())}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {message} (got {_abbreviate(problem['input'])})"
+
+
+def _abbreviate(value: Any) -> str:
+    """A value for a message, at most ``MAX_SHOWN`` characters long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # ValueError: an integer of thousands of digits
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -19,39 +19,42 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.checks import read_array, read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.splits import SPLITS
+from ld4mrec_cli.settings.base import Count, NonNegativeInt
 from ld4mrec_cli.utils.errors import DatasetError, UnknownIdError, nearest
 from ld4mrec_cli.utils.files import sha256, write_json
 
 FORMAT = "ld4mrec-dataset"
 VERSION = 1
 SCHEMA_FILE = "schema.json"
+ModalityName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class SplitCounts(BaseModel):
     """Sizes of one split."""
 
     model_config = ConfigDict(extra="forbid")
-    interactions: int
-    users: int
-    items: int
+    interactions: NonNegativeInt
+    users: NonNegativeInt
+    items: NonNegativeInt
 
 
 class ModalityInfo(BaseModel):
     """What is known of one modality."""
 
     model_config = ConfigDict(extra="forbid")
-    dim: int
-    items_with_feature: int
+    dim: Count
+    items_with_feature: NonNegativeInt
 
 
 class Schema(BaseModel):
@@ -61,10 +64,10 @@ class Schema(BaseModel):
     format: Literal["ld4mrec-dataset"]
     version: Literal[1]
     name: str
-    n_users: int
-    n_items: int
+    n_users: Count
+    n_items: Count
     splits: dict[str, SplitCounts]
-    modalities: dict[str, ModalityInfo]
+    modalities: dict[ModalityName, ModalityInfo]
     split_method: str
     provenance: dict[str, Any]
     files: dict[str, str]
@@ -77,6 +80,13 @@ class Schema(BaseModel):
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(f"'{name}' lies outside the dataset directory")
         return files
+
+    @field_validator("splits")
+    @classmethod
+    def _all_splits_are_there(cls, splits: dict[str, SplitCounts]) -> dict[str, SplitCounts]:
+        if set(splits) != set(SPLITS):
+            raise ValueError(f"the splits are not {', '.join(SPLITS)}")
+        return splits
 
     @property
     def n_interactions(self) -> int:
@@ -188,7 +198,8 @@ class Dataset:
     @cached_property
     def users(self) -> Ids:
         """Raw user ids."""
-        return Ids(pl.read_parquet(self.path("users.parquet"), glob=False)[USER].to_list(), USER)
+        path = self.path("users.parquet")
+        return Ids(read_ids(path, USER, self.shape[0], DatasetError)[USER].to_list(), USER)
 
     @cached_property
     def items(self) -> Ids:
@@ -202,11 +213,11 @@ class Dataset:
 
     @cached_property
     def _item_table(self) -> pl.DataFrame:
-        return pl.read_parquet(self.path("items.parquet"), glob=False)
+        return read_ids(self.path("items.parquet"), ITEM, self.shape[1], DatasetError)
 
     def interactions(self, split: str) -> pl.DataFrame:
         """Table of a split: internal ``user`` and ``item``, and ``rating`` and ``timestamp`` where known."""
-        return pl.read_parquet(self.path(f"{split}.parquet"), glob=False)
+        return read_interactions(self.path(f"{split}.parquet"), self.shape, DatasetError)
 
     def matrix(self, split: str) -> csr_matrix:
         """Binary float32 matrix ``(n_users, n_items)`` of a split, column indices sorted."""
@@ -223,9 +234,10 @@ class Dataset:
 
     def modality(self, name: str) -> Modality:
         """Features of a modality."""
-        values = np.load(self.path(f"features/{name}.npy"), allow_pickle=False)
+        shape = (self.shape[1], self.schema.modalities[name].dim)
         return Modality(
-            values, np.load(self.path(f"features/{name}.present.npy"), allow_pickle=False)
+            read_array(self.path(f"features/{name}.npy"), shape, "float32", DatasetError),
+            read_array(self.path(f"features/{name}.present.npy"), shape[:1], "bool", DatasetError),
         )
 
 
@@ -245,7 +257,7 @@ def is_dataset(directory: Path) -> bool:
             json.loads((directory / SCHEMA_FILE).read_text(encoding="utf-8")).get("format")
             == FORMAT
         )
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

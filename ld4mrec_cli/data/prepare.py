@@ -16,6 +16,7 @@ from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.data.dataset import Schema, is_dataset, natural_order, write_dataset
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
+from ld4mrec_cli.data.encoders.base import Encoded, Progress, describe_file
 from ld4mrec_cli.data.features import Modality, align, text_features
 from ld4mrec_cli.data.filters import k_core
 from ld4mrec_cli.data.readers import read_source
@@ -54,7 +55,7 @@ def prepare(
     options: PrepareConfig,
     *,
     overwrite: bool = False,
-    on_encoded: encoders.Progress | None = None,
+    on_encoded: Progress | None = None,
     on_read: OnRead | None = None,
 ) -> Prepared:
     """Read a raw directory, or a table of interactions, and write the dataset directory ``out``.
@@ -285,8 +286,8 @@ def _encode(
     options: PrepareConfig,
     left_out: dict[str, int],
     raw: Path,
-    on_encoded: encoders.Progress | None,
-) -> dict[str, encoders.Encoded]:
+    on_encoded: Progress | None,
+) -> dict[str, Encoded]:
     """Run the encoders of the options. Raises SourceError beside a ready-made modality."""
     encoded = {}
     if options.text_encoder != TFIDF:
@@ -299,7 +300,7 @@ def _encode(
         _note(
             left_out,
             "images (prepare.image_encoder would encode them)",
-            len(images.image_paths(raw)),
+            len(images.list_images(raw)),
         )
     for made in encoded.values():
         left_out.update(made.left_out)
@@ -316,7 +317,7 @@ def _modalities(
     source: RawData,
     items: pl.DataFrame,
     options: PrepareConfig,
-    encoded: Mapping[str, encoders.Encoded],
+    encoded: Mapping[str, Encoded],
 ) -> dict[str, Modality]:
     ids = items[ITEM].to_list()
     modalities = {name: made.modality for name, made in encoded.items()}
@@ -363,12 +364,12 @@ def _provenance(
     options: PrepareConfig,
     core: int,
     left_out: dict[str, int],
-    encoded: Mapping[str, encoders.Encoded],
+    encoded: Mapping[str, Encoded],
 ) -> dict[str, Any]:
     provenance = {
         "ld4mrec": __version__,
         "format": source.layout,
-        "files": [encoders.file_record(path, path.name) for path in sorted(source.files)],
+        "files": [describe_file(path, path.name) for path in sorted(source.files)],
         "options": options.model_dump(mode="json") | {"k_core": core},
         "left_out": left_out,
     }

@@ -77,11 +77,13 @@ def load_parameters(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
     Raises:
         KeyError: a parameter is missing.
-        ValueError: a parameter has another shape.
+        ValueError: a parameter has another shape or dtype.
     """
     for name, parameter in model.named_parameters():
         if parameter.shape != tensors[name].shape:
             raise ValueError(
                 f"'{name}' is {tuple(tensors[name].shape)} where {tuple(parameter.shape)} is needed"
             )
+        if parameter.dtype != tensors[name].dtype:
+            raise ValueError(f"'{name}' is {tensors[name].dtype} where {parameter.dtype} is needed")
         parameter.copy_(tensors[name])

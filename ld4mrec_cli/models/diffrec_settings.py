@@ -6,19 +6,27 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from ld4mrec_cli.settings.base import Count, Fraction, Positive, Section
+from ld4mrec_cli.settings.base import (
+    Fraction,
+    NonNegativeInt,
+    Positive,
+    Section,
+    Steps,
+    TimeWidth,
+    Width,
+)
 
 
 class DiffRecConfig(Section):
     """DiffRec: a diffusion model over interaction rows, multi-step inference (Wang et al., SIGIR 2023)."""
 
-    hidden_dims: Annotated[tuple[Count, ...], Field(min_length=1)] = (1000,)
+    hidden_dims: Annotated[tuple[Width, ...], Field(min_length=1, max_length=100)] = (1000,)
     """Widths of the hidden layers from the narrowest on; the encoder has them in reverse."""
-    time_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 10
+    time_dim: TimeWidth = 10
     """Width of the time embedding."""
     dropout: Fraction = 0.5
     """Dropout on the noisy row."""
-    steps: Count = 5
+    steps: Steps = 5
     """Diffusion steps T, in training and in inference."""
     noise_scale: Positive = 0.1
     """Scale s of the noise schedule."""
@@ -26,7 +34,7 @@ class DiffRecConfig(Section):
     """Lower end of the linear schedule."""
     noise_max: Fraction = 0.02
     """Upper end of the linear schedule."""
-    sampling_steps: Annotated[int, Field(ge=0)] = 0
+    sampling_steps: NonNegativeInt = 0
     """Steps by which the row is corrupted before inference; 0 starts from the row itself."""
     reweight: bool = True
     """Weight the loss of step t by the difference of the signal-to-noise ratios at t-1 and t."""

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ld4mrec_cli.settings.base import Count, Positive, Section
+from ld4mrec_cli.settings.base import Count, Positive, Section, Width
 
 
 class IALSConfig(Section):
     """Implicit alternating least squares (Hu et al., ICDM 2008; settings of Rendle et al., RecSys 2022)."""
 
-    factors: Count = 128
+    factors: Width = 128
     """Length of the user and item vectors."""
     unobserved_weight: Positive = 0.1
     """Weight α₀ of an item without interaction in the squared error, where an interaction weighs 1."""

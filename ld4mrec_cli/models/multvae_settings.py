@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ld4mrec_cli.settings.base import Count, Fraction, Probability, Section
+from ld4mrec_cli.settings.base import Count, Fraction, Probability, Section, Width
 
 
 class MultVAEConfig(Section):
     """Variational autoencoder with multinomial likelihood (Liang et al., WWW 2018)."""
 
-    hidden_dim: Count = 600
+    hidden_dim: Width = 600
     """Width of the hidden layers."""
-    latent_dim: Count = 200
+    latent_dim: Width = 200
     """Width of the latent variable."""
     dropout: Fraction = 0.5
     """Dropout on the behaviors that the encoder sees."""

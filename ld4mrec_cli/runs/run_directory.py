@@ -33,6 +33,8 @@ from torch import Tensor
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
+from ld4mrec_cli.runs.checks import check_finite
+from ld4mrec_cli.settings.base import Count
 from ld4mrec_cli.utils.errors import ConfigError, RunError
 from ld4mrec_cli.utils.files import (
     atomic_file,
@@ -67,8 +69,8 @@ class DatasetInfo(BaseModel):
     path: str
     name: str
     hash: str
-    n_users: int
-    n_items: int
+    n_users: Count
+    n_items: Count
     modalities: list[str]
 
 
@@ -243,8 +245,14 @@ class RunDirectory:
             if name.startswith("basis.")
         }
         order = ["collaborative", *self.manifest.dataset.modalities]
-        if sorted(order) != sorted(bases) or "degree" not in tensors:
+        n_items = self.manifest.dataset.n_items
+        if (
+            sorted(order) != sorted(bases)
+            or "degree" not in tensors
+            or any(len(tensor) != n_items for tensor in tensors.values() if tensor.ndim)
+        ):
             raise RunError("does not hold the signals of this run", where=self.path / SIGNALS)
+        check_finite(tensors, self.path / SIGNALS)
         weights, factors = (
             None if tensor is None else tensor.numpy()
             for tensor in (tensors.get("ease_weights"), tensors.get("ials_items"))
@@ -311,7 +319,7 @@ class RunDirectory:
             return {
                 int(line["epoch"]): float(line["valid"][metric]) for line in lines if line["valid"]
             }
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise RunError(
                 "is damaged", where=self.path / METRICS, hint="Start anew with another directory"
             ) from None
@@ -339,7 +347,7 @@ class RunDirectory:
                     "is damaged: it is not what training wrote", where=path, hint="Train again"
                 )
             return tensors, json.loads(metadata["state"])
-        except (SafetensorError, OSError, ValueError, KeyError):
+        except (SafetensorError, OSError, ValueError, KeyError, RecursionError):
             raise RunError("is damaged", where=path, hint="Train again") from None
 
     def delete_checkpoint(self) -> None:

@@ -11,27 +11,48 @@ from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
 from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.runs.checks import check_finite, check_scores
 from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
-from ld4mrec_cli.utils.errors import RunError
+from ld4mrec_cli.utils.errors import RunError, UserError
 
 
 def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
-    """Load what a run trained. Raises RunError where its files are missing, damaged or do not fit."""
-    name, config = run.manifest.model, run.config
-    weights = run.load_tensors(WEIGHTS)
+    """Load the model of a run, ready to score.
+
+    Raises:
+        RunError: files are missing, damaged or do not fit together.
+    """
     try:
-        model: TrainableRecommender
-        if name == "ld4mrec":
-            model = LD4MRec(config.model, config.diffusion, config.training, run.load_signals())
-        elif MODELS[name].closed_form or is_pairwise(name):
-            return restore_baseline(name, weights, config.model_settings, device)
-        else:
-            no_rows = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
-            model = build_baseline(name, no_rows, config.model_settings, {}, config.training.seed)
-        load_parameters(model, weights)
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        scorer = _restore(run, device)
+    except UserError:
+        raise
+    except Exception as error:  # shapes and dtypes that do not fit raise nearly anything
+        reason = (str(error).splitlines() or [""])[0]
         raise RunError(
             f"the weights do not fit the configuration ({reason})", where=run.path
         ) from None
+    dataset = run.manifest.dataset
+    check_scores(scorer, (dataset.n_users, dataset.n_items), run.path)
+    return scorer
+
+
+def _restore(run: RunDirectory, device: torch.device) -> Scorer:
+    """Build the model of a run and give it the weights."""
+    name, config = run.manifest.model, run.config
+    if name != config.model_name:
+        raise RunError(
+            f"is of '{name}', its configuration of '{config.model_name}'", where=run.path
+        )
+    weights = run.load_tensors(WEIGHTS)
+    check_finite(weights, run.path / WEIGHTS)
+    model: TrainableRecommender
+    if name == "ld4mrec":
+        signals = run.load_signals()
+        model = LD4MRec(config.model, config.diffusion, config.training, signals)
+    elif MODELS[name].closed_form or is_pairwise(name):
+        return restore_baseline(name, weights, config.model_settings, device)
+    else:
+        no_rows = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
+        model = build_baseline(name, no_rows, config.model_settings, {}, config.training.seed)
+    load_parameters(model, weights)
     return model.to(device).eval()

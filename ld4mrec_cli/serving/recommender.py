@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.checks import read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.dataset import Ids, to_matrix
 from ld4mrec_cli.evaluation.ranking import batches, rank
+from ld4mrec_cli.models.popularity import Popularity
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.utils.device import resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
+from ld4mrec_cli.utils.errors import RunError, UserError
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,32 @@ class RecommendedItem:
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """Ranked items for one user; ``user`` is None for a history that was given."""
+    """Ranked items for one user; ``user`` is None for a history without a known user."""
 
     user: str | None
     items: list[RecommendedItem]
+    is_popular: bool = False
+    """The model scores every item 0 for this history, so the most popular items are listed."""
 
 
 class Recommender:
     """Serves the model of a run: known users by id, new users by their history."""
 
-    def __init__(self, run: RunDirectory, device: torch.device) -> None:
+    def __init__(self, run: RunDirectory | str | Path, device: torch.device | str = "auto") -> None:
+        """``run`` is a run directory or its path.
+
+        Raises:
+            RunError: there is no run, or it is damaged or has no weights yet.
+            DeviceError: this machine has no such device.
+        """
+        run = run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))
+        device = resolve_device(device) if isinstance(device, str) else device
         self.run = run
         self.scorer = load_scorer(run, device)
-        self.users = Ids(pl.read_parquet(run.verified_path("users.parquet"))[USER].to_list(), USER)
-        table = pl.read_parquet(run.verified_path("items.parquet"))
+        n_users, n_items = run.manifest.dataset.n_users, run.manifest.dataset.n_items
+        users = read_ids(run.verified_path("users.parquet"), USER, n_users, RunError)
+        self.users = Ids(users[USER].to_list(), USER)
+        table = read_ids(run.verified_path("items.parquet"), ITEM, n_items, RunError)
         self.items = Ids(table[ITEM].to_list(), ITEM)
         self.titles: list[str | None] | None = (
             table[TITLE].to_list() if TITLE in table.columns else None
@@ -52,10 +68,34 @@ class Recommender:
     @cached_property
     def train(self) -> csr_matrix:
         """Training interactions ``(n_users, n_items)``."""
-        return to_matrix(
-            pl.read_parquet(self.run.verified_path("train.parquet")),
-            (len(self.users), len(self.items)),
-        )
+        shape = len(self.users), len(self.items)
+        path = self.run.verified_path("train.parquet")
+        return to_matrix(read_interactions(path, shape, RunError), shape)
+
+    @cached_property
+    def popularity(self) -> Popularity:
+        """The model that ranks for histories to which the run's model relates no item."""
+        return Popularity(np.asarray(self.train.sum(axis=0)).ravel())
+
+    def recommend(
+        self,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        k: int = 20,
+        *,
+        include_seen: bool = False,
+    ) -> RecommendationList:
+        """Recommend ``k`` items to a known ``user`` or for a ``history`` of item ids.
+
+        Raises:
+            UserError: not exactly one of ``user`` and ``history`` is given.
+            UnknownIdError: the dataset does not know an id.
+        """
+        if (user is None) == (history is None):
+            raise UserError("recommend needs either a user or a history")
+        if history is not None:
+            return self.for_history(history, k, include_seen=include_seen)
+        return next(self.for_users([str(user)], k, include_seen=include_seen))
 
     def for_users(
         self,
@@ -66,13 +106,13 @@ class Recommender:
         batch_size: int = 1024,
         group: Group = SINGLE_PROCESS,
     ) -> Iterator[RecommendationList]:
-        """Recommend ``k`` items to each known user, in the given order, as an iterator of lists.
+        """Recommend ``k`` items to each known user, in the order of ``users``.
 
-        Processes in a ``group`` call this with the same arguments and all go through the iterator, which gives the
-        lists to the writer and nothing to the others.
+        Processes in a ``group`` call this with the same arguments and all exhaust the iterator,
+        which gives the lists to the main process and nothing to the others.
 
         Raises:
-            UnknownIdError: at the call, before any list is made, for a user that the dataset does not know.
+            UnknownIdError: at the call, for a user that the dataset does not know.
         """
         indices = np.fromiter(
             (self.users.index(user) for user in users), dtype=np.int64, count=len(users)
@@ -82,18 +122,20 @@ class Recommender:
     def _lists(
         self, users: np.ndarray, k: int, include_seen: bool, batch_size: int, group: Group
     ) -> Iterator[RecommendationList]:
-        for several in batches(users, batch_size * group.size):
-            own = several[slice(*group.shard_bounds(len(several)))]
-            rows, sizes = self.train[own], group.shard_sizes(len(several))
-            found = rank(self.scorer, rows, None if include_seen else rows, k, own)
-            lists, their_scores = (group.gather_array(part, sizes) for part in found)
+        for batch in batches(users, batch_size * group.size):
+            shard = batch[slice(*group.shard_bounds(len(batch)))]
+            rows, sizes = self.train[shard], group.shard_sizes(len(batch))
+            ranked = self._rank(rows, None if include_seen else rows, k, shard)
+            items, scores = (group.gather_array(part, sizes) for part in ranked)
             if group.is_main_process:
-                yield from self._named(lists, their_scores, several)
+                yield from self._to_lists(items, scores, batch)
 
     def for_history(
         self, items: Sequence[str], k: int, *, include_seen: bool = False
     ) -> RecommendationList:
-        """Recommend ``k`` items to someone who interacted with ``items`` (raw ids), without retraining.
+        """Recommend ``k`` items to a user who interacted with ``items`` (raw ids).
+
+        The user need not be in the training data.
 
         Raises:
             UnknownIdError: an item that the dataset does not know.
@@ -106,13 +148,33 @@ class Recommender:
             ),
             shape=(1, len(self.items)),
         )
-        found, scores = rank(self.scorer, row, None if include_seen else row, k)
-        return next(self._named(found, scores, None))
+        lists, scores = self._rank(row, None if include_seen else row, k)
+        return next(self._to_lists(lists, scores, None))
 
-    def _named(
+    def _rank(
+        self,
+        rows: csr_matrix,
+        exclude: csr_matrix | None,
+        k: int,
+        users: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:func:`rank`, but the most popular items where all scores of a row are 0.
+
+        Such a row has no item in common with the training data that the model could start from, and
+        its ranking would be the order of the catalog.
+        """
+        items, scores = rank(self.scorer, rows, exclude, k, users)
+        zero = np.flatnonzero(_is_all_zero(items, scores))
+        if len(zero):
+            excluded = None if exclude is None else exclude[zero]
+            items[zero], _ = rank(self.popularity, rows[zero], excluded, k)
+        return items, scores
+
+    def _to_lists(
         self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None
     ) -> Iterator[RecommendationList]:
         """The lists of ``users`` ``(n,)``, or of a history, in raw ids."""
+        is_popular = _is_all_zero(items, scores)
         for n, (row, row_scores) in enumerate(zip(items, scores, strict=True)):
             yield RecommendationList(
                 None if users is None else self.users[users[n]],
@@ -123,4 +185,11 @@ class Recommender:
                     for item, score in zip(row, row_scores, strict=True)
                     if item >= 0
                 ],
+                bool(is_popular[n]),
             )
+
+
+def _is_all_zero(items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Whether all scores of a list are 0, ``(n,)``, of ``items`` and ``scores`` ``(n, depth)``."""
+    is_entry = items >= 0
+    return is_entry.any(axis=1) & ((scores == 0.0) | ~is_entry).all(axis=1)

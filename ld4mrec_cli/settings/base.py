@@ -1,4 +1,7 @@
-"""The base of every section, the types of settings, and what can be said of a setting."""
+"""The base of every section, the types of settings, and the marks on a setting.
+
+Whole numbers have upper bounds, so that a typing error is one clear line and not a full memory.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,18 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Columns of a matrix of weights or features."""
+TimeWidth = Annotated[int, Field(ge=2, le=65_536, multiple_of=2)]
+"""Columns of a time embedding: half of them sines, half cosines."""
+Depth = Annotated[int, Field(ge=0, le=1_000)]
+"""Layers or blocks of a network."""
+Steps = Annotated[int, Field(ge=1, le=100_000)]
+"""Steps of a diffusion process."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Cutoffs = Annotated[tuple[Count, ...], Field(min_length=1)]
+Cutoffs = Annotated[tuple[Count, ...], Field(min_length=1, max_length=1_000)]
 
 SplitMethod = Literal["auto", "random", "temporal", "global-time", "leave-one-out", "given"]
 Mask = Literal["train", "train+valid"]
@@ -48,7 +59,7 @@ class MayChangeOnResume:
 
 @dataclass(frozen=True)
 class NotSearched:
-    """Marks a setting that `tune` must not search: trials could not be compared."""
+    """Marks a setting that `tune` must not search, as trials could not be compared."""
 
 
 MAY_CHANGE_ON_RESUME = MayChangeOnResume()

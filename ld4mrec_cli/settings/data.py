@@ -14,12 +14,13 @@ from ld4mrec_cli.settings.base import (
     NOT_SEARCHED,
     TFIDF,
     ColumnName,
-    Count,
     Names,
+    NonNegativeInt,
     Section,
     Seed,
     Share,
     SplitMethod,
+    Width,
 )
 from ld4mrec_cli.settings.layouts import AUTO, LAYOUTS
 from ld4mrec_cli.utils.errors import nearest
@@ -70,7 +71,7 @@ class PrepareConfig(Section):
     """Table of the items, whatever its name; unset looks for it in the raw directory."""
     split: SplitMethod = "auto"
     """How interactions are split. `auto` takes the labels of the source, else `random`."""
-    k_core: Annotated[int, Field(ge=0)] | None = None
+    k_core: NonNegativeInt | None = None
     """Keep users and items with at least this many interactions, repeatedly; 0 keeps all.
     Unset: 0 if the split is given, else 5."""
     valid_ratio: Share = 0.1
@@ -81,13 +82,13 @@ class PrepareConfig(Section):
     """Interactions rated below this are dropped before anything else; unset keeps all."""
     on_error: Literal["raise", "skip"] = "raise"
     """A malformed line of raw data is an error (`raise`), or is left out and counted (`skip`)."""
-    max_errors: Annotated[int, Field(ge=0)] = 100
+    max_errors: NonNegativeInt = 100
     """With `on_error: skip`, more malformed lines than this are an error all the same."""
     seed: Seed = 0
     """Seed of the random splits and of the truncated SVD of the text features."""
     text_fields: tuple[str, ...] = ("title", "brand", "categories", "description")
     """Item fields that are joined, in this order, into the text of the `text` modality."""
-    text_dim: Count = 128
+    text_dim: Width = 128
     """Columns of the text features (truncated SVD of TF-IDF)."""
     text_encoder: str = TFIDF
     """Encoder of the `text` modality: `tfidf`, or the directory of a local sentence-transformers

@@ -1,8 +1,8 @@
-"""Errors that a user can mend.
+"""User errors: wrong input, wrong usage, or a run that failed for a known reason.
 
-Every message says what is wrong, where, and how to mend it, on one line. The command line prints the
-message of a :class:`UserError` and exits with its ``exit_code``; any other exception is a fault of the
-program and is reported as such.
+Every message says in one line what is wrong, where, and how to fix it. The command line prints the
+message of a :class:`UserError` and exits with its ``exit_code``. Any other exception is a bug in
+ld4mrec and is reported as such.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can mend: bad input, wrong usage. Exit code 2."""
+    """Bad input or wrong usage. Exit code 2."""
 
     exit_code = 2
 
@@ -25,7 +25,14 @@ class UserError(Exception):
         line: int | None = None,
         hint: str | None = None,
     ) -> None:
-        """``what`` is wrong, ``where`` (file or directory, with its 1-based ``line``), ``hint`` mends it."""
+        """Put the message together.
+
+        Args:
+            what: the problem.
+            where: file or directory.
+            line: number of the line in that file, from 1.
+            hint: how to fix it.
+        """
         place = "" if where is None else f"{where}:{line}: " if line is not None else f"{where}: "
         text = f"{place}{what}" + (f". {hint}" if hint else "")
         super().__init__(" ".join(text.split()))
@@ -40,15 +47,21 @@ class SourceError(UserError):
 
 
 class DatasetError(UserError):
-    """A dataset directory that is missing, damaged or unfit for what is asked."""
+    """A dataset directory that is missing, damaged or unfit for the command."""
 
 
 class RunError(UserError):
-    """A run directory or checkpoint that is missing, damaged or unfit for what is asked."""
+    """A run directory or checkpoint that is missing, damaged or unfit for the command."""
 
 
 class OutputError(UserError):
     """An output that exists already or cannot be written."""
+
+
+class OutputFailed(OutputError):
+    """Writing an output failed half-way, as on a full disk. Exit code 1."""
+
+    exit_code = 1
 
 
 class DeviceError(UserError):
@@ -60,7 +73,7 @@ class UnknownIdError(UserError):
 
 
 class TrainingDiverged(UserError):
-    """The loss stopped being finite. The run failed, so the exit code is 1."""
+    """The loss is no longer finite. Exit code 1."""
 
     exit_code = 1
 
@@ -77,16 +90,16 @@ class StudyFailed(UserError):
     exit_code = 1
 
 
-SHOWN = 20
+MAX_LISTED = 20
 """Candidates that are listed in full where none is near."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Return ``"Did you mean 'x'?"`` for the nearest candidate, or the candidates where none is near."""
+    """Return ``"Did you mean 'x'?"`` for the nearest candidate; where none is near, list them."""
     known = list(candidates)
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if matches:
         return f"Did you mean '{matches[0]}'?"
-    if len(known) > SHOWN:
+    if len(known) > MAX_LISTED:
         return f"Known: {', '.join(known[:3])}, … ({len(known)} in all)"
     return f"Known: {', '.join(known)}" if known else ""

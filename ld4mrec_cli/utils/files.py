@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ld4mrec_cli.utils.disk import report_write_errors
 from ld4mrec_cli.utils.errors import OutputError
 
 try:
@@ -42,9 +43,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with report_write_errors(path):
+            yield temporary
         if special:
-            with temporary.open("rb") as source, target.open("wb") as sink:
+            with (
+                report_write_errors(path),
+                temporary.open("rb") as source,
+                target.open("wb") as sink,
+            ):
                 shutil.copyfileobj(source, sink)
         else:
             temporary.chmod(0o666 & ~_umask())
@@ -72,7 +78,8 @@ def atomic_directory(
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror})", where=path) from None
     try:
-        yield temporary
+        with report_write_errors(path):
+            yield temporary
         temporary.chmod(0o777 & ~_umask())
         _replace_directory(temporary, path)
     finally:

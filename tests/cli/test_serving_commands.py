@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 from cli_shell import shell
 
-from ld4mrec_cli.cli import recommend as recommend_command
+from ld4mrec_cli.cli import list_writer
+from ld4mrec_cli.cli.options import Format
+from ld4mrec_cli.cli.output import Output
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.serving.recommender import RecommendationList, RecommendedItem
 from ld4mrec_cli.utils.files import sha256
@@ -224,6 +226,10 @@ def lists_of(n, k, title="a title"):
     return (RecommendationList(f"user-{user}", entries) for user in range(n))
 
 
+def write_parquet(lists, path):
+    list_writer.write_lists(lists, Output(Format.PARQUET, path))
+
+
 def test_parquet_is_the_lists_row_by_row_whatever_the_frames(tmp_path, monkeypatch):
     expected = [
         (one.user, rank, entry.item, entry.score, entry.title)
@@ -238,28 +244,22 @@ def test_parquet_is_the_lists_row_by_row_whatever_the_frames(tmp_path, monkeypat
         "title": pl.String,
     }
     for size in (1, 10, 12, 1000):
-        monkeypatch.setattr(recommend_command, "ENTRIES_PER_FRAME", size)
-        recommend_command.write(
-            lists_of(7, 5), recommend_command.Format.PARQUET, tmp_path / "lists.parquet"
-        )
+        monkeypatch.setattr(list_writer, "ENTRIES_PER_FRAME", size)
+        write_parquet(lists_of(7, 5), tmp_path / "lists.parquet")
         found = pl.read_parquet(tmp_path / "lists.parquet")
         assert found.equals(pl.DataFrame(expected, schema=schema, orient="row"))
         assert found.schema == schema
-    recommend_command.write([], recommend_command.Format.PARQUET, tmp_path / "none.parquet")
+    write_parquet([], tmp_path / "none.parquet")
     assert pl.read_parquet(tmp_path / "none.parquet").schema == schema
-    recommend_command.write(
-        lists_of(3, 1, None), recommend_command.Format.PARQUET, tmp_path / "untitled.parquet"
-    )
+    write_parquet(lists_of(3, 1, None), tmp_path / "untitled.parquet")
     assert pl.read_parquet(tmp_path / "untitled.parquet")["title"].to_list() == [None] * 3
 
 
 def test_a_parquet_export_holds_few_entries_as_python_values(tmp_path, monkeypatch):
-    monkeypatch.setattr(recommend_command, "ENTRIES_PER_FRAME", 10_000, raising=False)
+    monkeypatch.setattr(list_writer, "ENTRIES_PER_FRAME", 10_000)
     tracemalloc.start()
     try:
-        recommend_command.write(
-            lists_of(400, 200), recommend_command.Format.PARQUET, tmp_path / "lists.parquet"
-        )
+        write_parquet(lists_of(400, 200), tmp_path / "lists.parquet")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -269,7 +269,7 @@ def test_a_parquet_export_holds_few_entries_as_python_values(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nobody to recommend to"),
+        ([], "no users given"),
         (["--user", "user-0001", "--all"], "several ways"),
         (["--user", "user-00001"], "Did you mean 'user-0001'?"),
         (["--users-file", "nowhere.txt"], "nowhere.txt: no such file"),

@@ -20,8 +20,9 @@ from raw_files import assert_rejected, fill, snapshot
 from safetensors.torch import save_file
 
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.encoders import base
 from ld4mrec_cli.data.encoders import image as images
-from ld4mrec_cli.data.encoders import text as encoders
+from ld4mrec_cli.data.encoders import text as text_encoder
 from ld4mrec_cli.data.prepare import prepare
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import ConfigError, DeviceError, SourceError, UserError
@@ -101,7 +102,7 @@ def text_library(monkeypatch):
             seen.batches.append(texts)
             return np.array([[len(text), len(text.split())] for text in texts])
 
-    for name in encoders.OFFLINE:
+    for name in text_encoder.OFFLINE_ENVIRONMENT:
         monkeypatch.setenv(name, "0")
     library = ModuleType("sentence_transformers")
     library.__spec__ = ModuleSpec("sentence_transformers", None)
@@ -141,10 +142,12 @@ def test_without_encoders_nothing_changes(raw, out):
 
 def test_preparing_without_encoders_imports_no_optional_package(raw, out):
     code = (
-        "import sys; from pathlib import Path; from ld4mrec_cli.settings.data import PrepareConfig\n"
+        "import sys; from pathlib import Path\n"
+        "from ld4mrec_cli.settings.data import PrepareConfig\n"
         "from ld4mrec_cli.data.prepare import prepare\n"
         "prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareConfig())\n"
-        "assert not {'torch', 'timm', 'sentence_transformers', 'PIL'} & set(sys.modules), sys.modules.keys()"
+        "optional = {'torch', 'timm', 'sentence_transformers', 'PIL'} & set(sys.modules)\n"
+        "assert not optional, optional"
     )
     subprocess.run([sys.executable, "-c", code, str(raw(LAYOUTS["table"])), str(out)], check=True)
 
@@ -168,7 +171,7 @@ def test_a_package_that_does_not_import_is_one_line(monkeypatch, tmp_path):
     fill(tmp_path, {"broken_extra.py": "raise RuntimeError('operator nms\\ndoes not exist')\n"})
     monkeypatch.syspath_prepend(tmp_path)
     assert_rejected(
-        lambda: encoders.import_extra("broken_extra", "images"),
+        lambda: base.import_extra("broken_extra", "images"),
         "operator nms does not exist",
         "[images]",
     )
@@ -207,7 +210,7 @@ def test_a_model_that_is_not_local_or_not_safe_is_refused(
 
 def test_pickled_copies_beside_safetensors_do_no_harm(tmp_path, text_library):
     model = text_model(tmp_path / "model", weights=("model.safetensors", "pytorch_model.bin"))
-    encoders.check_text_encoder(PrepareConfig(text_encoder=str(model)))
+    text_encoder.check_text_encoder(PrepareConfig(text_encoder=str(model)))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -234,7 +237,7 @@ def test_texts_are_encoded_offline_and_aligned_in_every_layout(
 def test_texts_go_in_batches_by_length_and_progress_is_told(
     monkeypatch, raw, out, tmp_path, text_library
 ):
-    monkeypatch.setattr(encoders, "TEXT_BATCH", 3)
+    monkeypatch.setattr(text_encoder, "TEXT_BATCH_SIZE", 3)
     told = []
     options = PrepareConfig(text_encoder=str(text_model(tmp_path / "model")))
     prepare(raw(LAYOUTS["table"]), out, options, on_encoded=lambda *progress: told.append(progress))
@@ -289,7 +292,7 @@ def test_an_encoder_is_not_silently_passed_over(
     with_images(plain, {"other.png": png()})
     assert_rejected(
         lambda: prepare(plain, out, PrepareConfig(**image)),
-        "an image of none of the items",
+        "no image of any item",
         "i0.jpg",
     )
     assert not out.exists()
@@ -297,16 +300,16 @@ def test_an_encoder_is_not_silently_passed_over(
 
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(SourceError, match="text encoder gives NaN"):
-        encoders.in_batches("text", ["a"], lambda texts: np.array([[np.nan]]), 1, None)
+        base.encode_in_batches("text", ["a"], lambda texts: np.array([[np.nan]]), 1, None)
 
 
 def test_the_device_is_checked_before_anything_is_read(
     monkeypatch, raw, out, tmp_path, weights, text_library, image_backbone
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [encoders.encoder_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    assert [base.resolve_encoder_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(DeviceError, match="encoder_device is cuda"):
-        encoders.encoder_device("cuda")
+        base.resolve_encoder_device("cuda")
     model = text_model(tmp_path / "model")
     broken = with_images(raw({"interactions.csv": "user,item\nbroken\n"}), {"i0.png": png()})
     for asked in ({"text_encoder": str(model)}, {"image_encoder": weights}):
@@ -315,7 +318,7 @@ def test_the_device_is_checked_before_anything_is_read(
             lambda options=options: prepare(broken, out, options), "no usable CUDA device"
         )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [encoders.encoder_device(name) for name in ("auto", "cpu", "cuda")] == [
+    assert [base.resolve_encoder_device(name) for name in ("auto", "cpu", "cuda")] == [
         "cuda",
         "cpu",
         "cuda",
@@ -335,11 +338,11 @@ def test_images_are_found_by_item_id(tmp_path):
     ]
     raw = with_images(tmp_path, dict.fromkeys([*names, ".a.jpg", "notes.txt", "e.gif"], b""))
     (tmp_path / "images" / "folder.png").mkdir()
-    found = images.by_item(images.image_paths(raw))
+    found = images.map_items_to_images(images.list_images(raw))
     assert {item: path.name for item, path in found.items()} == dict(
         zip(["a", "b", "c", "d", "v1.2", "x/y%", "café", "plain é"], names, strict=True)
     )
-    assert images.image_paths(tmp_path / "none") == []
+    assert images.list_images(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(
@@ -351,7 +354,7 @@ def test_images_are_found_by_item_id(tmp_path):
 )
 def test_image_names_that_fit_no_single_item_are_refused(tmp_path, names, parts):
     raw = with_images(tmp_path, dict.fromkeys(names, b""))
-    assert_rejected(lambda: images.by_item(images.image_paths(raw)), *parts)
+    assert_rejected(lambda: images.map_items_to_images(images.list_images(raw)), *parts)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -379,7 +382,7 @@ def test_the_provenance_tells_of_weights_and_images(raw, out, image_backbone, we
         on_encoded=lambda *progress: None,
     )
     record = told.schema.provenance["encoders"]["image"]
-    assert record["files"] == [encoders.file_record(weights, "weights.safetensors")]
+    assert record["files"] == [base.describe_file(weights, "weights.safetensors")]
     assert record["backbone"] == "resnet50"
     lines = [f"{name}\0{hashlib.sha256(contents[name]).hexdigest()}\n" for name in sorted(contents)]
     assert record["images"] == {
@@ -487,9 +490,13 @@ def test_a_backbone_takes_all_weights_but_those_of_its_classifier(tmp_path):
     [
         ("tinny", {}, "Did you mean 'tiny'?"),
         ("hf-hub:owner/tiny", {}, "unknown model 'hf-hub:owner/tiny'"),
-        ("tiny.tag", {}, "'tiny.tag' cannot be made (Invalid pretrained tag)"),
+        ("tiny.tag", {}, "'tiny.tag' cannot be created (Invalid pretrained tag)"),
         ("tiny", {"body.weight": torch.ones(3, 2)}, "not those of 'tiny' ('body.bias' is missing)"),
-        ("tiny", {**Tiny().state_dict(), "header.w": torch.ones(1)}, "'header.w' is too much"),
+        (
+            "tiny",
+            {**Tiny().state_dict(), "header.w": torch.ones(1)},
+            "'header.w' is not in the model",
+        ),
         (
             "tiny",
             {"body.weight": torch.ones(3, 9), "body.bias": torch.ones(3)},
@@ -531,7 +538,7 @@ def test_a_real_text_model_is_loaded_and_repeats_itself(raw, tmp_path):
 
 def test_a_real_backbone_gives_penultimate_features_from_safetensors_and_pth(raw, tmp_path):
     try:
-        timm = encoders.import_extra("timm", "images")
+        timm = base.import_extra("timm", "images")
     except UserError as error:
         pytest.skip(str(error))
     torch.manual_seed(0)

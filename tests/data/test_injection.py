@@ -8,7 +8,8 @@ import pytest
 from raw_files import assert_rejected, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.injection import inject_noise
+from ld4mrec_cli.data.noise.inject import inject_noise
+from ld4mrec_cli.data.noise.noise_types import NOISE_TYPES
 from ld4mrec_cli.utils.errors import DatasetError, OutputError
 
 CHANGED = {"train.parquet", "schema.json"}
@@ -18,10 +19,10 @@ def pairs(directory: Path, split: str = "train") -> set[tuple[int, int]]:
     return set(Dataset.open(directory).interactions(split).select("user", "item").rows())
 
 
-@pytest.mark.parametrize("kind", ["random", "popular", "drop", "flip"])
-def test_only_the_training_split_changes(prepared, tmp_path, kind):
+@pytest.mark.parametrize("noise_type", NOISE_TYPES)
+def test_only_the_training_split_changes(prepared, tmp_path, noise_type):
     before = snapshot(prepared)
-    report = inject_noise(prepared, tmp_path / "noisy", kind, 0.2, seed=4)
+    report = inject_noise(prepared, tmp_path / "noisy", noise_type, 0.2, seed=4)
     after = snapshot(tmp_path / "noisy")
     assert snapshot(prepared) == before
     assert {name for name in before if before[name] != after[name]} == CHANGED
@@ -29,8 +30,8 @@ def test_only_the_training_split_changes(prepared, tmp_path, kind):
 
     old, new = pairs(prepared), pairs(tmp_path / "noisy")
     count = round(0.2 * len(old))
-    assert len(new - old) == report["added"] == (0 if kind == "drop" else count)
-    assert len(old - new) == report["removed"] == (count if kind in ("drop", "flip") else 0)
+    assert len(new - old) == report["added"] == (0 if noise_type == "drop" else count)
+    assert len(old - new) == report["removed"] == (count if noise_type in ("drop", "flip") else 0)
     assert (
         len(new)
         == report["train_after"]
@@ -39,7 +40,7 @@ def test_only_the_training_split_changes(prepared, tmp_path, kind):
     assert not new & (pairs(prepared, "valid") | pairs(prepared, "test"))
 
 
-def test_the_schema_tells_what_was_done(prepared, tmp_path):
+def test_the_schema_records_each_step(prepared, tmp_path):
     inject_noise(prepared, tmp_path / "one", "random", 0.1, seed=1)
     inject_noise(tmp_path / "one", tmp_path / "two", "drop", 0.3, seed=2)
     original, one, two = (
@@ -72,7 +73,7 @@ def test_a_seed_determines_the_result(prepared, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "ratio", "what"),
+    ("noise_type", "ratio", "what"),
     [
         ("randm", 0.1, "Did you mean 'random'"),
         ("random", 0.0, "not a positive number"),
@@ -83,12 +84,14 @@ def test_a_seed_determines_the_result(prepared, tmp_path):
         ("random", 50.0, "--ratio 50 is too much"),
     ],
 )
-def test_a_bad_request_is_refused_and_leaves_nothing(prepared, tmp_path, kind, ratio, what):
-    assert_rejected(lambda: inject_noise(prepared, tmp_path / "noisy", kind, ratio, seed=0), what)
+def test_a_bad_request_is_refused_and_leaves_nothing(prepared, tmp_path, noise_type, ratio, what):
+    assert_rejected(
+        lambda: inject_noise(prepared, tmp_path / "noisy", noise_type, ratio, seed=0), what
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_output_is_kept_unless_told_otherwise(prepared, tmp_path):
+def test_an_existing_output_is_kept_without_overwrite(prepared, tmp_path):
     out = tmp_path / "noisy"
     inject_noise(prepared, out, "random", 0.1, seed=0)
     before = snapshot(out)

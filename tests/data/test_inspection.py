@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from raw_files import assert_rejected, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.injection import inject_noise
 from ld4mrec_cli.data.inspect import parts as inspection_parts
 from ld4mrec_cli.data.inspect.inspection import inspect
 from ld4mrec_cli.data.inspect.page import page
 from ld4mrec_cli.data.inspect.parts import degrees, modality_summary, rating_summary, time_summary
 from ld4mrec_cli.data.inspect.summary import Inspection
+from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.data.prepare import prepare
 from ld4mrec_cli.settings.data import PrepareConfig
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.injection import inject_noise
+from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.experiments.compare.report import failures, main_table, verdict, write_report
 from ld4mrec_cli.experiments.compare.results import RESULT, Comparison
 from ld4mrec_cli.runs.evaluate import evaluate_run

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from model_zoo import CLOSED_FORM, DETERMINISTIC
 
-from ld4mrec_cli.data.injection import inject_noise
+from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.experiments.compare.systems import (
     read_systems,
     shared_dataset,

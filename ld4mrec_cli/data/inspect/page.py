@@ -8,6 +8,7 @@ from html import escape
 
 from ld4mrec_cli.data.inspect import plots, tables
 from ld4mrec_cli.data.inspect.summary import Inspection, ItemPreview
+from ld4mrec_cli.utils.tables import Table
 
 _HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -158,12 +159,12 @@ def _item_table(items: Sequence[ItemPreview]) -> str:
         (item.item, f"{item.interactions:,}", *([item.title or ""] if titled else []))
         for item in items
     ]
-    return _table(tables.Table(columns, rows), text_columns=(2,))
+    return _table(Table(columns, rows), text_columns=(2,))
 
 
 def _notes(found: Inspection) -> str:
     rows = [(why, f"{count:,}") for why, count in found.notes.items()]
-    return _section("Left out", _table(tables.Table(("what", "how many"), rows))) if rows else ""
+    return _section("Left out", _table(Table(("what", "how many"), rows))) if rows else ""
 
 
 def _section(title: str, content: str) -> str:
@@ -188,7 +189,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-def _table(table: tables.Table, text_columns: Sequence[int] = ()) -> str:
+def _table(table: Table, text_columns: Sequence[int] = ()) -> str:
     def line(tag: str, cells: Sequence[str]) -> str:
         kinds = [' class="text"' if number in text_columns else "" for number in range(len(cells))]
         return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ld4mrec_cli.data.inspect.summary import (
     DegreeSummary,
@@ -14,13 +13,7 @@ from ld4mrec_cli.data.inspect.summary import (
     TextSummary,
     TimeSummary,
 )
-
-
-class Table(NamedTuple):
-    """Column names and rows of cells; the first column names the row."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+from ld4mrec_cli.utils.tables import Table
 
 
 def split_table(splits: Sequence[SplitSummary]) -> Table:

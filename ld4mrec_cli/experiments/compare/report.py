@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ld4mrec_cli.evaluation.significance import ALPHA
 from ld4mrec_cli.experiments.compare.plan import Plan
@@ -16,30 +15,12 @@ from ld4mrec_cli.experiments.compare.results import (
     Spread,
 )
 from ld4mrec_cli.utils.files import write_json, write_text
+from ld4mrec_cli.utils.tables import Table
+from ld4mrec_cli.utils.text import printable_lines
 
 MARKDOWN, PICTURE = "comparison.md", "comparison.png"
 NONE = "–"
 """Where there is no figure, such as the spread of a model without a seed."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first column holds names, the others figures."""
-
-    columns: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        """The table in Markdown."""
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
-        return "\n".join(
-            "| " + " | ".join(_cell(text) for text in row) + " |"
-            for row in [self.columns, rule, *self.rows]
-        )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def write_report(found: Comparison, plan: Plan) -> None:
@@ -148,7 +129,7 @@ def markdown(found: Comparison) -> str:
         parts.append(_method(found))
     if found.working:
         parts.append(f"![Accuracy and training time]({PICTURE})")
-    return "\n\n".join(parts) + "\n"
+    return printable_lines("\n\n".join(parts) + "\n")
 
 
 def _method(found: Comparison) -> str:

@@ -8,27 +8,31 @@ from pydantic import Field, model_validator
 
 from ld4mrec_cli.settings.base import (
     Count,
+    Depth,
     Fraction,
     Names,
     NonNegative,
     Positive,
     Probability,
     Section,
+    Steps,
+    TimeWidth,
+    Width,
 )
 
 
 class ModelConfig(Section):
     """C-Net: encoder, BD-Blocks, BG-Blocks, decoder, and the guidance signals."""
 
-    hidden_dim: Count = 256
+    hidden_dim: Width = 256
     """Width d of the latent state h."""
-    bd_blocks: Annotated[int, Field(ge=0)] = 1
+    bd_blocks: Depth = 1
     """Number of behavior-denoising blocks; 0 switches them off."""
-    bg_blocks: Annotated[int, Field(ge=0)] = 1
+    bg_blocks: Depth = 1
     """Number of behavior-generation blocks (guided); 0 switches them off."""
-    expansion: Positive = 2.0
+    expansion: Annotated[float, Field(gt=0.0, le=1_000.0)] = 2.0
     """Width of the blocks' hidden layer, as a multiple of `hidden_dim`."""
-    time_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 32
+    time_dim: TimeWidth = 32
     """Width of the time embedding."""
     dropout: Fraction = 0.5
     """Dropout on the latent state during training."""
@@ -36,9 +40,9 @@ class ModelConfig(Section):
     """Signals that guide the BG-Blocks: `collaborative` and modality names; unset takes all there are, `[]` none."""
     guidance_source: Literal["corrupted", "clean"] = "corrupted"
     """Row that guidance is computed from in training. `clean` (the paper's) leaks the target; see docs/model.md."""
-    collaborative_rank: Count = 256
+    collaborative_rank: Width = 256
     """Rank r of the collaborative item basis V (truncated SVD of the normalized interactions)."""
-    modality_dim: Count = 256
+    modality_dim: Width = 256
     """Features with more columns than this are reduced to it by PCA."""
     item_side: bool = True
     """Item-side guidance in the decoder: items are also scored by their content and neighbors."""
@@ -60,7 +64,7 @@ class ModelConfig(Section):
     loss only): an estimate of low rank beside that of the item weights."""
     ials_scale: Positive = 1.0
     """Weight of these scores beside the softmax."""
-    ials_dim: Count = 64
+    ials_dim: Width = 64
     """Length of the user and item vectors."""
     ials_unobserved_weight: Positive = 0.004
     """Weight α₀ of an item without interaction in the squared error, where an interaction weighs 1."""
@@ -75,7 +79,7 @@ class ModelConfig(Section):
 class DiffusionConfig(Section):
     """Forward process, behavioral reconstruction, sampling of t and inference."""
 
-    steps: Count = 5
+    steps: Steps = 5
     """Number of forward steps T; without Gaussian noise every row is at t = 0."""
     noise_scale: NonNegative = 0.0
     """Scale s of the Gaussian noise schedule; 0 switches the Gaussian noise off."""
@@ -96,7 +100,7 @@ class DiffusionConfig(Section):
     expected gradient is the same, without its variance and without dense labels."""
     importance_sampling: bool = True
     """Draw t in proportion to the root mean square of its recent losses, else uniformly; acts with Gaussian noise."""
-    inference_steps: Count = 1
+    inference_steps: Steps = 1
     """1 is one-step inference; K > 1 runs the reverse chain over K steps, for comparison."""
 
     @model_validator(mode="after")

@@ -25,11 +25,11 @@ class ItemItemRecommender:
         if "weights" in arrays:
             return cls(arrays["weights"])
         n_items = len(arrays["indptr"]) - 1
-        return cls(
-            csr_matrix(
-                (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_items, n_items)
-            )
+        weights = csr_matrix(
+            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n_items, n_items)
         )
+        weights.check_format(full_check=True)  # a product with a bad index reads foreign memory
+        return cls(weights)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See :class:`ld4mrec_cli.models.registry.FittedBaseline`."""

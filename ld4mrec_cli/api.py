@@ -1,0 +1,142 @@
+"""The Python API: prepare data, train and evaluate models, recommend (docs/api.md).
+
+All functions raise :class:`ld4mrec_cli.utils.errors.UserError` for wrong input, with one line that
+says what is wrong, where, and how to fix it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ld4mrec_cli.config import Config, config_from_mapping, load_config
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.prepare import prepare as _prepare_directory
+from ld4mrec_cli.runs.evaluate import evaluate_run
+from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.serving.recommender import Recommender
+from ld4mrec_cli.settings.base import Mask
+from ld4mrec_cli.training.session import Callbacks
+from ld4mrec_cli.training.session import train as _train_config
+from ld4mrec_cli.utils.device import resolve_device
+from ld4mrec_cli.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ld4mrec_cli.training.trainer import EpochReport
+
+__all__ = ["Dataset", "Recommender", "evaluate", "prepare", "train"]
+
+StrPath = str | Path
+
+
+def prepare(
+    raw: StrPath, out: StrPath | None = None, *, overwrite: bool = False, **options: Any
+) -> Dataset:
+    """Turn raw interaction logs and item content into a dataset directory.
+
+    Args:
+        raw: raw files in any layout that ``ld4mrec prepare`` reads (docs/data.md).
+        out: dataset directory to write; ``data/NAME`` of ``raw`` by default.
+        overwrite: replace an existing dataset directory.
+        options: settings of the section ``prepare`` (docs/config.md), such as ``k_core=5``,
+            ``split="temporal"``, ``min_rating=4`` or ``columns={"user": "customer"}``.
+
+    Raises:
+        SourceError: the raw files are missing, malformed or do not fit together.
+        DatasetError: nothing is left after filtering, or a split is empty.
+        ConfigError: an option is unknown or has a wrong value.
+        OutputError: ``out`` exists and may not be replaced.
+    """
+    raw = Path(raw)
+    directory = Path(out) if out is not None else Path("data") / raw.resolve().name
+    settings = config_from_mapping({"prepare": options}).prepare
+    _prepare_directory(raw, directory, settings, overwrite=overwrite)
+    return Dataset.open(directory)
+
+
+def train(
+    data: Dataset | StrPath,
+    model: str | None = None,
+    *,
+    seed: int | None = None,
+    run: StrPath | None = None,
+    device: str | None = None,
+    config: Config | StrPath | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> RunDirectory:
+    """Train a model and return its run; the epoch is chosen on the validation split.
+
+    Args:
+        data: a dataset or its directory.
+        model: ``"ld4mrec"`` (default), or a baseline such as ``"ease"`` (docs/baselines.md).
+        seed: seed of the training, 0 by default.
+        run: run directory to write; ``runs/NAME-TIME`` by default.
+        device: ``"auto"`` (default), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        config: a configuration or its YAML file; the arguments and ``settings`` go on top.
+        settings: value by key, such as ``{"training.max_epochs": 5}`` (docs/config.md).
+        on_epoch: called after each epoch, with its loss and its validation metrics.
+
+    Returns:
+        The run: ``run.path`` is its directory, ``run.manifest.best`` its best validation result.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value.
+        DatasetError: the dataset is missing or damaged.
+        RunError: ``run`` exists.
+        TrainingDiverged: the loss is not finite.
+    """
+    directory = data.directory if isinstance(data, Dataset) else Path(data)
+    flags = {
+        **(settings or {}),
+        "data.path": str(directory),
+        "model_name": model,
+        "training.seed": seed,
+        "training.device": device,
+    }
+    if isinstance(config, Config):
+        complete = load_config(flags=flags, base=config)
+    else:
+        complete = load_config(Path(config) if config is not None else None, flags=flags)
+    callbacks = Callbacks() if on_epoch is None else Callbacks(on_epoch=on_epoch)
+    return _train_config(complete, None if run is None else Path(run), callbacks)
+
+
+def evaluate(
+    run: RunDirectory | StrPath,
+    split: Literal["test", "valid"] = "test",
+    *,
+    k: Sequence[int] | None = None,
+    mask: Mask | None = None,
+    data: Dataset | StrPath | None = None,
+    device: str = "auto",
+) -> dict[str, float]:
+    """Rank the whole catalog for every user of a split and return the metrics (docs/metrics.md).
+
+    Args:
+        run: a run or its directory.
+        split: on ``"valid"``, the mask is always ``"train"``.
+        k: cutoffs; by default those of the run's configuration.
+        mask: items that are excluded from the ranking; by default the run's.
+        data: the dataset, if it was moved since training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Returns:
+        Value by metric, such as ``{"recall@20": 0.3, "ndcg@20": 0.2}``.
+
+    Raises:
+        RunError: the run is missing, damaged or unfinished.
+        DatasetError: the dataset is missing, damaged, or not the one of the training.
+    """
+    if split not in ("test", "valid"):
+        raise ConfigError(f"split '{split}' cannot be evaluated", hint="Choose test or valid")
+    opened = run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))
+    if not isinstance(data, Dataset):
+        data = Dataset.open(Path(data or opened.manifest.dataset.path))
+    flags = {
+        "evaluation.k": None if k is None else sorted(set(k)),
+        "evaluation.mask": "train" if split == "valid" else mask,
+    }
+    options = load_config(flags=flags, base=opened.config).evaluation
+    return evaluate_run(opened, data, split, options, resolve_device(device)).metrics

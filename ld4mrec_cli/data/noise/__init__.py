@@ -1,0 +1,1 @@
+"""Noise in the training interactions of a dataset directory."""
