@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ld4mrec_cli.config import Config, config_from_mapping, load_config
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.prepare import default_output
 from ld4mrec_cli.data.prepare import prepare as _prepare_directory
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -49,7 +50,7 @@ def prepare(
         OutputError: ``out`` exists and may not be replaced.
     """
     raw = Path(raw)
-    directory = Path(out) if out is not None else Path("data") / raw.resolve().name
+    directory = Path(out) if out is not None else default_output(raw)
     settings = config_from_mapping({"prepare": options}).prepare
     _prepare_directory(raw, directory, settings, overwrite=overwrite)
     return Dataset.open(directory)

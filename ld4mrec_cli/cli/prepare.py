@@ -136,11 +136,10 @@ def prepare(
         raise ConfigError("no raw data is named", hint=hint)
 
     from ld4mrec_cli.cli.console import preparation_progress
+    from ld4mrec_cli.data.prepare import default_output
     from ld4mrec_cli.data.prepare import prepare as prepare_directory
-    from ld4mrec_cli.data.readers.table import table_stem
 
-    path = source.resolve()
-    target = out or Path("data") / (path.name if path.is_dir() else table_stem(path))
+    target = out or default_output(source)
     with preparation_progress() as show:
         prepared = prepare_directory(
             source,

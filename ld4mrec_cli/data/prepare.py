@@ -22,6 +22,7 @@ from ld4mrec_cli.data.filters import k_core
 from ld4mrec_cli.data.readers import read_source
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import OnRead, ReadContext
+from ld4mrec_cli.data.readers.table import table_stem
 from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS
 from ld4mrec_cli.settings.base import TFIDF
 from ld4mrec_cli.settings.data import PrepareConfig
@@ -101,6 +102,12 @@ def prepare(
         )
     messages = [*core_cost, *coverage, *context.hints]
     return Prepared(schema, source.layout, left_out, context.bad_lines, messages)
+
+
+def default_output(raw: Path) -> Path:
+    """Dataset directory of raw files: ``data/shop`` for ``shop/``, and for ``shop.csv.gz``."""
+    path = raw.resolve()
+    return Path("data") / (path.name if path.is_dir() else table_stem(path))
 
 
 def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:

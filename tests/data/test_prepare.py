@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from raw_files import assert_rejected, fill, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.prepare import Prepared, prepare
+from ld4mrec_cli.data.prepare import Prepared, default_output, prepare
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, SourceError
 
@@ -221,6 +222,13 @@ def test_an_empty_result_names_the_default_k_core(make):
         make({"interactions.csv": square(4)})
     with pytest.raises(DatasetError, match=r"Lower --k-core \(it is 9\)"):
         make({"interactions.csv": square(4)}, k_core=9)
+
+
+@pytest.mark.parametrize("name", ["orders", "orders.csv", "orders.tsv.gz"])
+def test_a_dataset_is_called_after_its_raw_files(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("user,item\n") if "." in name else path.mkdir()
+    assert default_output(path) == Path("data") / "orders"
 
 
 def test_ready_made_text_features_are_not_replaced(make):
