@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,6 @@ from ld4mrec_cli.settings.base import ColumnName
 from ld4mrec_cli.settings.data import ColumnKey, PrepareConfig, columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
-VALID_KINDS = {
-    RATING: "a finite number",
-    TIMESTAMP: TIME_KIND,
-    SPLIT: "one of " + ", ".join(SPLIT_CODES),
-}
 _ITEMS_ITEM: Final = "items.item"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
@@ -56,14 +52,9 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     hint_time_column(frame, path, columns, context)
     if frame.is_empty():
         raise SourceError("holds no interaction", where=path)
+    parsers = _parsers(path, context.options.date_format)
     parsed = pl.DataFrame(
-        [
-            id_texts(frame[columns[name]], path).alias(name)
-            if name in (USER, ITEM)
-            else _parse(name, frame[columns[name]], context.options).alias(name)
-            for name in (USER, ITEM, RATING, TIMESTAMP, SPLIT)
-            if name in columns
-        ]
+        [parsers[name](frame[column]).alias(name) for name, column in columns.items()]
     )
     if not sum(parsed.null_count().row(0)):
         return parsed
@@ -71,7 +62,7 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     bad_lines = {}
     for row in faulty.arg_true().head(context.options.max_errors + 1):
         name = next(name for name in parsed.columns if parsed[name][row] is None)
-        bad_lines[row] = _fault(name, columns[name], frame[columns[name]][row], context.options)
+        bad_lines[row] = _fault(name, columns[name], frame[columns[name]][row], context)
     report_bad_lines(path, bad_lines, context)
     if faulty.all():
         raise SourceError("holds no interaction", where=path)
@@ -120,11 +111,13 @@ def find_columns(
 
 
 def _missing_column(name: str, columns: list[str], path: Path, table: str) -> SourceError:
+    is_text = path.suffix != ".parquet"
+    hint = f"Name it with --column {table}{name}=COLUMN, or in prepare.columns"
     return SourceError(
         f"has no {name} column among: {', '.join(columns)}",
         where=path,
-        line=1 if path.suffix != ".parquet" else None,
-        hint=f"Name it with --column {table}{name}=COLUMN, or in prepare.columns",
+        line=1 if is_text else None,
+        hint=hint + ("; the first line must be the names of the columns" if is_text else ""),
     )
 
 
@@ -171,8 +164,8 @@ def check_settings_act(raw: Path, options: PrepareConfig) -> None:
 
     The item column acts where a feature file beside it is a table.
     """
-    acting = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
-    unused = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - acting)]
+    active = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
+    unused = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - active)]
     if options.date_format is not None:
         unused.append("prepare.date_format is set")
     if unused:
@@ -188,25 +181,23 @@ def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
         )
 
 
-def _fault(name: str, column: str, value: object, options: PrepareConfig) -> str:
+def _fault(name: str, column: str, value: object, context: ReadContext) -> str:
     is_nan = isinstance(value, float) and math.isnan(value)
     if value is None or not str(value).strip() or (is_nan and name in (USER, ITEM)):
         return f"no value in column '{column}'"
-    kind = _time_kind(str(value), options) if name == TIMESTAMP else VALID_KINDS.get(name, "an id")
-    return f"'{value}' in column '{column}' is not {kind}"
+    valid = {
+        RATING: "a finite number",
+        TIMESTAMP: _valid_time(str(value), context.options.date_format),
+        SPLIT: "one of " + ", ".join(SPLIT_CODES),
+    }
+    return f"'{value}' in column '{column}' is not {valid.get(name, 'an id')}"
 
 
-def _time_kind(value: str, options: PrepareConfig) -> str:
-    if options.date_format is not None:
-        return f"of the form '{options.date_format}'"
+def _valid_time(value: str, date_format: str | None) -> str:
+    if date_format:
+        return f"of the form '{date_format}'"
     formats = guess_formats([value])
     return TIME_KIND + (f"; it may be --date-format '{formats[0]}'" if formats else "")
-
-
-def _parse(name: str, column: pl.Series, options: PrepareConfig) -> pl.Series:
-    if name == TIMESTAMP and options.date_format is not None and not column.dtype.is_temporal():
-        return parse_dates(column, options.date_format)
-    return _PARSERS[name](column)
 
 
 def _parse_ratings(column: pl.Series) -> pl.Series:
@@ -220,8 +211,12 @@ def _parse_splits(column: pl.Series) -> pl.Series:
     return text.replace_strict(SPLIT_CODES, default=None, return_dtype=pl.Int8)
 
 
-_PARSERS: dict[str, Callable[[pl.Series], pl.Series]] = {
-    RATING: _parse_ratings,
-    TIMESTAMP: parse_times,
-    SPLIT: _parse_splits,
-}
+def _parsers(path: Path, date_format: str | None) -> dict[str, Callable[[pl.Series], pl.Series]]:
+    """The parser of each column."""
+    return {
+        USER: partial(id_texts, path=path),
+        ITEM: partial(id_texts, path=path),
+        RATING: _parse_ratings,
+        TIMESTAMP: parse_times if date_format is None else partial(parse_dates, date_format),
+        SPLIT: _parse_splits,
+    }

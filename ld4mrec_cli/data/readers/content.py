@@ -84,12 +84,17 @@ def damaged_gzip(error: Exception, path: Path, line: int | None = None) -> Sourc
     )
 
 
-def data_suffix(path: Path) -> str:
-    """Suffix of a file without any ``.gz`` at the end of its name: ``x.csv.gz`` is ``.csv``."""
+def data_name(path: Path) -> str:
+    """Name of a file without any ``.gz`` at its end: ``x.csv.gz`` is ``x.csv``."""
     name = path.name
-    while name.endswith(".gz"):
-        name = name.removesuffix(".gz")
-    return Path(name).suffix
+    while name.lower().endswith(".gz"):
+        name = name[: -len(".gz")]
+    return name
+
+
+def data_suffix(path: Path) -> str:
+    """Suffix of a file before any ``.gz``, in lower case: that of ``x.csv.gz`` is ``.csv``."""
+    return Path(data_name(path)).suffix.lower()
 
 
 def part_files(path: Path) -> list[Path]:

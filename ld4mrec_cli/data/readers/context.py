@@ -53,6 +53,6 @@ class ReadContext:
             self.bad_lines.append(str(error))
 
     def hint(self, message: str) -> None:
-        """Add a message about columns that are not used; `prepare` prints it."""
+        """Store a message about columns that are not used; `prepare` prints it."""
         if message not in self.hints:
             self.hints.append(message)

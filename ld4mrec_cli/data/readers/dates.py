@@ -1,4 +1,4 @@
-"""Dates in the forms that people write them, ISO apart."""
+"""Dates in the forms that people write them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,30 @@ from datetime import datetime
 
 import polars as pl
 
-from ld4mrec_cli.data.readers.times import from_ticks
+from ld4mrec_cli.data.readers.times import TICKS_PER_SECOND, from_ticks, parse_times
 
-_MICROSECONDS = 1_000_000
 _DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = tuple(day + time for day in _DAYS for time in _TIMES)
-"""Forms that :func:`guess_formats` knows."""
-_CLOCK = re.compile(r"%([HIMSpTRXc]|\.f)")
+"""Forms that :func:`guess_formats` knows, ISO apart."""
 
 
-def parse_dates(column: pl.Series, date_format: str) -> pl.Series:
-    """Parse dates ``(n,)`` by a format of ``strptime``; null where a value differs.
+def parse_dates(date_format: str, column: pl.Series) -> pl.Series:
+    """Parse a column by a format of ``strptime`` into times as :func:`parse_times` gives them.
 
-    Numbers are parsed as their text. A date without an offset is in UTC.
-
-    Returns:
-        Times as :mod:`ld4mrec_cli.data.readers.times` defines them.
+    A value of another form is null. Dates and times of a Parquet table need no format.
     """
-    text = column.cast(pl.String).str.strip_chars()
+    if column.dtype.is_temporal():
+        return parse_times(column)
     form = re.sub(r"\.?%f", "%.f", date_format)  # polars writes the fraction with its point
+    text = column.cast(pl.String).str.strip_chars()
     if "%z" in form:
-        times = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
-    elif _CLOCK.search(form):
-        times = text.str.to_datetime(form, strict=False, time_unit="us")
+        dates = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+    elif re.search(r"%([HIMSpTRXc]|\.f)", form):
+        dates = text.str.to_datetime(form, strict=False, time_unit="us")
     else:
-        times = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-    return from_ticks(times.dt.epoch("us"), _MICROSECONDS)
+        dates = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    return from_ticks(dates.dt.epoch("us"), TICKS_PER_SECOND["us"])
 
 
 def guess_formats(values: Sequence[str]) -> list[str]:

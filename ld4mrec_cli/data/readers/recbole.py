@@ -16,6 +16,7 @@ from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, USER
 from ld4mrec_cli.data.readers.arrays import check_name, feature_files, is_keyed, read_keyed
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import find_columns, interactions_from, item_mapping
+from ld4mrec_cli.data.readers.content import GZIP_ERRORS, open_content
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_header, read_table, report_bad_lines
 from ld4mrec_cli.data.readers.table import item_file, items_from, read_items
@@ -38,9 +39,9 @@ FIELD_NAMES = {
 def is_atomic(path: Path) -> bool:
     """Whether an ``.inter`` file has a typed header."""
     try:
-        with path.open("rb") as handle:
-            return b":token" in handle.readline(1 << 16)
-    except OSError:
+        with open_content(path) as (stream, _):
+            return b":token" in stream.readline(1 << 16)
+    except (OSError, SourceError, *GZIP_ERRORS):
         return False  # reading it says why
 
 

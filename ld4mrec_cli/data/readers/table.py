@@ -16,7 +16,7 @@ from ld4mrec_cli.data.readers.columns import (
     interactions_from,
     item_mapping,
 )
-from ld4mrec_cli.data.readers.content import data_suffix
+from ld4mrec_cli.data.readers.content import data_name, data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table, report_bad_lines
 from ld4mrec_cli.data.readers.html_text import plain_texts
@@ -27,7 +27,7 @@ from ld4mrec_cli.utils.errors import SourceError, nearest
 
 TABLES = (".csv", ".tsv", ".parquet")
 """Suffixes of tables; delimited text may be gzipped, whatever its name."""
-_NAMES = tuple(suffix + gz for gz in ("", ".gz") for suffix in TABLES)
+_NAMES = tuple(suffix + gz for gz in ("", ".gz", ".gz.gz") for suffix in TABLES)
 
 
 def fits(raw: Path) -> bool:
@@ -112,10 +112,7 @@ def is_table(path: Path) -> bool:
 
 def table_stem(path: Path) -> str:
     """Name of a table without its suffixes: ``orders`` of ``orders.csv.gz``."""
-    name = path.name
-    while name.endswith(".gz"):
-        name = name.removesuffix(".gz")
-    return Path(name).stem
+    return Path(data_name(path)).stem
 
 
 def interaction_file(raw: Path) -> Path | None:

@@ -45,10 +45,16 @@ def from_ticks(ticks: pl.Series, per_second: int) -> pl.Series:
     if per_second == 1 or not bool((ticks % per_second != 0).any()):
         return ticks // per_second
     if per_second < NANOSECONDS:
-        return ticks.cast(pl.Float64) / per_second
+        return _divide(ticks, per_second)
     if bool((ticks % 1000 != 0).any()):
         return ticks
-    return (ticks // 1000).cast(pl.Float64) / 1_000_000
+    return _divide(ticks // 1000, 1_000_000)
+
+
+def _divide(ticks: pl.Series, per_second: int) -> pl.Series:
+    """Divide by numpy, which rounds correctly; polars multiplies by the inverse."""
+    seconds = ticks.cast(pl.Float64).to_numpy() / per_second
+    return pl.Series(ticks.name, seconds).fill_nan(None)
 
 
 def concat_times(tables: list[pl.DataFrame]) -> pl.DataFrame:
@@ -101,4 +107,4 @@ def _parse_dates(text: pl.Series, *, nanoseconds: bool) -> pl.Series:
     in_range = not bool((seconds.abs() >= _LATEST).any())
     if nanoseconds and in_range and bool((parts % 1000 != 0).any()):
         return seconds * NANOSECONDS + parts
-    return (seconds * 1_000_000 + parts // 1000).cast(pl.Float64) / 1_000_000
+    return _divide(seconds * 1_000_000 + parts // 1000, 1_000_000)
