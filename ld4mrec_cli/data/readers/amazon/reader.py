@@ -146,18 +146,6 @@ def _first_item(paths: list[Path], generation: Generation, context: ReadContext)
     return None
 
 
-def _no_reviews(raw: Path) -> SourceError:
-    unclear = next((path for path in _tables(raw) if is_headerless(path)), None)
-    if unclear is None:
-        return SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
-    return SourceError(
-        "has no header, and its ids do not look like those of Amazon",
-        where=unclear,
-        line=1,
-        hint=f"Put the line {','.join(HEADER)} above it, in the right order",
-    )
-
-
 def _features(
     raw: Path, files: Files, context: ReadContext, notes: dict[str, int]
 ) -> dict[str, RawFeatures]:
