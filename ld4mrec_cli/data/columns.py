@@ -1,4 +1,4 @@
-"""Names of the columns that tables have inside ld4mrec, whatever the raw source called them."""
+"""Names of the columns inside ld4mrec, and their usual names in raw files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     SPLIT: ("xlabel", "split"),
     TITLE: ("title", "name", "itemname", "productname", "movietitle", "itemtitle"),
 }
-"""What raw files usually call each column, in lower case without punctuation."""
+"""Usual names of each column in raw files, in lower case without punctuation."""
 
 
 def plain_name(column: str) -> str:
-    """Reduce a raw column name to what :data:`COLUMN_ALIASES` lists: ``user_id`` and ``userID`` are ``userid``."""
+    """Reduce a name to the form of :data:`COLUMN_ALIASES`: ``user_id``, ``userID`` → ``userid``."""
     return re.sub(r"[^a-z0-9]", "", column.lower())

@@ -17,20 +17,23 @@ from ld4mrec_cli.data.dataset import Schema, is_dataset, natural_order, write_da
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress, describe_file
-from ld4mrec_cli.data.features import Modality, align, text_features
 from ld4mrec_cli.data.filters import k_core
+from ld4mrec_cli.data.item_content import (
+    build_modalities,
+    check_text_fields,
+    encode_items,
+    has_text,
+    load_items,
+)
 from ld4mrec_cli.data.readers import read_source
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import OnRead, ReadContext
 from ld4mrec_cli.data.readers.table import table_stem
 from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS
-from ld4mrec_cli.settings.base import TFIDF
 from ld4mrec_cli.settings.data import PrepareConfig
-from ld4mrec_cli.utils.errors import DatasetError, SourceError, nearest
+from ld4mrec_cli.utils.errors import DatasetError, SourceError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory
 
-TEXT = "text"
-IMAGE = "image"
 DEFAULT_K_CORE = 5
 _ORDER = "order"
 """Rank of an interaction in time; equal times follow the order of the files."""
@@ -89,10 +92,10 @@ def prepare(
     table, users = _reindex(table, USER, all_users)
     table, item_ids = _reindex(table, ITEM, all_items)
     tables = _split(table, raw)
-    items, coverage = _load_items(source, item_ids)
-    _check_text_fields(items, options, raw)
-    encoded = _encode(source, items, options, left_out, raw, on_encoded)
-    modalities = _modalities(source, items, options, encoded)
+    items, coverage = load_items(source, item_ids)
+    check_text_fields(items, options, raw)
+    encoded = encode_items(source, items, options, left_out, raw, on_encoded)
+    modalities = build_modalities(source, items, options, encoded)
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
     left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
     with atomic_directory(out, overwrite=overwrite, is_replaceable=is_dataset) as temporary:
@@ -100,7 +103,7 @@ def prepare(
             temporary,
             name=out.name,
             users=users,
-            items=items.select(ITEM, *([TITLE] if _has_text(items, TITLE) else [])),
+            items=items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
             splits=tables,
             modalities=modalities,
             split_method=method,
@@ -256,114 +259,6 @@ def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndar
     if method == "temporal":
         return split_methods.temporal_split(users, order, *shares)
     return split_methods.global_time_split(users, table[TIMESTAMP].to_numpy(), *shares)
-
-
-def _load_items(source: RawData, item_ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
-    """Content of the items, in their order, and a message where some have none.
-
-    Raises:
-        SourceError: the source has content, and none of it belongs to these items.
-    """
-    content = source.load_items(set(item_ids))
-    items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String})
-    joined = items.join(content, on=ITEM, how="left", maintain_order="left")
-    if not source.item_files:
-        return joined, []
-    path = source.item_files[0]
-    n_items, n_matches = len(items), int(items[ITEM].is_in(content[ITEM].implode()).sum())
-    listed = source.example_item() if content.is_empty() else content[ITEM][0]
-    if not n_matches and listed is not None:
-        what = f"has none of the {n_items:,} items of the interactions"
-        hint = (
-            f"An item is '{listed}' here and '{item_ids[0]}' there; write the ids alike, "
-            "or name the column with --column items.item=COLUMN"
-        )
-        raise SourceError(what, where=path, hint=hint)
-    if n_matches == n_items:
-        return joined, []
-    rest = n_items - n_matches
-    return joined, [
-        f"{path.name} has {n_matches:,} of the {n_items:,} items; {rest:,} have no title or text"
-    ]
-
-
-def _encode(
-    source: RawData,
-    items: pl.DataFrame,
-    options: PrepareConfig,
-    left_out: dict[str, int],
-    raw: Path,
-    on_encoded: Progress | None,
-) -> dict[str, Encoded]:
-    """Run the encoders of the options. Raises SourceError beside a ready-made modality."""
-    encoded = {}
-    if options.text_encoder != TFIDF:
-        _check_not_ready_made(source, TEXT)
-        encoded[TEXT] = encoders.encode_texts(_texts(items, options), options, on_encoded)
-    if options.image_encoder is not None:
-        _check_not_ready_made(source, IMAGE)
-        encoded[IMAGE] = images.encode_images(raw, items[ITEM].to_list(), options, on_encoded)
-    else:
-        _note(
-            left_out,
-            "images (prepare.image_encoder would encode them)",
-            len(images.list_images(raw)),
-        )
-    for made in encoded.values():
-        left_out.update(made.left_out)
-    return encoded
-
-
-def _check_not_ready_made(source: RawData, name: str) -> None:
-    if name in source.features:
-        what = f"is a ready-made {name} modality, and prepare.{name}_encoder is to make one"
-        raise SourceError(what, where=source.features[name].path, hint="Take one of the two away")
-
-
-def _modalities(
-    source: RawData,
-    items: pl.DataFrame,
-    options: PrepareConfig,
-    encoded: Mapping[str, Encoded],
-) -> dict[str, Modality]:
-    ids = items[ITEM].to_list()
-    modalities = {name: made.modality for name, made in encoded.items()}
-    for name, raw_features in source.features.items():
-        modality = align(raw_features, ids)
-        if not modality.present.any():
-            raise SourceError("has a feature for none of the items", where=raw_features.path)
-        modalities[name] = modality
-    texts = _texts(items, options)
-    if TEXT not in modalities and any(texts):
-        text = text_features(texts, options.text_dim, options.seed)
-        if text is not None:
-            modalities[TEXT] = text
-    return dict(sorted(modalities.items()))
-
-
-def _check_text_fields(items: pl.DataFrame, options: PrepareConfig, raw: Path) -> None:
-    """Raise SourceError for a text field that the user asked for and no item has."""
-    if options.text_fields == PrepareConfig.model_fields["text_fields"].default:
-        return
-    for name in options.text_fields:
-        if not _has_text(items, name):
-            known = [column for column in items.columns if column not in (ITEM, name)]
-            raise SourceError(
-                f"no item has text in field '{name}'", where=raw, hint=nearest(name, known)
-            )
-
-
-def _texts(items: pl.DataFrame, options: PrepareConfig) -> list[str]:
-    """Text of each item: its fields, joined; empty where it has none."""
-    fields = [name for name in options.text_fields if _has_text(items, name)]
-    if not fields:
-        return [""] * len(items)
-    joined = items.select(pl.concat_str(fields, separator=" ", ignore_nulls=True)).to_series()
-    return joined.fill_null("").to_list()
-
-
-def _has_text(items: pl.DataFrame, column: str) -> bool:
-    return column in items.columns and bool((items[column].fill_null("").str.len_bytes() > 0).any())
 
 
 def _provenance(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -33,7 +33,7 @@ def _check_layout(name: str) -> str:
 
 
 def _check_date_format(text: str) -> str:
-    moment = datetime(2003, 12, 31)
+    moment = datetime(2003, 12, 31, tzinfo=UTC)
     try:
         date = datetime.strptime(moment.strftime(text), text).date()
     except ValueError as error:

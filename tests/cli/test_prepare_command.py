@@ -3,6 +3,7 @@ import json
 import pytest
 
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.settings.layouts import LAYOUTS
 
 
 def test_default_output_is_data_slash_name_of_raw(cli, workspace, tmp_path):
@@ -115,6 +116,97 @@ def test_column_flags_go_on_top_of_the_configuration(cli, shop, tmp_path):
 def test_wrong_columns_give_one_line(fails, shop, tmp_path, flags, message):
     assert message in fails(*shop, *flags)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.fixture
+def orders(tmp_path):
+    """A table of orders and one of products, of names and columns that nobody expects."""
+    rows = [
+        f"k{user},a{(user + item) % 9},{1 + item:02d}.11.2023 10:{user:02d}"
+        for user in range(9)
+        for item in range(8)
+    ]
+    (tmp_path / "orders.csv").write_text("kunde,artikel,gekauft\n" + "\n".join(rows) + "\n")
+    products = "".join(f"a{n},red hat kind{n % 2},made of warm wool\n" for n in range(8))
+    (tmp_path / "products.csv").write_text("sku,bezeichnung,text\n" + products)
+    return ["prepare", "--interactions", "orders.csv", "--column", "user=kunde"]
+
+
+def test_tables_of_any_names_are_prepared(cli, orders, tmp_path):
+    columns = ["interactions.item=artikel", "items.item=sku", "timestamp=gekauft"]
+    columns += ["title=bezeichnung"]
+    flags = [part for column in columns for part in ("--column", column)]
+    result = cli(
+        *orders, "--items", "products.csv", *flags, "--date-format", "%d.%m.%Y %H:%M",
+        "--split", "leave-one-out",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "written to data/orders" in result.out
+    assert "products.csv has 8 of the 9 items; without title or text: 1" in result.out
+    assert "column 'text' of products.csv looks like text and is not used" in result.out
+    assert "looks like a time" not in result.out
+    dataset = Dataset.open(tmp_path / "data" / "orders")
+    rows = dataset.interactions("test").select("user", "item", "timestamp").rows()
+    assert {(dataset.users[user], dataset.items[item]) for user, item, _ in rows} == {
+        (f"k{user}", f"a{(user + 7) % 9}") for user in range(9)
+    }
+    assert rows[0][2] == 1699437600
+    assert dataset.titles[0] == "red hat kind0"
+
+
+def test_what_prepare_leaves_aside_is_printed(cli, orders, tmp_path):
+    result = cli(*orders, "--column", "item=artikel")
+    assert result.code == 0, result.err
+    assert (
+        "5-core (the default; --k-core 0 keeps all): 0 of 9 users and 0 of 9 items are left out"
+    ) in result.out
+    assert (
+        "column 'gekauft' of orders.csv looks like a time and is not used; name it with "
+        "--column timestamp=gekauft --date-format '%d.%m.%Y %H:%M'"
+    ) in result.out
+
+
+def test_a_table_may_stand_for_the_raw_directory(cli, orders):
+    result = cli("prepare", "--raw", "orders.csv", *orders[3:], "--column", "item=artikel")
+    assert result.code == 0, result.err
+    assert "written to data/orders" in result.out
+
+
+def test_tables_and_columns_can_be_set_in_a_file(cli, orders, tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "prepare:\n  interactions: orders.csv\n  items: products.csv\n"
+        "  columns: {user: kunde, interactions: {item: nothing}, items: {item: sku}}\n"
+    )
+    result = cli("prepare", "--config", "c.yaml", "--column", "interactions.item=artikel")
+    assert result.code == 0, result.err
+    options = Dataset.open(tmp_path / "data" / "orders").schema.provenance["options"]
+    assert options["columns"] == {
+        "user": "kunde",
+        "interactions.item": "artikel",
+        "items.item": "sku",
+    }
+
+
+def test_a_command_without_raw_data_is_refused(fails):
+    assert "no raw data is named. Give --raw DIR, or --interactions FILE" in fails("prepare")
+
+
+def test_movielens_is_prepared(cli, tmp_path):
+    (tmp_path / "ml").mkdir()
+    ratings = "".join(f"{user}::{item}::4::{item}\n" for user in range(6) for item in range(6))
+    (tmp_path / "ml" / "ratings.dat").write_text(ratings)
+    movies = "".join(f"{item}::Film {item} (1999)::War|Drama\n" for item in range(6))
+    (tmp_path / "ml" / "movies.dat").write_text(movies)
+    result = cli("prepare", "--raw", "ml", "--out", "d", "--format", "movielens")
+    assert result.code == 0, result.err
+    assert "random split, movielens layout" in result.out
+    assert Dataset.open(tmp_path / "d").titles[3] == "Film 3 (1999)"
+
+
+def test_the_help_names_every_layout(cli):
+    for command in ("prepare", "inspect"):
+        text = " ".join(cli(command, "--help").out.split())
+        assert all(layout in text for layout in LAYOUTS), command
 
 
 def test_malformed_lines_are_an_error_or_left_out(cli, fails, shop, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from raw_files import assert_rejected, fill, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.prepare import Prepared, prepare
+from ld4mrec_cli.data.prepare import Prepared, default_output, prepare
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, SourceError
 
@@ -147,6 +148,87 @@ def test_items_and_interactions_need_not_know_each_other(make):
     assert told.left_out == {}
     dataset, _ = make({"interactions.csv": square(6), "items.csv": "item,title\n"})
     assert dataset.titles is None
+
+
+def test_the_items_without_content_are_counted(make):
+    items = "item,title\ni1,red hat\nnever,other\n"
+    _, result = make({"interactions.csv": square(6), "items.csv": items})
+    assert result.messages[-1] == "items.csv has 1 of the 6 items; without title or text: 5"
+    whole = "item,title\n" + "".join(f"i{n},red hat\n" for n in range(7))
+    _, result = make({"interactions.csv": square(6), "items.csv": whole})
+    assert not [message for message in result.messages if "items.csv" in message]
+
+
+INTER = "userID\titemID\tx_label\n0\t1\t0\n0\t2\t1\n0\t3\t2\n"
+ATOMIC = "user_id:token\titem_id:token\n" + "".join(f"u\t{n}\n" for n in range(1, 6))
+REVIEWS = [
+    {"reviewerID": "A1", "asin": f"{n}", "overall": 5, "unixReviewTime": n} for n in range(1, 6)
+]
+MOVIELENS = "userId,movieId,rating,timestamp\n" + "".join(f"1,{n},5,{n}\n" for n in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"interactions.csv": square(6), "items.csv": "item,title\n01,red\n"}, "items.csv"),
+        ({"x.inter": INTER, "items.tsv": "itemID\ttitle\n01\tred\n"}, "items.tsv"),
+        ({"x.inter": ATOMIC, "x.item": "item_id:token\ttitle:token\n01\tred\n"}, "x.item"),
+        ({"X_5.json": REVIEWS, "meta_X.json": [{"asin": "01", "title": "red"}]}, "meta_X.json"),
+        (
+            {"ratings.csv": MOVIELENS, "movies.csv": "movieId,title,genres\n01,red,War\n"},
+            "movies.csv",
+        ),
+    ],
+)
+def test_an_item_table_of_other_items_is_refused(make, tmp_path, files, name):
+    with pytest.raises(SourceError) as caught:
+        make(files, k_core=0)
+    message = str(caught.value)
+    assert f"{name}: has none of the" in message
+    first = "i0" if name == "items.csv" else "1"
+    assert f"An item is '01' here and '{first}' there" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (
+            {},
+            [
+                "5-core (the default; --k-core 0 keeps all): 1 of 7 users and 2 of 8 items "
+                "are left out"
+            ],
+        ),
+        ({"k_core": 5}, ["5-core: 1 of 7 users and 2 of 8 items are left out"]),
+        ({"k_core": 6}, ["6-core: 1 of 7 users and 2 of 8 items are left out"]),
+        ({"k_core": 0}, []),
+        ({"k_core": 1}, []),
+    ],
+)
+def test_the_cost_of_the_k_core_is_named(make, options, messages):
+    _, result = make({"interactions.csv": square(6, "late,i8,99\nlate,i9,99\n")}, **options)
+    assert result.messages == messages
+
+
+def test_a_given_split_has_no_k_core_by_default(make):
+    lines = "a,x,0\na,y,1\nb,z,2\n"
+    _, result = make({"interactions.csv": "user,item,x_label\n" + lines})
+    assert result.messages == []
+
+
+def test_an_empty_result_names_the_default_k_core(make):
+    with pytest.raises(DatasetError, match=r"Lower --k-core \(5 is the default\)"):
+        make({"interactions.csv": square(4)})
+    with pytest.raises(DatasetError, match=r"Lower --k-core \(it is 9\)"):
+        make({"interactions.csv": square(4)}, k_core=9)
+
+
+@pytest.mark.parametrize("name", ["orders", "orders.csv", "orders.tsv.gz"])
+def test_a_dataset_is_called_after_its_raw_files(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("user,item\n") if "." in name else path.mkdir()
+    assert default_output(path) == Path("data") / "orders"
 
 
 def test_ready_made_text_features_are_not_replaced(make):

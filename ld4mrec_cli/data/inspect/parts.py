@@ -83,7 +83,7 @@ def time_summary(timestamps: np.ndarray) -> TimeSummary | None:
         return None
     largest = max(abs(int(timestamps.min())), abs(int(timestamps.max())))
     unit, per_second = next((u for u in UNITS if largest < LATEST * u[1]), UNITS[-1])
-    seconds = pl.Series("seconds", np.sort(timestamps) // per_second, dtype=pl.Int64)
+    seconds = pl.Series("seconds", (np.sort(timestamps) // per_second).astype(np.int64))
     times = pl.from_epoch(seconds, time_unit="s")
     days = (int(timestamps.max()) - int(timestamps.min())) / per_second / 86_400
     period, every = next((name, every) for most, name, every in PERIODS if days <= most)

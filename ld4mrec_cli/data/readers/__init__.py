@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import ReadContext
-from ld4mrec_cli.data.readers.table import TABLES, has_table_name, interaction_file
+from ld4mrec_cli.data.readers.table import TABLES, interaction_file, is_table
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.layouts import AUTO, LAYOUTS, list_layouts
 from ld4mrec_cli.utils.errors import SourceError
@@ -44,7 +44,12 @@ def read_source(raw: Path, options: PrepareConfig, context: ReadContext | None =
         SourceError: the path is missing, of no known layout or holds pickles; or as its reader.
     """
     context = context or ReadContext(options)
-    if raw.is_file() or options.interactions is not None or options.items is not None:
+    if (
+        raw.is_file()
+        or is_table(raw)
+        or options.interactions is not None
+        or options.items is not None
+    ):
         _check_named_tables(raw, options)
         return load_reader(TABLE).read(raw, context)
     if not raw.is_dir():
@@ -68,7 +73,7 @@ def _check_named_tables(raw: Path, options: PrepareConfig) -> None:
         what = f"--format {options.format} reads a directory, not single tables"
         hint = f"Give --raw DIR alone, or --format {TABLE}"
         raise SourceError(what, where=raw, hint=hint)
-    if raw.is_file() and not has_table_name(raw):
+    if raw.is_file() and not is_table(raw):
         hint = f"Give the directory that holds it, or a table ({', '.join(TABLES)})"
         raise SourceError("is a file, but not a table", where=raw, hint=hint)
     if not raw.exists():

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM
+from ld4mrec_cli.data.readers.content import part_files
 
 ItemLoader = Callable[[Set[str]], pl.DataFrame]
-"""Reads the content of the items with the given ids: ``item``, and where known ``title`` and further text
-fields, all strings; one row per item. Other items may be in it too."""
+"""Reads the content of the items with some ids: ``item``, and where known ``title`` and further
+text fields, all strings and without HTML; one row per item. Other items may be in it too."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class RawFeatures:
         """Features of some items, in their order.
 
         Returns:
-            ``(n_items, dim)`` float32, zero where an item has none, and which items have one, ``(n_items,)``.
+            ``(n_items, dim)`` float32, zero where an item has none, and which items have one,
+            ``(n_items,)``.
         """
         row_of = {item: row for row, item in enumerate(self.item_ids)}
         rows = np.fromiter(
@@ -56,23 +58,28 @@ class RawData:
     format: str
     """Name of the layout, a key of ``LAYOUTS``."""
     interactions: pl.DataFrame
-    """``user`` and ``item`` (strings), and where the source has them ``rating`` (float), ``timestamp``
-    (a number) and ``split`` (0 train, 1 valid, 2 test). Equal times are in the order of the file."""
+    """``user`` and ``item`` (strings), and where the source has them ``rating`` (float),
+    ``timestamp`` (see :mod:`ld4mrec_cli.data.readers.times`) and ``split`` (0 train, 1 valid,
+    2 test). Rows are in the order of the files."""
     load_items: ItemLoader
     """Reads item content, once it is known which items are kept; may add to ``notes``."""
     features: dict[str, RawFeatures]
     """Ready-made features by modality name."""
     files: list[Path]
-    """Files that are read, for the provenance."""
+    """Files that are read, for the provenance; a directory of parts stands for its parts."""
     notes: dict[str, int] = field(default_factory=dict)
-    """Reason → number of what was left out while reading."""
+    """Reason why something was left out while reading → how often."""
     detail: str = ""
     """Which kind of the layout it is: the generation of Amazon reviews."""
     item_files: list[Path] = field(default_factory=list)
-    """Files that ``load_items`` reads; empty where the source says nothing of the items."""
+    """Files that ``load_items`` reads; empty where the source has no item content."""
     example_item: Callable[[], str | None] = lambda: None
     """Reads the first item id of ``item_files``, where ``load_items`` skips items without
     interactions."""
+
+    def __post_init__(self) -> None:
+        parts = [part for path in self.files for part in part_files(path)]
+        object.__setattr__(self, "files", parts)
 
     @property
     def layout(self) -> str:

@@ -1,7 +1,9 @@
-"""The columns of raw tables: found by name, checked, and turned into ids, numbers and labels."""
+"""The columns of raw tables: matched by name, checked, and parsed to ids, numbers and splits."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,8 @@ from ld4mrec_cli.data.columns import (
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.dates import guess_formats, parse_dates
 from ld4mrec_cli.data.readers.delimited import report_bad_lines
+from ld4mrec_cli.data.readers.ids import id_texts
+from ld4mrec_cli.data.readers.times import TIME_KIND, parse_times
 from ld4mrec_cli.data.readers.unused import hint_time_column
 from ld4mrec_cli.data.splits import SPLIT_CODES
 from ld4mrec_cli.settings.base import ColumnName
@@ -28,33 +32,29 @@ from ld4mrec_cli.settings.data import ColumnKey, PrepareConfig, columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
 _ITEMS_ITEM: Final = "items.item"
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
 def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> pl.DataFrame:
     """Pick and check the columns of an interaction table.
 
     Raises:
-        SourceError: a column is missing; or, unless ``reading`` leaves such lines out, a line lacks an
-            id or has a value that is not a number.
+        SourceError: a column is missing, or float ids are too large to be exact; or, unless
+            ``context`` skips such lines, a line has no id or a value that is not a number.
     """
-    found = find_columns(
+    columns = find_columns(
         frame,
         path,
         columns_of("interactions", context.options.columns),
         required=(USER, ITEM),
         optional=(RATING, TIMESTAMP, SPLIT),
     )
-    hint_time_column(frame, path, found, context)
+    hint_time_column(frame, path, columns, context)
     if frame.is_empty():
         raise SourceError("holds no interaction", where=path)
-    parsed = frame.select(
-        _ids(frame, found[USER]).alias(USER),
-        _ids(frame, found[ITEM]).alias(ITEM),
-        *(
-            _parser(name, context.options.date_format)(frame, found[name]).alias(name)
-            for name in (RATING, TIMESTAMP, SPLIT)
-            if name in found
-        ),
+    parsers = _parsers(path, context.options.date_format)
+    parsed = pl.DataFrame(
+        [parsers[name](frame[column]).alias(name) for name, column in columns.items()]
     )
     if not sum(parsed.null_count().row(0)):
         return parsed
@@ -62,7 +62,7 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     bad_lines = {}
     for row in faulty.arg_true().head(context.options.max_errors + 1):
         name = next(name for name in parsed.columns if parsed[name][row] is None)
-        bad_lines[row] = _fault(name, found[name], frame[found[name]][row], context)
+        bad_lines[row] = _fault(name, columns[name], frame[columns[name]][row], context)
     report_bad_lines(path, bad_lines, context)
     if faulty.all():
         raise SourceError("holds no interaction", where=path)
@@ -77,43 +77,71 @@ def find_columns(
     optional: tuple[ColumnName, ...] = (),
     table: str = "",
 ) -> dict[str, str]:
-    """Find our columns among the table's: our name → the table's name.
+    """Match our columns with those of the table: our name → the name in the table.
 
     Args:
         table: ``items.`` in a table of items, for the advice of the message.
 
     Raises:
-        SourceError: a mapped or required column is not there, or a column holds lists or the like.
+        SourceError: a mapped or required column is missing, the table has no header, or a column
+            holds lists or the like.
     """
-    mapped = {mapping[name] for name in (*required, *optional) if name in mapping}
-    free = [column for column in frame.columns if column not in mapped]
-    plain = {plain_name(column.split(":")[0]): column for column in reversed(free)}
-    found: dict[str, str] = {}
-    for name in (*required, *optional):
-        if name in mapping:
-            if mapping[name] not in frame.columns:
-                hint = nearest(mapping[name], frame.columns)
-                raise SourceError(f"has no column '{mapping[name]}'", where=path, hint=hint)
-            found[name] = mapping[name]
-        else:
-            match = next(
-                (plain[usual] for usual in COLUMN_ALIASES.get(name, (name,)) if usual in plain),
-                None,
-            )
-            if match is not None:
-                found[name] = match
-    for name in required:
-        if name not in found:
-            columns = ", ".join(frame.columns)
-            raise SourceError(
-                f"has no {name} column among: {columns}",
-                where=path,
-                line=1 if path.suffix != ".parquet" else None,
-                hint=f"Name it with --column {table}{name}=COLUMN, or in prepare.columns",
-            )
-    for column in found.values():
+    names = (*required, *optional)
+    mapped = {name: mapping[name] for name in names if name in mapping}
+    if path.suffix != ".parquet":
+        _check_header(frame.columns, path, required)
+    free = [column for column in frame.columns if column not in mapped.values()]
+    by_plain_name = {plain_name(column.split(":")[0]): column for column in reversed(free)}
+    columns: dict[str, str] = {}
+    for name in names:
+        if name in mapped and mapped[name] not in frame.columns:
+            hint = nearest(mapped[name], frame.columns)
+            raise SourceError(f"has no column '{mapped[name]}'", where=path, hint=hint)
+        aliases = COLUMN_ALIASES.get(name, (name,))
+        match = mapped.get(name) or next(
+            (by_plain_name[alias] for alias in aliases if alias in by_plain_name), None
+        )
+        if match is not None:
+            columns[name] = match
+        elif name in required:
+            raise _missing_column(name, frame.columns, path, table)
+    for column in columns.values():
         check_plain(frame.schema[column], column, path)
-    return found
+    return columns
+
+
+def _missing_column(name: str, columns: list[str], path: Path, table: str) -> SourceError:
+    is_text = path.suffix != ".parquet"
+    hint = f"Name it with --column {table}{name}=COLUMN, or in prepare.columns"
+    return SourceError(
+        f"has no {name} column among: {', '.join(columns)}",
+        where=path,
+        line=1 if is_text else None,
+        hint=hint + ("; the first line must be the names of the columns" if is_text else ""),
+    )
+
+
+def _check_header(header: list[str], path: Path, required: tuple[str, ...]) -> None:
+    """Raise SourceError where the first line holds values: some are numbers, which name no column.
+
+    Names 0, 1, 2, … are those that pandas gives.
+    """
+    numbers = [name for name in header if _NUMBER.fullmatch(name.strip())]
+    counted = [str(place) for place in range(len(header))]
+    if numbers and header != counted and not _has_names(header, required):
+        example = ",".join((*required, *((RATING, TIMESTAMP) if USER in required else ())))
+        raise SourceError(
+            f"has no {required[0]} column among: {', '.join(header)}; "
+            "the first line looks like data",
+            where=path,
+            line=1,
+            hint=f"Put a line of column names above it, such as {example} in the right order",
+        )
+
+
+def _has_names(header: list[str], required: tuple[str, ...]) -> bool:
+    known = {plain_name(column.split(":")[0]) for column in header}
+    return any(known & set(COLUMN_ALIASES.get(name, (name,))) for name in required)
 
 
 def item_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> dict[ColumnName, str]:
@@ -136,13 +164,13 @@ def check_settings_act(raw: Path, options: PrepareConfig) -> None:
 
     The item column acts where a feature file beside it is a table.
     """
-    acting = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
-    idle = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - acting)]
+    active = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
+    unused = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - active)]
     if options.date_format is not None:
-        idle.append("prepare.date_format is set")
-    if idle:
+        unused.append("prepare.date_format is set")
+    if unused:
         hint = "The columns of its files are known"
-        raise SourceError(f"{idle[0]}, which does not act on this layout", where=raw, hint=hint)
+        raise SourceError(f"{unused[0]}, which does not act on this layout", where=raw, hint=hint)
 
 
 def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
@@ -154,73 +182,41 @@ def check_plain(dtype: pl.DataType, column: str, path: Path) -> None:
 
 
 def _fault(name: str, column: str, value: object, context: ReadContext) -> str:
-    if value is None or not str(value).strip():
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if value is None or not str(value).strip() or (is_nan and name in (USER, ITEM)):
         return f"no value in column '{column}'"
-    date_format = context.options.date_format
-    formats = guess_formats([str(value)])
-    needs = {
+    valid = {
         RATING: "a finite number",
-        TIMESTAMP: f"of the form '{date_format}'"
-        if date_format
-        else "a number of seconds or an ISO date"
-        + "".join(f"; it may be --date-format '{form}'" for form in formats[:1]),
+        TIMESTAMP: _valid_time(str(value), context.options.date_format),
         SPLIT: "one of " + ", ".join(SPLIT_CODES),
     }
-    return f"'{value}' in column '{column}' is not {needs.get(name, 'an id')}"
+    return f"'{value}' in column '{column}' is not {valid.get(name, 'an id')}"
 
 
-def _ids(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Ids as strings; an empty id is null."""
-    text = pl.col(column).cast(pl.String)
-    if frame.schema[column] == pl.String:
-        text = text.str.strip_chars()
-    return pl.when(text.str.len_bytes() > 0).then(text)
+def _valid_time(value: str, date_format: str | None) -> str:
+    if date_format:
+        return f"of the form '{date_format}'"
+    formats = guess_formats([value])
+    return TIME_KIND + (f"; it may be --date-format '{formats[0]}'" if formats else "")
 
 
-def _number(frame: pl.DataFrame, column: str) -> pl.Expr:
-    source = pl.col(column)
-    if frame.schema[column] == pl.String:
-        source = source.str.strip_chars()
-    value = source.cast(pl.Float64, strict=False)
-    return pl.when(value.is_finite()).then(value)
+def _parse_ratings(column: pl.Series) -> pl.Series:
+    text = column.str.strip_chars() if column.dtype == pl.String else column
+    numbers = text.cast(pl.Float64, strict=False)
+    return numbers.to_frame("n").select(pl.when(pl.col("n").is_finite()).then("n")).to_series()
 
 
-def _timestamp(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Whole numbers as they are (nanoseconds are more than a float holds), dates as seconds since 1970."""
-    dtype = frame.schema[column]
-    if dtype.is_temporal():
-        return pl.col(column).cast(pl.Datetime("ms")).dt.epoch("s")
-    number = _number(frame, column)
-    value = pl.when(number.abs() < 2**62).then(number).cast(pl.Int64, strict=False)
-    if dtype.is_integer():
-        return pl.col(column).cast(pl.Int64, strict=False)
-    if dtype != pl.String:
-        return value
-    whole = pl.col(column).str.strip_chars().cast(pl.Int64, strict=False)
-    iso = pl.col(column).str.strip_chars().str.replace("T", " ").str.strip_chars_end("Z")
-    date = pl.coalesce(
-        iso.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False),
-        iso.str.to_datetime("%Y-%m-%d %H:%M", strict=False),
-        iso.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-    )
-    return pl.coalesce(whole, value, date.dt.epoch("s"))
-
-
-def _label(frame: pl.DataFrame, column: str) -> pl.Expr:
-    text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
+def _parse_splits(column: pl.Series) -> pl.Series:
+    text = column.cast(pl.String).str.strip_chars().str.to_lowercase()
     return text.replace_strict(SPLIT_CODES, default=None, return_dtype=pl.Int8)
 
 
-_PARSERS: dict[str, Callable[[pl.DataFrame, str], pl.Expr]] = {
-    USER: _ids,
-    ITEM: _ids,
-    RATING: _number,
-    TIMESTAMP: _timestamp,
-    SPLIT: _label,
-}
-
-
-def _parser(name: str, date_format: str | None) -> Callable[[pl.DataFrame, str], pl.Expr]:
-    if name == TIMESTAMP and date_format is not None:
-        return partial(parse_dates, date_format)
-    return _PARSERS[name]
+def _parsers(path: Path, date_format: str | None) -> dict[str, Callable[[pl.Series], pl.Series]]:
+    """The parser of each column."""
+    return {
+        USER: partial(id_texts, path=path),
+        ITEM: partial(id_texts, path=path),
+        RATING: _parse_ratings,
+        TIMESTAMP: parse_times if date_format is None else partial(parse_dates, date_format),
+        SPLIT: _parse_splits,
+    }

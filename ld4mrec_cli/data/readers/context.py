@@ -1,4 +1,4 @@
-"""How a raw directory is read: with which options, what becomes of malformed lines, and who watches."""
+"""How a raw directory is read: options, malformed lines and progress."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError
 
 SHOWN_BAD_LINES = 5
-"""Malformed lines that are kept to be shown."""
+"""Number of malformed lines whose messages are stored."""
 OnRead = Callable[[Path, int, int], None]
 """Called while a long file is read: the file, bytes read, bytes in all."""
 
 
-def _unwatched(path: Path, done: int, total: int) -> None:
+def _ignore_progress(path: Path, done: int, total: int) -> None:
     pass
 
 
 @dataclass
 class ReadContext:
-    """One reading of a raw directory; handed to the reader of its layout."""
+    """State of reading one raw directory; the reader of its layout gets it."""
 
     options: PrepareConfig
-    on_read: OnRead = _unwatched
+    on_read: OnRead = _ignore_progress
     n_bad_lines: int = 0
-    """Malformed lines left out so far."""
+    """Malformed lines skipped so far."""
     bad_lines: list[str] = field(default_factory=list)
-    """The first of them, as messages."""
+    """Messages of the first of them."""
     hints: list[str] = field(default_factory=list)
     """Messages about columns that look useful and are not used."""
 
     @property
     def skips(self) -> bool:
-        """Whether malformed lines are left out rather than an error."""
+        """Whether malformed lines are skipped rather than an error."""
         return self.options.on_error == "skip"
 
     def report(self, error: SourceError) -> None:
-        """Meet a malformed line: raise ``error``, or count it where malformed lines are left out.
+        """Report a malformed line: raise ``error``, or count it where such lines are skipped.
 
         Raises:
-            SourceError: malformed lines are an error, or there are more than ``max_errors`` of them.
+            SourceError: malformed lines are an error, or more than ``max_errors`` were skipped.
         """
         if not self.skips:
             raise error
@@ -53,6 +53,6 @@ class ReadContext:
             self.bad_lines.append(str(error))
 
     def hint(self, message: str) -> None:
-        """Keep a message about columns that are not used; `prepare` prints it."""
+        """Store a message about columns that are not used; `prepare` prints it."""
         if message not in self.hints:
             self.hints.append(message)

@@ -8,33 +8,30 @@ from datetime import datetime
 
 import polars as pl
 
+from ld4mrec_cli.data.readers.times import TICKS_PER_SECOND, from_ticks, parse_times
+
 _DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = tuple(day + time for day in _DAYS for time in _TIMES)
 """Forms that :func:`guess_formats` knows, ISO apart."""
 
 
-def parse_dates(date_format: str, frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Parse a column by a format of ``strptime``, null where a value differs.
+def parse_dates(date_format: str, column: pl.Series) -> pl.Series:
+    """Parse a column by a format of ``strptime`` into times as :func:`parse_times` gives them.
 
-    Dates and times of a Parquet table need no format.
-
-    Returns:
-        Seconds since 1970, or microseconds where there are fractions.
+    A value of another form is null. Dates and times of a Parquet table need no format.
     """
-    dtype = frame.schema[column]
+    if column.dtype.is_temporal():
+        return parse_times(column)
     form = re.sub(r"\.?%f", "%.f", date_format)  # polars writes the fraction with its point
-    text = pl.col(column).cast(pl.String).str.strip_chars()
-    if dtype.is_temporal():
-        times = pl.col(column).cast(pl.Datetime("us"))
-    elif "%z" in form:
-        times = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+    text = column.cast(pl.String).str.strip_chars()
+    if "%z" in form:
+        dates = text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
     elif re.search(r"%([HIMSpTRXc]|\.f)", form):
-        times = text.str.to_datetime(form, strict=False, time_unit="us")
+        dates = text.str.to_datetime(form, strict=False, time_unit="us")
     else:
-        times = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-    has_fractions = "%.f" in form or (dtype.is_temporal() and dtype != pl.Date)
-    return times.dt.epoch("us" if has_fractions else "s")
+        dates = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+    return from_ticks(dates.dt.epoch("us"), TICKS_PER_SECOND["us"])
 
 
 def guess_formats(values: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
-"""Image vectors as published with Amazon reviews: ``image_features_X.b``, records of an ASIN and 4,096 floats.
+"""Image vectors as published with Amazon reviews: ``image_features_X.b``.
 
-The file is larger than memory may be: its ids are read at once, its vectors only for the items that are kept.
+A record is an ASIN and 4,096 floats. The file may be larger than the memory: its ids are read at
+once, its vectors only for the items that remain after filtering.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ FIX_HINT = "Fetch the file again, or leave such records out with --on-error skip
 
 @dataclass(frozen=True)
 class ImageVectors(RawFeatures):
-    """Vectors that are read, and checked, when they are aligned to the items that are kept.
+    """Vectors that are read and checked when they are aligned to items.
 
-    The id of a record that is left out is empty.
+    The id of a skipped record is empty.
     """
 
     context: ReadContext
@@ -35,13 +36,13 @@ class ImageVectors(RawFeatures):
         """Read the vectors of some items in one pass; see :meth:`RawFeatures.aligned`.
 
         Raises:
-            SourceError: unless malformed records are left out, a vector that holds NaN or infinity.
+            SourceError: unless malformed records are skipped, a vector holds NaN or infinity.
         """
-        place = {item: row for row, item in enumerate(item_ids)}
+        position = {item: row for row, item in enumerate(item_ids)}
         values = np.zeros((len(item_ids), DIM), dtype=np.float32)
         present = np.zeros(len(item_ids), dtype=bool)
         targets = np.fromiter(
-            (place.get(item, -1) for item in self.item_ids), np.int64, len(self.item_ids)
+            (position.get(item, -1) for item in self.item_ids), np.int64, len(self.item_ids)
         )
         for records, vectors in self._finite(targets >= 0):
             values[targets[records]] = vectors
@@ -49,19 +50,19 @@ class ImageVectors(RawFeatures):
         return values, present
 
     def own_rows(self, known: Set[str]) -> np.ndarray:
-        """See :meth:`RawFeatures.own_rows`; records that are not finite are bad_lines and left out."""
+        """See :meth:`RawFeatures.own_rows`; records with NaN or infinity are skipped."""
         own = np.zeros(len(self.item_ids), dtype=bool)
         for records, _ in self._finite(super().own_rows(known)):
             own[records] = True
         return own
 
-    def _finite(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Iterate over the ``wanted`` records, some at a time: their numbers (from 0) and vectors.
+    def _finite(self, selected: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Iterate over the ``selected`` records, some at a time: numbers (from 0) and vectors.
 
-        Records that hold NaN or infinity are handed to the reading as bad_lines.
+        Records that hold NaN or infinity are reported to ``context`` and skipped.
         """
         for start, block in _blocks(self.path, self.context):
-            records = start + np.flatnonzero(wanted[start : start + len(block)])
+            records = start + np.flatnonzero(selected[start : start + len(block)])
             vectors = block["vector"][records - start]
             finite = np.isfinite(vectors).all(axis=1)
             for record in records[~finite]:
@@ -71,25 +72,27 @@ class ImageVectors(RawFeatures):
 
 
 def read_image_vectors(path: Path, context: ReadContext, notes: dict[str, int]) -> ImageVectors:
-    """Read the ids of a file of image vectors; of repeated items the first is kept, and ``notes`` count the others.
+    """Read the ids of a file of image vectors.
+
+    Of repeated items the first record counts; ``notes`` gets the number of the others.
 
     Raises:
-        SourceError: the file is empty or cut short; or, unless ``reading`` leaves such records out, an id
-            is not ASCII text.
+        SourceError: the file is empty or cut short; or, unless ``context`` skips such records, an
+            id is not ASCII text.
     """
     size = path.stat().st_size
-    whole, more = divmod(size, RECORD.itemsize)
-    if more or not whole:
+    n_records, rest = divmod(size, RECORD.itemsize)
+    if rest or not n_records:
         what = (
-            f"record {whole + 1} is cut short ({more} of {RECORD.itemsize} bytes)"
-            if more
+            f"record {n_records + 1} is cut short ({rest} of {RECORD.itemsize} bytes)"
+            if rest
             else "is empty"
         )
         raise SourceError(what, where=path, hint="Fetch the file again")
     ids: list[str] = []
     seen: set[str] = {""}
     repeated = 0
-    for number, raw in enumerate(_ids(path, whole), start=1):
+    for number, raw in enumerate(_ids(path, n_records), start=1):
         item = _id(raw, path, number, context)
         repeated += bool(item) and item in seen
         ids.append("" if item in seen else item)
@@ -101,7 +104,7 @@ def read_image_vectors(path: Path, context: ReadContext, notes: dict[str, int]) 
 
 
 def _id(raw: bytes, path: Path, number: int, context: ReadContext) -> str:
-    """The id of a record as text, or nothing where it is malformed and left out."""
+    """The id of a record as text; empty where it is malformed and skipped."""
     text = raw.rstrip(b"\0 ").decode("ascii", "replace")
     if text.isascii() and text.isprintable() and text:
         return text

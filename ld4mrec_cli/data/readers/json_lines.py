@@ -1,20 +1,26 @@
-"""Text files read as a stream: their lines, and JSON (or Python literals) line by line, gzipped or not.
+"""Text files read as a stream: their lines, and JSON (or Python literals) line by line.
 
-Whole blocks of lines are decoded at once and parsed without a call in between, so that most of the time
-goes to gzip and to the JSON parser. Memory holds one block, and no line may be longer than ``MAX_LINE``.
+Gzip is recognized by the content. Whole blocks of lines are decoded at once and parsed without a
+call in between, so that most of the time goes to gzip and to the JSON parser. Memory holds one
+block, and no line may be longer than ``MAX_LINE``.
 """
 
 from __future__ import annotations
 
 import ast
-import gzip
 import json
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ld4mrec_cli.data.readers.content import (
+    BOM,
+    GZIP_ERRORS,
+    Stream,
+    damaged_gzip,
+    open_content,
+)
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.utils.errors import SourceError
 
@@ -31,10 +37,10 @@ _decode = json.JSONDecoder().raw_decode
 
 
 def text_lines(path: Path, context: ReadContext) -> Iterator[tuple[int, str]]:
-    """Iterate over the lines that are not blank, with their number; a byte order mark is passed over.
+    """Iterate over number and text of the lines that are not blank, without a byte order mark.
 
     Raises:
-        SourceError: a damaged gzip, an endless line; or, unless ``reading`` leaves such lines out, one
+        SourceError: a damaged gzip, an endless line; or, unless ``context`` skips such lines, one
             that is not UTF-8.
     """
     for first, block in _blocks(path, context):
@@ -42,7 +48,7 @@ def text_lines(path: Path, context: ReadContext) -> Iterator[tuple[int, str]]:
             lines = block.decode("utf-8").split("\n")
         except UnicodeDecodeError:
             lines = [
-                _decoded(line, path, first + row, context)
+                _decode_line(line, path, first + row, context)
                 for row, line in enumerate(block.split(b"\n"))
             ]
         for number, line in enumerate(lines, start=first):
@@ -53,13 +59,13 @@ def text_lines(path: Path, context: ReadContext) -> Iterator[tuple[int, str]]:
 def json_lines(
     path: Path, context: ReadContext, *, literals: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Iterate over line number and object of a JSON-lines file, gzipped where the name ends in ``.gz``.
+    """Iterate over line number and object of a JSON-lines file.
 
     Args:
         literals: a line may also be a Python dictionary, as in the metadata of 2014.
 
     Raises:
-        SourceError: a damaged gzip; or, unless ``reading`` leaves such lines out, one that is not UTF-8
+        SourceError: a damaged gzip; or, unless ``context`` skips such lines, one that is not UTF-8
             or not a JSON object.
     """
     parse = parse_literal if literals else parse_json
@@ -82,9 +88,8 @@ def parse_json(line: str) -> Any:
     try:
         record, end = _decode(line)
     except ValueError:
-        return json.loads(
-            line
-        )  # it begins with white space, or is at fault and gets the usual message
+        # It begins with white space, or is faulty and gets the usual message.
+        return json.loads(line)
     if end != len(line) and not line[end:].isspace():
         raise ValueError(f"extra data at column {end + 1}")
     return record
@@ -108,7 +113,7 @@ def parse_literal(line: str) -> Any:
 
 
 def first_lines(path: Path) -> list[str]:
-    """The first lines of a file that are text and not blank, at most ``SNIFF_LINES``. Raises SourceError."""
+    """The first lines of a file that are not blank, at most ``SNIFF_LINES``. Raises SourceError."""
     _, block = next(_blocks(path, None), (1, b""))
     lines = (
         line.decode("utf-8", "replace").strip()
@@ -117,7 +122,7 @@ def first_lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _decoded(line: bytes, path: Path, number: int, context: ReadContext) -> str:
+def _decode_line(line: bytes, path: Path, number: int, context: ReadContext) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
@@ -126,11 +131,17 @@ def _decoded(line: bytes, path: Path, number: int, context: ReadContext) -> str:
 
 
 def _blocks(path: Path, context: ReadContext | None) -> Iterator[tuple[int, bytes]]:
-    """Iterate over blocks of whole lines, each with the number of its first line."""
-    number, rest = 1, b""
+    """Iterate over blocks of whole lines, each with the number of its first line.
+
+    A file whose first piece has carriage returns and no line feed has the line ends of old Macs.
+    """
+    number, rest, is_old_mac = 1, b"", False
     try:
-        with path.open("rb") as handle:
-            for piece in _pieces(path, handle, context):
+        with open_content(path) as (stream, handle):
+            for index, content in enumerate(_pieces(path, stream, handle, context)):
+                if index == 0:
+                    is_old_mac = b"\r" in content[:-1] and b"\n" not in content
+                piece = content.replace(b"\r", b"\n") if is_old_mac else content
                 cut = piece.rfind(b"\n")
                 if cut < 0:
                     rest += piece
@@ -141,30 +152,27 @@ def _blocks(path: Path, context: ReadContext | None) -> Iterator[tuple[int, byte
                     continue
                 block = rest + piece[:cut]
                 rest = piece[cut + 1 :]
-                yield number, block.removeprefix(b"\xef\xbb\xbf") if number == 1 else block
+                yield number, block.removeprefix(BOM) if number == 1 else block
                 number += block.count(b"\n") + 1
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(
-            f"damaged gzip ({error})", where=path, line=number, hint="Fetch the file again"
-        ) from None
+    except GZIP_ERRORS as error:
+        raise damaged_gzip(error, path, number) from None
     except OSError as error:
         raise SourceError(f"cannot be read ({error.strerror})", where=path) from None
     if rest:
-        yield number, rest.removeprefix(b"\xef\xbb\xbf") if number == 1 else rest
+        yield number, rest.removeprefix(BOM) if number == 1 else rest
 
 
-def _pieces(path: Path, handle: IO[bytes], context: ReadContext | None) -> Iterator[bytes]:
-    """Iterate over the decompressed content, and tell who watches how much of the file is read."""
-    read: Callable[[int], bytes] = handle.read
-    if path.suffix == ".gz":
-        read = gzip.GzipFile(
-            fileobj=handle, mode="rb"
-        ).read1  # what is there, so that a fault has its right line
-    total, told = path.stat().st_size, 0
+def _pieces(
+    path: Path, stream: Stream, handle: IO[bytes], context: ReadContext | None
+) -> Iterator[bytes]:
+    """Iterate over the unpacked content, and report the progress in the file to ``context``."""
+    # read1 of gzip returns the bytes before a fault, so that the fault has its right line
+    read: Callable[[int], bytes] = handle.read if stream is handle else stream.read1
+    total, reported = path.stat().st_size, 0
     while piece := read(BLOCK):
         yield piece
-        if context is not None and handle.tell() - told >= PROGRESS_EVERY_BYTES:
-            told = handle.tell()
-            context.on_read(path, told, total)
+        if context is not None and handle.tell() - reported >= PROGRESS_EVERY_BYTES:
+            reported = handle.tell()
+            context.on_read(path, reported, total)
     if context is not None:
         context.on_read(path, total, total)

@@ -25,8 +25,10 @@ from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.data.readers.arrays import read_keyed_features
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.columns import check_settings_act, interactions_from
+from ld4mrec_cli.data.readers.content import GZIP_ERRORS, open_content, read_content
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import FIX_HINT, read_table, report_bad_lines
+from ld4mrec_cli.data.readers.html_text import plain_texts
 from ld4mrec_cli.data.readers.table import content_fields
 from ld4mrec_cli.utils.errors import SourceError
 
@@ -113,10 +115,11 @@ def _has_ratings(path: Path) -> bool:
     if path.suffix != ".csv" or not path.is_file():
         return path.is_file()
     try:
-        with path.open("rb") as handle:
-            header = handle.readline(1 << 12).decode("utf-8-sig", "replace")
-    except OSError:
+        with open_content(path) as (stream, _):
+            line = stream.readline(1 << 12).partition(b"\r")[0]
+    except (OSError, SourceError, *GZIP_ERRORS):
         return False
+    header = line.decode("utf-8-sig", "replace")
     return header.replace('"', "").strip().split(",")[:2] == ["userId", "movieId"]
 
 
@@ -154,6 +157,7 @@ def _read_movies(
         genres = pl.col(_GENRES).replace(NO_GENRES, None).str.replace_all("|", " ", literal=True)
     fields = [name for name in content_fields(context.options) if name in GENRE_FIELDS]
     items = table.select(ITEM, TITLE, *(genres.alias(name) for name in fields))
+    items = items.with_columns(plain_texts(items[TITLE]))
     unique = items.unique(subset=ITEM, keep="first", maintain_order=True)
     if len(unique) < len(items):
         notes["repeated items"] = len(items) - len(unique)
@@ -214,12 +218,13 @@ def _read_lines(
 
 
 def _decode(path: Path) -> str:
-    """Text of a file: UTF-8 (10M), else latin-1 (100K and 1M)."""
+    """Text of a file, with line feeds: UTF-8 (10M), else latin-1 (100K and 1M)."""
     try:
-        content = path.read_bytes()
+        content = read_content(path).tobytes()
     except OSError as error:
         raise SourceError(f"cannot be read ({error.strerror or error})", where=path) from None
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        text = content.decode("latin-1")
+    return text if "\n" in text else text.replace("\r", "\n")

@@ -16,9 +16,11 @@ from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, USER
 from ld4mrec_cli.data.readers.arrays import check_name, feature_files, is_keyed, read_keyed
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import find_columns, interactions_from, item_mapping
+from ld4mrec_cli.data.readers.content import GZIP_ERRORS, open_content
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_header, read_table, report_bad_lines
 from ld4mrec_cli.data.readers.table import item_file, items_from, read_items
+from ld4mrec_cli.data.readers.times import concat_times
 from ld4mrec_cli.data.splits import SPLIT_CODES, SPLITS
 from ld4mrec_cli.settings.data import columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
@@ -37,9 +39,9 @@ FIELD_NAMES = {
 def is_atomic(path: Path) -> bool:
     """Whether an ``.inter`` file has a typed header."""
     try:
-        with path.open("rb") as handle:
-            return b":token" in handle.readline(1 << 16)
-    except OSError:
+        with open_content(path) as (stream, _):
+            return b":token" in stream.readline(1 << 16)
+    except (OSError, SourceError, *GZIP_ERRORS):
         return False  # reading it says why
 
 
@@ -142,7 +144,7 @@ def _read_interactions(parts: dict[str, Path], context: ReadContext) -> pl.DataF
     shared = [
         column for column in tables[0].columns if all(column in table.columns for table in tables)
     ]
-    return pl.concat([table.select(shared) for table in tables])
+    return concat_times([table.select(shared) for table in tables])
 
 
 def _read_typed(path: Path, context: ReadContext) -> tuple[pl.DataFrame, dict[str, str]]:

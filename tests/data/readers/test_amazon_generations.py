@@ -115,7 +115,18 @@ TABLES = {
     },
 }
 VECTORS = b"".join(record(item, number, -1) for number, item in enumerate(ITEMS[:4]))
-EXPECTED = [(user, item, float(rating), time) for user, item, rating, time in PAIRS]
+FRACTIONS = {"2014": 0, "2018": 0, "2023": 0.987}
+"""Part of a second that the times of a generation have."""
+
+
+def expected(generation: str) -> list[tuple[str, str, float, float]]:
+    return [
+        (user, item, float(rating), time + FRACTIONS[generation])
+        for user, item, rating, time in PAIRS
+    ]
+
+
+EXPECTED = expected("2018")
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -139,7 +150,7 @@ def test_a_generation_from_raw_files_to_dataset(raw, tmp_path, generation):
     assert dataset.modality("image").values[3, :2].tolist() == [3, -1]
     # the last two of a user, by time, are held out
     assert dataset.interactions("test")["timestamp"].sort().to_list() == [
-        TIME + 10 * u + 5 for u in range(6)
+        TIME + 10 * u + 5 + FRACTIONS[generation] for u in range(6)
     ]
     prepare(directory, tmp_path / "again" / "out", PrepareConfig(text_dim=2, split="temporal"))
     assert snapshot(tmp_path / "again" / "out") == snapshot(tmp_path / "out")
@@ -152,7 +163,7 @@ def test_reviews_and_text_fields_of_a_generation(read, generation):
     fields = ("brand", "categories", "description", *extra[generation])
     data = read(GENERATIONS[generation], text_fields=fields)
     assert (data.format, data.detail) == ("amazon", generation)
-    assert data.interactions.rows() == EXPECTED
+    assert data.interactions.rows() == expected(generation)
     assert data.items.row(0, named=True) == {
         "item": ITEMS[0],
         "title": "Card & dark bow",
@@ -183,14 +194,14 @@ def test_ratings_alone(read, generation, ending):
     else:
         files = {name: "\ufeff" + text if ending == "bom" else text.replace("\n", ending)}
     data = read(files)
-    assert (data.layout, data.interactions.rows()) == (f"amazon {generation}", EXPECTED)
+    assert data.layout == f"amazon {generation}"
+    assert data.interactions.rows() == expected(generation)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "first"),
     [
         ("ratings_Toys.csv", "1,2,5.0,1400000000\n", ("1", "2", 5.0, 1_400_000_000)),
-        ("Toys.csv", "1,2,5.0,1400000000\n", ("2", "1", 5.0, 1_400_000_000)),
         ("Toys.csv", TABLES["2014"]["ratings_Gifts.csv"], EXPECTED[0]),
         ("ratings_Toys.csv", TABLES["2018"]["Gifts.csv"], EXPECTED[0]),
     ],
@@ -199,6 +210,35 @@ def test_columns_of_a_headerless_table_are_told_by_their_ids_and_else_by_its_nam
     read, name, text, first
 ):
     assert read({name: text}).interactions.row(0) == first
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "amazon"}])
+def test_a_headerless_table_of_unknown_ids_is_refused(rejects, options):
+    line = "1,509,4,1600003600\n"
+    rejects({"Toys.csv": line * 3}, "Toys.csv:1: has no ", "Put ", "above it", **options)
+
+
+def test_one_amazon_id_among_others_does_not_decide_the_order(rejects):
+    text = "1,509,4,1600003600\n" * 3 + "B000000001,A1USERUSER0,5.0,1400000000\n"
+    rejects({"Toys.csv": text}, "Toys.csv:1: has no user column", "looks like data")
+
+
+def test_reviews_as_csv_with_quoted_texts_are_read(read):
+    text = "rating,title,text,asin,parent_asin,user_id,timestamp\n" + "".join(
+        f'{rating}.0,"Fine, ""really""","Two\n\nlines",C{item[1:]},{item},{user},{time}987\n'
+        for user, item, rating, time in PAIRS
+    )
+    for name, content in (("Gifts.csv", text), ("Gifts.csv.gz", text)):
+        data = read({name: content})
+        assert (data.layout, data.interactions.rows()) == ("amazon 2023", expected("2023"))
+        (data.files[0]).unlink()
+
+
+def test_a_broken_quote_in_reviews_as_csv_is_named_or_left_out(read, rejects):
+    good = "4.0,Nice,B1,u,1600003600000\n"
+    text = "rating,title,parent_asin,user_id,timestamp\n" + good + '5.0,"a\\" b",B2,u,16\n' + good
+    rejects({"Gifts.csv": text}, "Gifts.csv:3: malformed line", "doubled")
+    assert read({"Gifts.csv": text}, on_error="skip").interactions["item"].to_list() == ["B1", "B1"]
 
 
 def test_further_columns_of_a_ratings_table_with_header_are_left(read):
@@ -363,7 +403,8 @@ def test_crlf_and_a_byte_order_mark_are_no_fault(read, generation):
         for name, text in GENERATIONS[generation].items()
     }
     data = read(changed)
-    assert (data.detail, data.interactions.rows(), len(data.items)) == (generation, EXPECTED, 6)
+    assert data.interactions.rows() == expected(generation)
+    assert (data.detail, len(data.items)) == (generation, 6)
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])

@@ -32,8 +32,8 @@ def npz(**arrays: Any) -> bytes:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     "ids",
-    [["2", "1"], [b"2", b" 1"], np.array([2, 1], dtype=np.uint8)],
-    ids=["text", "bytes", "numbers"],
+    [["2", "1"], [b"2", b" 1"], np.array([2, 1], dtype=np.uint8), [2.0, 1.0]],
+    ids=["text", "bytes", "numbers", "floats"],
 )
 def test_npz_features_come_in_any_order_in_every_layout(read, layout, ids):
     data = read(LAYOUTS[layout] | {"image_feat.npz": npz(ids=ids, features=VALUES)})
@@ -80,7 +80,10 @@ class Trap:
         (npz(ids=["1", "1"], features=VALUES), "array 'ids' has empty or repeated items"),
         (npz(ids=["1", " "], features=VALUES), "array 'ids' has empty or repeated items"),
         (npz(ids=[["1", "2"]], features=VALUES), "'ids' is <U1 with 2 dimensions"),
-        (npz(ids=[1.0, 2.0], features=VALUES), "'ids' is float64"),
+        (npz(ids=[1.0, np.nan], features=VALUES), "array 'ids' has empty or repeated items"),
+        (npz(ids=[1.0, 2.0**53], features=VALUES), "array 'ids' holds ids as Float64 of 2^53"),
+        (npz(ids=np.array([1, 4096], np.float16), features=VALUES), "of 2^11 or more"),
+        (npz(ids=[True, False], features=VALUES), "'ids' is bool"),
         (npz(ids=[b"1", b"\xff"], features=VALUES), "'ids' is not UTF-8"),
         (
             npz(ids=["1", "2"], features=[[1.0, 2.0], [np.nan, 1.0]]),

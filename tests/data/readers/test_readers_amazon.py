@@ -94,7 +94,10 @@ def test_half_a_character_in_a_title_is_replaced(read):
         ),
         (json.dumps(review(asin="")), "'asin'"),
         (json.dumps(review(asin=" ")), "'asin'"),
-        (json.dumps(review(asin=7)), "'asin'"),
+        (json.dumps(review(asin=True)), "'asin'"),
+        (json.dumps(review(asin=float("nan"))), "'asin'"),
+        (json.dumps(review(asin=["B1"])), "'asin'"),
+        (json.dumps(review(asin=1e16)), "'asin': id 1e+16 is a float of 2^53 or more"),
         (json.dumps(review(asin="\ud83d")), "'asin'"),
         (json.dumps(review(overall="5")), "'overall'"),
         (json.dumps(review(overall=True)), "'overall'"),
@@ -122,12 +125,49 @@ def test_a_malformed_line_of_metadata_is_named(rejects):
 def test_a_damaged_gzip_is_refused(rejects):
     whole = gzip.compress(as_bytes([review(asin=f"B{number}") for number in range(500)]))
     flipped = whole[:200] + bytes([whole[200] ^ 0xFF]) + whole[201:]
-    for content in (whole[:-1], whole[: len(whole) // 2], whole[:5], flipped, b"no gzip"):
+    for content in (whole[:-1], whole[: len(whole) // 2], whole[:5], flipped):
         rejects(
             {"r.json.gz": content},
             "r.json.gz:",
             "damaged gzip" if content != flipped else "r.json.gz",
         )
+
+
+def test_gzip_is_recognized_by_the_content(read):
+    lines = as_bytes([REVIEW, review(asin="B2")])
+    once, twice = gzip.compress(lines), gzip.compress(gzip.compress(lines))
+    for name, content in [
+        ("r.json.gz", lines),
+        ("r.json", once),
+        ("r.json.gz", twice),
+        ("r.json.gz.gz", twice),
+        ("r.json.gz.gz", once),
+    ]:
+        data = read({name: content, f"meta_{name}": gzip.compress(as_bytes([META]))})
+        assert data.interactions["item"].to_list() == ["B1", "B2"]
+        assert data.items["title"].to_list() == ["Gift & card"]
+        for path in data.files:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"PK\x03\x04rest", "a zip archive"), (b"BZh9", "bzip2"), ("{}".encode("utf-16"), "UTF-16")],
+)
+def test_other_compressions_are_named_with_the_cure(rejects, content, kind):
+    rejects({"r.json": content}, "r.json: is ", kind)
+
+
+def test_json_lines_with_old_mac_line_ends_are_read(read):
+    lines = as_bytes([REVIEW, review(asin="B2")]).replace(b"\n", b"\r")
+    assert read({"r.json": lines}).interactions["item"].to_list() == ["B1", "B2"]
+
+
+def test_numbers_as_ids_are_the_text_of_the_whole_number(read):
+    reviews = [review(asin=number) for number in (7, 7.0, "7.0", "007", 2**60 + 1)]
+    data = read({"r.json": reviews, "meta_r.json": [{**META, "asin": 7.0}]})
+    assert data.interactions["item"].to_list() == ["7", "7", "7.0", "007", str(2**60 + 1)]
+    assert data.items.select("item", "title").rows() == [("7", "Gift & card")]
 
 
 def test_a_directory_without_reviews_is_refused(rejects):

@@ -105,7 +105,7 @@ def test_timestamps_of_text(read, written, seconds):
         (datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), 1_700_000_000),
         (date(2023, 11, 14), 1_699_920_000),
         (1_700_000_000_000_000_001, 1_700_000_000_000_000_001),
-        (1.5, 1),
+        (1.5, 1.5),
     ],
 )
 def test_timestamps_of_parquet(read, value, seconds):

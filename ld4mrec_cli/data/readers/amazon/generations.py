@@ -1,4 +1,4 @@
-"""The three generations of the Amazon review data: what their files call things, and how to tell them apart."""
+"""The three generations of the Amazon review data: names of their fields, how to recognize them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ld4mrec_cli.data.columns import ITEM, USER
+from ld4mrec_cli.data.readers.csv_strict import iter_records
 from ld4mrec_cli.data.readers.json_lines import first_lines, parse_json, parse_literal
 from ld4mrec_cli.utils.errors import SourceError
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Names and units of one generation. Where there are several names, the first that is there counts."""
+    """Names and units of one generation. Of several names the first that a record has counts."""
 
     name: str
     user: tuple[str, ...]
@@ -28,7 +29,7 @@ class Generation:
     literals: bool
     """Whether a line may be a Python dictionary rather than JSON."""
     fields: Mapping[str, tuple[str, ...]]
-    """Our text field → what the metadata calls it; a field that is not here has the same name."""
+    """Our text field → its names in the metadata; a field that is not here has the same name."""
 
 
 _OLD = (("reviewerID",), ("asin",), ("overall",), ("unixReviewTime",), 1)
@@ -77,9 +78,9 @@ METADATA_MARKS = {
     "2018": {"category", "feature", "also_buy", "main_cat", "imageURL"},
     "2014": {"categories", "imUrl", "related", "salesRank"},
 }
-"""Likewise, of metadata."""
+"""Likewise for metadata."""
 NAME_MARK = ("reviews_", "ratings_")
-"""How files of 2014 begin, where their content does not tell."""
+"""Beginnings of the file names of 2014, used where the content does not decide."""
 _USER_ID, _ITEM_ID = re.compile(r"A[0-9A-Z]{9,}"), re.compile(r"[0-9A-Z]{10}")
 
 
@@ -89,16 +90,18 @@ def recognize(reviews: list[Path], ratings: list[Path], metadata: list[Path]) ->
     Raises:
         SourceError: two files are of different generations, or one cannot be read.
     """
-    told = {path: _of_records(path, REVIEW_MARKS) or _of_name(path) for path in reviews}
-    told |= {path: _of_records(path, METADATA_MARKS) for path in metadata}
-    told |= {path: table_generation(path) for path in ratings}
-    known = [(path, name) for path, name in told.items() if name is not None]
+    generations = {path: _of_records(path, REVIEW_MARKS) or _of_name(path) for path in reviews}
+    generations |= {path: _of_records(path, METADATA_MARKS) for path in metadata}
+    generations |= {path: table_generation(path) for path in ratings}
+    known = [(path, name) for path, name in generations.items() if name is not None]
     for path, name in known:
         other, first = known[0]
         if name != first:
-            what = f"mixes generations of the Amazon data: {other.name} is of {first}, {path.name} of {name}"
             raise SourceError(
-                what, where=path.parent, hint="Keep each generation in its own directory"
+                "mixes generations of the Amazon data: "
+                f"{other.name} is of {first}, {path.name} of {name}",
+                where=path.parent,
+                hint="Keep each generation in its own directory",
             )
     return GENERATIONS[known[0][1] if known else DEFAULT]
 
@@ -106,14 +109,14 @@ def recognize(reviews: list[Path], ratings: list[Path], metadata: list[Path]) ->
 def _of_records(path: Path, marks: Mapping[str, set[str]]) -> str | None:
     """The generation that the first records show, if they do."""
     for line in first_lines(path):
-        record, is_literal = _parsed(line)
+        record, is_literal = _parse_any(line)
         if isinstance(record, dict):
-            found = next((name for name, fields in marks.items() if fields & record.keys()), None)
-            return "2014" if is_literal else found
+            name = next((name for name, fields in marks.items() if fields & record.keys()), None)
+            return "2014" if is_literal else name
     return None
 
 
-def _parsed(line: str) -> tuple[object, bool]:
+def _parse_any(line: str) -> tuple[object, bool]:
     for parse in (parse_json, parse_literal):
         try:
             return parse(line.removeprefix("\ufeff")), parse is parse_literal
@@ -126,32 +129,40 @@ def _of_name(path: Path) -> str | None:
     return "2014" if path.name.startswith(NAME_MARK) else None
 
 
-def has_header(first_line: str) -> bool:
-    """Whether the first line of a ratings table is the header of 2023."""
-    return set(HEADER) <= set(first_line.removeprefix("\ufeff").split(","))
+def has_header(fields: list[str]) -> bool:
+    """Whether the first fields of a table are the header of ratings or reviews of 2023."""
+    return set(HEADER) <= set(fields)
 
 
 def table_generation(path: Path) -> str | None:
-    """The generation of a ratings table, by its header or by which column looks like a user id.
+    """The generation of a table of ratings or reviews: by its header, else by the form of its ids.
 
-    None where it is no such table: the earlier ones have no header and four columns, the last two numbers.
+    None where it is no such table, or where it has no header and does not show which of the first
+    two columns holds the users: the orders of 2014 and 2018 differ.
     """
-    lines = first_lines(path)
-    if lines and has_header(lines[0]):
+    rows = _first_rows(path)
+    if rows and has_header(rows[0]):
         return "2023"
-    rows = [line.removeprefix("\ufeff").split(",") for line in lines]
-    if not rows or not _is_rating(rows[0]):
-        return None
     rows = [row for row in rows if len(row) == 4]
-    user_first = sum(
-        bool(_USER_ID.fullmatch(row[0]) and _ITEM_ID.fullmatch(row[1])) for row in rows
-    )
-    item_first = sum(
-        bool(_ITEM_ID.fullmatch(row[0]) and _USER_ID.fullmatch(row[1])) for row in rows
-    )
-    if user_first == item_first:
-        return _of_name(path) or DEFAULT
+    if not is_headerless(path):
+        return None
+    user_first = sum(bool(_USER_ID.fullmatch(a) and _ITEM_ID.fullmatch(b)) for a, b, *_ in rows)
+    item_first = sum(bool(_ITEM_ID.fullmatch(a) and _USER_ID.fullmatch(b)) for a, b, *_ in rows)
+    if user_first == item_first or max(user_first, item_first) <= len(rows) / 2:
+        return _of_name(path)
     return "2014" if user_first > item_first else "2018"
+
+
+def is_headerless(path: Path) -> bool:
+    """Whether the first line of a table holds a rating rather than names of columns."""
+    rows = _first_rows(path)
+    return bool(rows) and _is_rating(rows[0])
+
+
+def _first_rows(path: Path) -> list[list[str]]:
+    lines = [line.removeprefix("\ufeff") for line in first_lines(path)]
+    records = iter_records(enumerate(line + "\n" for line in lines), ",", quoted=True)
+    return [record for _, record in records if isinstance(record, list)]
 
 
 def _is_rating(row: list[str]) -> bool:

@@ -1,7 +1,7 @@
 """Raw Amazon review data of 2014, 2018 and 2023: reviews, ratings, metadata and image vectors.
 
-All are streamed: of a review only user, item, rating and time are kept; of the metadata the title and
-the text fields of the items that are left after filtering; of the image vectors theirs.
+All are streamed: of a review only user, item, rating and time stay in memory; of the metadata
+and of the image vectors only those of the items that remain after filtering.
 """
 
 from __future__ import annotations
@@ -13,29 +13,36 @@ from pathlib import Path
 
 import polars as pl
 
-from ld4mrec_cli.data.readers.amazon.generations import Generation, recognize, table_generation
+from ld4mrec_cli.data.readers.amazon.generations import (
+    HEADER,
+    Generation,
+    is_headerless,
+    recognize,
+    table_generation,
+)
 from ld4mrec_cli.data.readers.amazon.records import collect, load_items, rating_rows, review_rows
 from ld4mrec_cli.data.readers.amazon.splits import find_split_files, read_splits
 from ld4mrec_cli.data.readers.arrays import read_keyed_features
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import check_settings_act
+from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.image_vectors import read_image_vectors
 from ld4mrec_cli.data.readers.json_lines import json_lines
 from ld4mrec_cli.utils.errors import SourceError
 
-JSON_PATTERNS = ("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz")
-TABLE_PATTERNS = ("*.csv", "*.csv.gz")
+JSON_SUFFIXES = (".json", ".jsonl")
+TABLE_SUFFIX = ".csv"
 VECTORS_PATTERN = "image_features*.b"
 METADATA = "meta"
 OTHER_TABLES = ("interactions.csv", "items.csv", "users.csv")
-"""Tables of another layout, whatever they hold."""
+"""Tables of another layout, whatever their content."""
 IMAGE = "image"
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a directory by what they hold."""
+    """The files of a directory by their content."""
 
     reviews: list[Path]
     ratings: list[Path]
@@ -44,11 +51,9 @@ class Files:
 
     @classmethod
     def of(cls, raw: Path) -> Files:
-        """Sort the files by name; a table counts where its content is that of ratings. Raises SourceError."""
-        lines = sorted({path for pattern in JSON_PATTERNS for path in raw.glob(pattern)})
-        tables = sorted(
-            {path for pattern in TABLE_PATTERNS for path in raw.glob(pattern) if path.is_file()}
-        )
+        """List the files by name; a table counts where it holds ratings. Raises SourceError."""
+        lines = [path for path in sorted(raw.iterdir()) if data_suffix(path) in JSON_SUFFIXES]
+        tables = _tables(raw)
         return cls(
             reviews=[path for path in lines if not path.name.startswith(METADATA)],
             ratings=[
@@ -59,22 +64,30 @@ class Files:
         )
 
 
+def _tables(raw: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(raw.iterdir())
+        if data_suffix(path) == TABLE_SUFFIX and path.is_file()
+    ]
+
+
 def fits(raw: Path) -> bool:
-    """Whether a directory holds Amazon reviews or ratings. Raises SourceError where a table cannot be read."""
+    """Whether a directory holds Amazon reviews or ratings. Raises SourceError as :class:`Files`."""
     files = Files.of(raw)
     return bool(files.reviews or files.ratings)
 
 
 def read(raw: Path, context: ReadContext) -> RawData:
-    """Read the reviews, or else the ratings, of a directory; metadata and image vectors follow when asked for.
+    """Read the reviews, or else the ratings, of a directory; metadata and image vectors come later.
 
     Raises:
-        SourceError: no review file, a mixture of generations, a damaged gzip; or, unless ``reading`` leaves
-            such lines out, one that is no JSON object or lacks a field.
+        SourceError: no review file, a mixture of generations, a damaged gzip; or, unless
+            ``context`` skips such lines, one that is no JSON object or lacks a field.
     """
     files = Files.of(raw)
     if not files.reviews and not files.ratings:
-        raise SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
+        raise _no_reviews(raw)
     check_settings_act(raw, context.options)
     generation = recognize(files.reviews, files.ratings, files.metadata)
     notes: dict[str, int] = {}
@@ -92,6 +105,18 @@ def read(raw: Path, context: ReadContext) -> RawData:
         detail=generation.name,
         item_files=files.metadata,
         example_item=partial(_first_item, files.metadata, generation, context),
+    )
+
+
+def _no_reviews(raw: Path) -> SourceError:
+    unclear = next((path for path in _tables(raw) if is_headerless(path)), None)
+    if unclear is None:
+        return SourceError("holds no review file (such as Gift_Cards_5.json.gz)", where=raw)
+    return SourceError(
+        "has no header, and its ids do not look like those of Amazon",
+        where=unclear,
+        line=1,
+        hint=f"Put the line {','.join(HEADER)} above it, in the right order",
     )
 
 

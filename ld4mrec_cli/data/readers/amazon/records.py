@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice
 from pathlib import Path
@@ -14,43 +12,61 @@ import polars as pl
 from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.data.readers.amazon.generations import HEADER, Generation, has_header
 from ld4mrec_cli.data.readers.context import ReadContext
+from ld4mrec_cli.data.readers.csv_strict import Record, iter_records
+from ld4mrec_cli.data.readers.html_text import plain_text
+from ld4mrec_cli.data.readers.ids import id_text
 from ld4mrec_cli.data.readers.json_lines import FIX_HINT, json_lines, text_lines
 from ld4mrec_cli.data.readers.table import content_fields
+from ld4mrec_cli.data.readers.times import concat_times
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
-Row = tuple[str, str, float, int]
-SCHEMA = {USER: pl.String, ITEM: pl.String, RATING: pl.Float64, TIMESTAMP: pl.Int64}
+Row = tuple[str, str, float, float]
+COLUMNS = (USER, ITEM, RATING, TIMESTAMP)
 CHUNK = 200_000
-"""Rows held as Python values before they go into a table, whose columns take a fraction of the memory."""
+"""Rows held as Python values before they go into a table, which takes a fraction of the memory."""
 ITEM_CHUNK = 20_000
 TEXT_FIELDS = (TITLE, "brand", "categories", "description", "features", "details")
-"""Text fields that are known; others go by the name that the metadata has."""
+"""Known text fields; other fields have the name of the metadata."""
 DEPTH = 8
 """Lists and dictionaries of metadata are read this deep."""
 
 
 def collect(rows: Iterable[Row]) -> pl.DataFrame:
-    """Gather rows of user, item, rating and time in a table."""
+    """Gather rows of user, item, rating and time in a table.
+
+    Times are Int64 where all are whole seconds, else Float64.
+    """
     iterator = iter(rows)
-    chunks = [pl.DataFrame(schema=SCHEMA)]
+    chunks = [_to_table([])]
     while chunk := list(islice(iterator, CHUNK)):
-        columns = dict(zip(SCHEMA, zip(*chunk, strict=True), strict=True))
-        chunks.append(pl.DataFrame(columns, schema=SCHEMA))
-    return pl.concat(chunks)
+        chunks.append(_to_table(chunk))
+    return concat_times(chunks)
+
+
+def _to_table(rows: list[Row]) -> pl.DataFrame:
+    users, items, ratings, times = zip(*rows, strict=True) if rows else ((), (), (), ())
+    is_whole = all(isinstance(time, int) for time in times)
+    dtypes = (pl.String, pl.String, pl.Float64, pl.Int64 if is_whole else pl.Float64)
+    columns = zip(COLUMNS, (users, items, ratings, times), dtypes, strict=True)
+    return pl.DataFrame([pl.Series(name, values, dtype) for name, values, dtype in columns])
 
 
 def review_rows(path: Path, generation: Generation, context: ReadContext) -> Iterator[Row]:
-    """Iterate over the reviews of a file. Raises SourceError as :func:`json_lines`, or where a field is missing."""
+    """Iterate over the reviews of a file.
+
+    Raises:
+        SourceError: as :func:`json_lines`, or a field is missing.
+    """
     user, item, rating, time = generation.user, generation.item, generation.rating, generation.time
     ticks = generation.ticks
     for number, record in json_lines(path, context, literals=generation.literals):
         try:
             row = (
-                _text_field(record, user),
-                _text_field(record, item),
+                _id_field(record, user),
+                _id_field(record, item),
                 float(_number_field(record, rating)),
-                int(_number_field(record, time)) // ticks,
+                _to_seconds(_number_field(record, time), ticks),
             )
         except ValueError as error:
             context.report(SourceError(str(error), where=path, line=number, hint=FIX_HINT))
@@ -59,39 +75,60 @@ def review_rows(path: Path, generation: Generation, context: ReadContext) -> Ite
 
 
 def rating_rows(path: Path, generation: Generation, context: ReadContext) -> Iterator[Row]:
-    """Iterate over a ratings-only table: that of 2023 has a header, the others four columns in a known order.
+    """Iterate over a table of ratings, or of reviews with their texts.
+
+    Tables of 2023 have a header; the others have four columns in a known order.
 
     Raises:
-        SourceError: as :func:`text_lines`, or where a line has other fields.
+        SourceError: as :func:`text_lines`, or a line is malformed or has other fields.
     """
     columns = [*generation.table, RATING, TIMESTAMP]
-    for number, text in text_lines(path, context):
-        line = text.rstrip("\r")
-        if number == 1 and has_header(line):
-            columns = line.split(",")
-            continue
-        try:
-            yield _rating(line.split(","), columns, generation.ticks)
-        except ValueError as error:
-            context.report(SourceError(str(error), where=path, line=number, hint=FIX_HINT))
+    lines = ((number, f"{line}\n") for number, line in text_lines(path, context))
+    is_first = True
+    for number, fields in iter_records(lines, ",", quoted=True):
+        if is_first and isinstance(fields, list) and has_header(fields):
+            columns = fields
+        else:
+            try:
+                yield _parse_rating(fields, columns, generation.ticks)
+            except ValueError as error:
+                context.report(SourceError(str(error), where=path, line=number, hint=FIX_HINT))
+        is_first = False
 
 
-def _rating(fields: list[str], columns: list[str], ticks: int) -> Row:
+def _parse_rating(fields: Record, columns: list[str], ticks: int) -> Row:
+    if isinstance(fields, str):
+        raise ValueError(f"malformed line ({fields})")
     if len(fields) != len(columns):
         raise ValueError(f"{len(fields)} fields where {len(columns)} are needed")
     record: dict[str, Any] = dict(zip(columns, fields, strict=True))
     user, item, rating, time = HEADER if HEADER[0] in record else (USER, ITEM, RATING, TIMESTAMP)
-    for name, number in ((rating, float), (time, int)):
+    for name in (rating, time):
         try:
-            record[name] = number(record[name])
+            record[name] = _to_number(record[name])
         except ValueError:
             raise ValueError(f"'{record[name][:40]}' in field '{name}' is not a number") from None
     return (
-        _text_field(record, (user,)),
-        _text_field(record, (item,)),
+        _id_field(record, (user,)),
+        _id_field(record, (item,)),
         float(_number_field(record, (rating,))),
-        int(_number_field(record, (time,))) // ticks,
+        _to_seconds(_number_field(record, (time,)), ticks),
     )
+
+
+def _to_number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _to_seconds(time: float, ticks: int) -> float:
+    """Time in seconds, an int where it is whole."""
+    whole = int(time)
+    if whole == time and whole % ticks == 0:
+        return whole // ticks
+    return time / ticks
 
 
 def load_items(
@@ -99,12 +136,14 @@ def load_items(
     generation: Generation,
     context: ReadContext,
     notes: dict[str, int],
-    wanted: Set[str],
+    item_ids: Set[str],
 ) -> pl.DataFrame:
-    """Read title and text fields of the wanted items; of repeated ones the first, and ``notes`` count the others.
+    """Read title and text fields of some items.
+
+    Of repeated items the first counts; ``notes`` gets the number of the others.
 
     Raises:
-        SourceError: as :func:`json_lines`, or where a line has no item id, or no item a field that was asked for.
+        SourceError: as :func:`json_lines`, or a line has no item id, or no item a text field.
     """
     fields = content_fields(context.options)
     names = [(TITLE,), *(generation.fields.get(name, (name,)) for name in fields)]
@@ -115,12 +154,12 @@ def load_items(
 
     def rows() -> Iterator[tuple[str, ...]]:
         nonlocal repeated
-        for item, record in _wanted_items(paths, generation, context, wanted):
+        for item, record in _select_items(paths, generation, context, item_ids):
             if item in seen:
                 repeated += 1
                 continue
             seen.add(item)
-            yield item, *(_first_text(record, known) for known in names)
+            yield item, *(_first_text(record, aliases) for aliases in names)
 
     iterator = rows()
     while chunk := list(islice(iterator, ITEM_CHUNK)):
@@ -136,7 +175,7 @@ def load_items(
 def _check_fields(
     items: pl.DataFrame, fields: list[str], paths: list[Path], context: ReadContext
 ) -> None:
-    """Raise SourceError for a text field that the user asked for and no item has."""
+    """Raise SourceError for a configured text field that no item has."""
     if (
         items.is_empty()
         or context.options.text_fields == PrepareConfig.model_fields["text_fields"].default
@@ -148,27 +187,30 @@ def _check_fields(
             raise SourceError(f"no item has text in field '{name}'", where=paths[0], hint=hint)
 
 
-def _wanted_items(
-    paths: list[Path], generation: Generation, context: ReadContext, wanted: Set[str]
+def _select_items(
+    paths: list[Path], generation: Generation, context: ReadContext, item_ids: Set[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in paths:
         for number, record in json_lines(path, context, literals=generation.literals):
             try:
-                item = _text_field(record, generation.item)
+                item = _id_field(record, generation.item)
             except ValueError as error:
                 context.report(SourceError(str(error), where=path, line=number, hint=FIX_HINT))
                 continue
-            if item in wanted:
+            if item in item_ids:
                 yield item, record
 
 
-def _text_field(record: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """The first of some fields that is there, as text. Raises ValueError."""
+def _id_field(record: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """The first of some fields that a record has, as an id. Raises ValueError."""
     for name in names:
         value = record.get(name)
         if value is not None:
             break
-    text = value.strip() if isinstance(value, str) else ""
+    try:
+        text = id_text(value)
+    except ValueError as error:
+        raise ValueError(f"in field '{name}': {error}") from None
     if not text:
         raise ValueError(f"no text in field '{name if value is not None else names[0]}'")
     if not text.isascii() and _whole_characters(text) != text:
@@ -177,7 +219,7 @@ def _text_field(record: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _number_field(record: Mapping[str, Any], names: tuple[str, ...]) -> float:
-    """The first of some fields that is there, as a number. Raises ValueError."""
+    """The first of some fields that a record has, as a number. Raises ValueError."""
     for name in names:
         value = record.get(name)
         if value is not None:
@@ -192,7 +234,7 @@ def _first_text(record: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def clean_text(value: Any, depth: int = DEPTH) -> str:
-    """Join lists and dictionaries, resolve HTML entities, drop tags and fold white space; else empty."""
+    """Join lists and dictionaries of texts as plain text with single spaces; else empty."""
     if isinstance(value, str):
         return _clean(value)
     if depth and isinstance(value, list | tuple):
@@ -206,13 +248,9 @@ def clean_text(value: Any, depth: int = DEPTH) -> str:
 def _clean(text: str) -> str:
     if not text.isascii():
         text = _whole_characters(text)
-    if "&" in text:
-        text = html.unescape(text)
-    if "<" in text:
-        text = re.sub(r"<[^>]*>", " ", text)
-    return " ".join(text.split())
+    return " ".join(plain_text(text).split())
 
 
 def _whole_characters(text: str) -> str:
-    """Put ``?`` for lone surrogates: JSON can escape half of a character, but UTF-8 cannot hold it."""
+    """Put ``?`` for lone surrogates: JSON can escape half of a character, UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -10,7 +10,9 @@ import polars as pl
 from ld4mrec_cli.data.columns import SPLIT
 from ld4mrec_cli.data.readers.amazon.generations import Generation
 from ld4mrec_cli.data.readers.amazon.records import collect, rating_rows
+from ld4mrec_cli.data.readers.content import data_name
 from ld4mrec_cli.data.readers.context import ReadContext
+from ld4mrec_cli.data.readers.times import concat_times
 from ld4mrec_cli.data.splits import SPLIT_CODES, SPLITS
 from ld4mrec_cli.utils.errors import SourceError
 
@@ -51,7 +53,7 @@ def find_split_files(ratings: Sequence[Path]) -> dict[str, Path]:
 
 def _parse_name(path: Path) -> tuple[str, str | None]:
     """Name of the category, and the split where the file name says one."""
-    stem = path.name.removesuffix(".gz").removesuffix(".csv")
+    stem = data_name(path).removesuffix(".csv")
     name, _, word = stem.rpartition(".")
     code = None if word.isdigit() else SPLIT_CODES.get(word.lower())
     return (stem, None) if code is None or not name else (name, SPLITS[code])
@@ -65,4 +67,4 @@ def read_splits(
     for split, path in paths.items():
         label = pl.lit(SPLITS.index(split), dtype=pl.Int8).alias(SPLIT)
         tables.append(collect(rating_rows(path, generation, context)).with_columns(label))
-    return pl.concat(tables)
+    return concat_times(tables)
