@@ -96,9 +96,9 @@ def _text(found: Inspection, format: Format) -> str:
     if format is Format.JSON:
         return found.model_dump_json() + "\n"
     if format is Format.HTML:
-        from ld4mrec_cli.data.inspect.page import page
+        from ld4mrec_cli.data.inspect.page import render_page
 
-        return page(found)
+        return render_page(found)
     with redirect_stdout(io.StringIO()) as stream:
         print_inspection(found)
     return stream.getvalue()
@@ -111,11 +111,20 @@ def print_inspection(found: Inspection) -> None:
 
     _print_head(found)
     blocks = [
-        (tables.degree_table(found.user_degrees, found.item_degrees), tables.core_line(found)),
-        (tables.split_table(found.splits) if found.splits else None, tables.cold_line(found)),
-        (tables.rating_table(found.ratings) if found.ratings else None, tables.rating_line(found)),
-        (tables.modality_table(found.modalities) if found.modalities else None, ""),
-        (tables.text_table(found.texts) if found.texts else None, ""),
+        (
+            tables.make_degree_table(found.user_degrees, found.item_degrees),
+            tables.describe_core(found.core),
+        ),
+        (
+            tables.make_split_table(found.splits) if found.splits else None,
+            tables.describe_cold(found.cold),
+        ),
+        (
+            tables.make_rating_table(found.ratings) if found.ratings else None,
+            tables.describe_ratings(found.ratings),
+        ),
+        (tables.make_modality_table(found.modalities) if found.modalities else None, ""),
+        (tables.make_text_table(found.texts) if found.texts else None, ""),
     ]
     for table, line in blocks:
         if table is not None:
@@ -123,15 +132,15 @@ def print_inspection(found: Inspection) -> None:
             print_table(table)
             _print(*filter(None, [line]))
     _print_items("most popular items:", found.popular_items)
-    _print_items("items drawn at random:", found.sample_items)
+    _print_items("random sample of the other items:", found.sample_items)
 
 
 def _print_head(found: Inspection) -> None:
-    from ld4mrec_cli.data.inspect.tables import time_line, what_it_is
+    from ld4mrec_cli.data.inspect.tables import describe_source, describe_times
 
     counts = found.counts
     _print(
-        f"{found.name}: {what_it_is(found)}",
+        f"{found.name}: {describe_source(found)}",
         f"{counts.users:,} users, {counts.items:,} items, {counts.interactions:,} interactions, "
         f"density {counts.density:.4%}",
     )
@@ -143,7 +152,7 @@ def _print_head(found: Inspection) -> None:
         _print(f"listed items without interactions: {counts.items_without_interactions:,}")
     _print(*(f"left out: {count:,} {why}" for why, count in found.notes.items()))
     if found.times:
-        _print(time_line(found.times))
+        _print(describe_times(found.times))
 
 
 def _print_items(heading: str, items: Sequence[ItemPreview]) -> None:

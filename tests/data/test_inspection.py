@@ -17,7 +17,7 @@ from raw_files import assert_rejected, snapshot
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.inspect import parts as inspection_parts
 from ld4mrec_cli.data.inspect.inspection import inspect
-from ld4mrec_cli.data.inspect.page import page
+from ld4mrec_cli.data.inspect.page import render_page
 from ld4mrec_cli.data.inspect.parts import degrees, modality_summary, rating_summary, time_summary
 from ld4mrec_cli.data.inspect.summary import Inspection
 from ld4mrec_cli.data.noise.inject import inject_noise
@@ -266,14 +266,14 @@ def hostile(raw: Callable[..., Path]) -> Path:
 
 
 def test_the_page_escapes_what_comes_from_the_data(hostile):
-    html = page(inspect(hostile, PrepareConfig()))
+    html = render_page(inspect(hostile, PrepareConfig()))
     assert "<script" not in html
-    assert "&quot;&lt;script&gt;alert(1)&lt;/script&gt;&quot; &amp; &lt;b&gt;" in html
+    assert "&#34;&lt;script&gt;alert(1)&lt;/script&gt;&#34; &amp; &lt;b&gt;" in html
     assert "&lt;i&gt;x" in html
 
 
 def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
-    html = page(found)
+    html = render_page(found)
     assert "http://" not in html
     assert "https://" not in html
     assert "src=" in html
@@ -284,10 +284,10 @@ def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
         "Modalities",
         "Interactions over time",
         "Texts",
-        "Some items",
+        "Items",
     ):
         assert f"<h2>{title}</h2>" in html
-    assert page(found) == html
+    assert render_page(found) == html
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,9 @@ def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
 )
 def test_pages_of_odd_times_are_drawn(raw, times):
     rows = "".join(f"u{number},i,{number / 7},{time}\n" for number, time in enumerate(times))
-    page(inspect(raw({"interactions.csv": "user,item,rating,timestamp\n" + rows}), PrepareConfig()))
+    render_page(
+        inspect(raw({"interactions.csv": "user,item,rating,timestamp\n" + rows}), PrepareConfig())
+    )
 
 
 KNOWN: dict[str, dict[str, Any]] = {
