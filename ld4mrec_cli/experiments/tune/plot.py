@@ -32,6 +32,7 @@ def plot_search(search: SearchDirectory, space: Space, path: Path) -> None:
             _plot_parameter(axes, search, space, key)
         for axes in panels[n_panels:]:
             axes.set_axis_off()
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         figure.suptitle(f"{search.info.model} on {search.info.dataset['name']}")
         save_png(figure, path)
 
@@ -56,7 +57,6 @@ def _plot_progress(axes: Axes, search: SearchDirectory) -> None:
     axes.set(xlabel="trial", ylabel=f"validation {metric}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True)
-    axes.legend(loc="lower right", frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def _plot_parameter(axes: Axes, search: SearchDirectory, space: Space, key: str) -> None:
