@@ -1,4 +1,4 @@
-"""What an inspection finds, on tables small enough to count by hand."""
+"""Inspections of tables small enough to count by hand."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from hypothesis import strategies as st
 from raw_files import assert_rejected, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.inspect import parts as inspection_parts
 from ld4mrec_cli.data.inspect.inspection import inspect
 from ld4mrec_cli.data.inspect.page import render_page
-from ld4mrec_cli.data.inspect.parts import degrees, modality_summary, rating_summary, time_summary
+from ld4mrec_cli.data.inspect.parts import (
+    hash_rows,
+    summarize_degrees,
+    summarize_modality,
+    summarize_ratings,
+    summarize_times,
+)
 from ld4mrec_cli.data.inspect.summary import Inspection
 from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.data.prepare import prepare
@@ -133,7 +138,7 @@ def test_a_core_that_leaves_nothing(found):
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=50))
 def test_degree_summaries_agree_with_numpy(counts):
-    found = degrees(np.array(counts))
+    found = summarize_degrees(np.array(counts))
     assert [found.q25, found.median, found.q75] == pytest.approx(
         list(np.quantile(counts, [0.25, 0.5, 0.75]))
     )
@@ -148,7 +153,7 @@ def test_degree_summaries_agree_with_numpy(counts):
     ("unit", "factor"), [("seconds", 1), ("milliseconds", 10**3), ("nanoseconds", 10**9)]
 )
 def test_the_unit_of_timestamps_is_told_by_their_size(unit, factor):
-    found = time_summary(np.array([1_600_000_000, 1_600_086_400]) * factor)
+    found = summarize_times(np.array([1_600_000_000, 1_600_086_400]) * factor)
     assert (found.unit, found.first, found.last, found.days) == (
         unit,
         "2020-09-13",
@@ -159,13 +164,13 @@ def test_the_unit_of_timestamps_is_told_by_their_size(unit, factor):
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5))
 def test_any_timestamps_are_summed_up(timestamps):
-    found = time_summary(np.array(timestamps))
+    found = summarize_times(np.array(timestamps))
     assert sum(entry.interactions for entry in found.histogram) == len(timestamps)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
 def test_any_ratings_are_summed_up(ratings):
-    found = rating_summary(np.array(ratings))
+    found = summarize_ratings(np.array(ratings))
     assert sum(entry.count for entry in found.histogram) == len(ratings)
     assert len(found.histogram) <= 20
     assert np.isfinite(
@@ -174,7 +179,7 @@ def test_any_ratings_are_summed_up(ratings):
 
 
 def test_many_ratings_get_bins_of_equal_width():
-    found = rating_summary(np.arange(101) / 10)
+    found = summarize_ratings(np.arange(101) / 10)
     assert [(b.low, b.high) for b in found.histogram[:2]] == [(0.0, 0.5), (0.5, 1.0)]
     assert sum(b.count for b in found.histogram) == 101
 
@@ -183,9 +188,9 @@ def test_features_are_the_same_in_any_chunks(monkeypatch):
     rng = np.random.default_rng(0)
     values = rng.integers(-1, 2, size=(200, 3)).astype(np.float16)
     wanted = rng.random(200) < 0.7
-    whole = modality_summary("m", values, wanted, 250)
+    whole = summarize_modality("m", values, wanted, 250)
     monkeypatch.setattr("ld4mrec_cli.data.readers.arrays._CHUNK", 7)
-    pieces = modality_summary("m", values, wanted, 250)
+    pieces = summarize_modality("m", values, wanted, 250)
     assert pieces.model_dump() == pytest.approx(whole.model_dump())
     own = values[wanted][values[wanted].any(axis=1)]
     assert whole.repeated_rows == pytest.approx(
@@ -195,13 +200,13 @@ def test_features_are_the_same_in_any_chunks(monkeypatch):
 
 
 def test_negative_zero_is_zero():
-    a, b = inspection_parts.row_digests(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32))
+    a, b = hash_rows(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32))
     assert a == b
 
 
 def test_huge_features_have_a_finite_length():
     values = np.full((3, 4), 3e38, dtype=np.float32)
-    assert modality_summary("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(
+    assert summarize_modality("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(
         6e38
     )
 
