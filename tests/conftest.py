@@ -142,7 +142,7 @@ def planted_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = root / "raw"
     raw.mkdir()
     size = SyntheticSize(
-        users=400, items=240, interactions_per_user=10, image_dim=16, tastes_per_user=1
+        users=400, items=240, interactions_per_user=10, image_dim=16, clusters_per_user=1
     )
     write_synthetic(raw, seed=0, size=size)
     prepare(raw, root / "planted", PrepareConfig(text_dim=16))

@@ -174,3 +174,19 @@ def test_importing_the_command_line_is_light(module):
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+GLOBBING = {
+    f"{verb}_{file_format}"
+    for verb in ("read", "scan")
+    for file_format in ("parquet", "csv", "ipc", "lines")
+}
+"""Readers of polars that take a path with ``[``, ``]``, ``*`` or ``?`` as a pattern by default."""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_tables_are_read_from_literal_paths(module):
+    for name, call in calls(module):
+        if name.rpartition(".")[2] in GLOBBING and name.startswith(("pl.", "polars.")):
+            settings = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert settings.get("glob") == "False", f"{module}:{call.lineno}: {name}"

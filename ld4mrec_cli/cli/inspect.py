@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 FORMATS = (Format.TABLE, Format.JSON, Format.HTML)
-ACTING = (
+RAW_SETTINGS = (
     "prepare.format",
     "prepare.interactions",
     "prepare.items",
@@ -32,9 +32,9 @@ ACTING = (
     "prepare.on_error",
     "prepare.max_errors",
 )
-"""Settings that say how raw files are read; no other acts here."""
+"""Settings of the reading of raw files; the others have no effect here."""
 
-LONGEST_TITLE = 80
+MAX_TITLE_LENGTH = 80
 
 
 def inspect(
@@ -72,78 +72,87 @@ def inspect(
         raise UserError(
             "is a dataset directory, which is read in one way", where=directory, hint=hint
         )
-    found = inspect_directory(directory, options)
+    inspection = inspect_directory(directory, options)
     if output == Output(Format.TABLE):
-        print_inspection(found)  # to the console itself, which may be a terminal
+        print_inspection(inspection)  # to the console itself, which may be a terminal
         return
     with output.open_text() as stream:
-        stream.write(_text(found, output.format))
+        stream.write(_render(inspection, output.format))
 
 
 def _read_options(overrides: Sequence[str] | None, raw_format: str | None) -> PrepareConfig:
-    """The options for the reading of raw files. Raises ConfigError for one that does not act."""
+    """Return the options for raw files. Raises ConfigError for a setting without effect."""
     options = read_config(None, overrides, {"prepare.format": raw_format}).prepare
     for override in overrides or ():
         key = override.partition("=")[0].strip()
-        if not key.startswith(ACTING):
+        if not key.startswith(RAW_SETTINGS):
             raise ConfigError(
-                f"{key} does not act on inspect", hint=f"Those that do: {', '.join(ACTING)}"
+                f"{key} does not act on inspect", hint=f"Those that do: {', '.join(RAW_SETTINGS)}"
             )
     return options
 
 
-def _text(found: Inspection, format: Format) -> str:
+def _render(inspection: Inspection, format: Format) -> str:
     if format is Format.JSON:
-        return found.model_dump_json() + "\n"
+        return inspection.model_dump_json() + "\n"
     if format is Format.HTML:
-        from ld4mrec_cli.data.inspect.page import page
+        from ld4mrec_cli.data.inspect.page import render_page
 
-        return page(found)
+        return render_page(inspection)
     with redirect_stdout(io.StringIO()) as stream:
-        print_inspection(found)
+        print_inspection(inspection)
     return stream.getvalue()
 
 
-def print_inspection(found: Inspection) -> None:
+def print_inspection(inspection: Inspection) -> None:
     """Print an inspection as tables."""
     from ld4mrec_cli.cli.console import print_table
     from ld4mrec_cli.data.inspect import tables
 
-    _print_head(found)
+    _print_head(inspection)
     blocks = [
-        (tables.degree_table(found.user_degrees, found.item_degrees), tables.core_line(found)),
-        (tables.split_table(found.splits) if found.splits else None, tables.cold_line(found)),
-        (tables.rating_table(found.ratings) if found.ratings else None, tables.rating_line(found)),
-        (tables.modality_table(found.modalities) if found.modalities else None, ""),
-        (tables.text_table(found.texts) if found.texts else None, ""),
+        (
+            tables.make_degree_table(inspection.user_degrees, inspection.item_degrees),
+            tables.describe_core(inspection.core),
+        ),
+        (
+            tables.make_split_table(inspection.splits) if inspection.splits else None,
+            tables.describe_cold(inspection.cold),
+        ),
+        (
+            tables.make_rating_table(inspection.ratings) if inspection.ratings else None,
+            tables.describe_ratings(inspection.ratings),
+        ),
+        (tables.make_modality_table(inspection.modalities) if inspection.modalities else None, ""),
+        (tables.make_text_table(inspection.texts) if inspection.texts else None, ""),
     ]
     for table, line in blocks:
         if table is not None:
             _print("")
             print_table(table)
             _print(*filter(None, [line]))
-    _print_items("most popular items:", found.popular_items)
-    _print_items("items drawn at random:", found.sample_items)
+    _print_items("most popular items:", inspection.popular_items)
+    _print_items("random sample of the other items:", inspection.sample_items)
 
 
-def _print_head(found: Inspection) -> None:
-    from ld4mrec_cli.data.inspect.tables import time_line, what_it_is
+def _print_head(inspection: Inspection) -> None:
+    from ld4mrec_cli.data.inspect.tables import describe_source, describe_times
 
-    counts = found.counts
+    counts = inspection.counts
     _print(
-        f"{found.name}: {what_it_is(found)}",
+        f"{inspection.name}: {describe_source(inspection)}",
         f"{counts.users:,} users, {counts.items:,} items, {counts.interactions:,} interactions, "
         f"density {counts.density:.4%}",
     )
-    if found.hash:
-        _print(f"SHA-256 {found.hash}")
+    if inspection.hash:
+        _print(f"SHA-256 {inspection.hash}")
     if counts.repeated_interactions:
         _print(f"repeated interactions: {counts.repeated_interactions:,}")
     if counts.items_without_interactions:
         _print(f"listed items without interactions: {counts.items_without_interactions:,}")
-    _print(*(f"left out: {count:,} {why}" for why, count in found.notes.items()))
-    if found.times:
-        _print(time_line(found.times))
+    _print(*(f"left out: {count:,} {reason}" for reason, count in inspection.notes.items()))
+    if inspection.times:
+        _print(describe_times(inspection.times))
 
 
 def _print_items(heading: str, items: Sequence[ItemPreview]) -> None:
@@ -152,7 +161,7 @@ def _print_items(heading: str, items: Sequence[ItemPreview]) -> None:
     width = max(len(item.item) for item in items)
     _print("", heading)
     for item in items:
-        title = textwrap.shorten(item.title or "", LONGEST_TITLE, placeholder=" …")
+        title = textwrap.shorten(item.title or "", MAX_TITLE_LENGTH, placeholder=" …")
         _print(f"  {item.item:<{width}}  {item.interactions:>9,}  {title}".rstrip())
 
 

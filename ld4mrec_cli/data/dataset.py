@@ -50,7 +50,7 @@ class SplitCounts(BaseModel):
 
 
 class ModalityInfo(BaseModel):
-    """What is known of one modality."""
+    """Size of one modality."""
 
     model_config = ConfigDict(extra="forbid")
     dim: Count
@@ -103,7 +103,7 @@ class Ids:
     """Raw ids and their internal indices."""
 
     def __init__(self, ids: Sequence[str], kind: str) -> None:
-        """``kind`` is what the ids name (``user``, ``item``), for messages."""
+        """``kind`` is ``user`` or ``item``, for messages."""
         self.ids = list(ids)
         self.kind = kind
 
@@ -122,12 +122,12 @@ class Ids:
 
     def index(self, raw: str) -> int:
         """Internal index of a raw id. Raises UnknownIdError with the nearest known id."""
-        found = self._index.get(raw)
-        if found is None:
+        index = self._index.get(raw)
+        if index is None:
             raise UnknownIdError(
                 f"unknown {self.kind} '{raw}'", hint=nearest(raw, self.ids[:20_000])
             )
-        return found
+        return index
 
 
 def natural_order(ids: Iterable[str]) -> list[str]:
@@ -141,7 +141,7 @@ def natural_order(ids: Iterable[str]) -> list[str]:
 
 
 class Dataset:
-    """A dataset directory, opened. Files are read when they are asked for, and checked against their hash."""
+    """An open dataset directory. Files are read on demand and checked against their hash."""
 
     def __init__(self, directory: Path, schema: Schema) -> None:
         self.directory = directory
@@ -180,11 +180,15 @@ class Dataset:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the content of all files: two datasets with one hash are the same data."""
+        """SHA-256 over the content of all files: equal hashes mean equal data."""
         return hashlib.sha256(json.dumps(self.schema.files, sort_keys=True).encode()).hexdigest()
 
     def path(self, file: str) -> Path:
-        """Path of a file of the dataset, checked. Raises DatasetError where it is missing or was changed."""
+        """Return the path of a file of the dataset after a check of its hash.
+
+        Raises:
+            DatasetError: the file is missing or was changed.
+        """
         path = self.directory / file
         if file not in self.schema.files or not path.is_file():
             raise DatasetError(
@@ -217,24 +221,31 @@ class Dataset:
         return read_ids(self.path("items.parquet"), ITEM, self.shape[1], DatasetError)
 
     def interactions(self, split: str) -> pl.DataFrame:
-        """Table of a split: internal ``user`` and ``item``, and ``rating`` and ``timestamp`` where known."""
+        """Return the table of a split, with internal indices ``user`` and ``item``.
+
+        It has ``rating`` and ``timestamp`` where the source has them.
+        """
         return read_interactions(self.path(f"{split}.parquet"), self.shape, DatasetError)
 
     def matrix(self, split: str) -> csr_matrix:
-        """Binary float32 matrix ``(n_users, n_items)`` of a split, column indices sorted."""
+        """Return a split as binary float32 matrix ``(n_users, n_items)`` with sorted indices."""
         return to_matrix(self.interactions(split), self.shape)
 
-    def modality_names(self, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
-        """The dataset's modalities, or the ``wanted`` ones. Raises DatasetError for one it does not have."""
-        known = tuple(self.schema.modalities)
-        for name in wanted or ():
-            if name not in known:
-                hint = nearest(name, known) or "It has none"
+    def modality_names(self, selection: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return the names of the selected modalities, or of all of them.
+
+        Raises:
+            DatasetError: the dataset does not have a selected modality.
+        """
+        names = tuple(self.schema.modalities)
+        for name in selection or ():
+            if name not in names:
+                hint = nearest(name, names) or "It has none"
                 raise DatasetError(f"has no modality '{name}'", where=self.directory, hint=hint)
-        return known if wanted is None else tuple(wanted)
+        return names if selection is None else tuple(selection)
 
     def modality(self, name: str) -> Modality:
-        """Features of a modality."""
+        """Return the features of a modality."""
         shape = (self.shape[1], self.schema.modalities[name].dim)
         return Modality(
             read_array(self.path(f"features/{name}.npy"), shape, "float32", DatasetError),
@@ -243,7 +254,7 @@ class Dataset:
 
 
 def to_matrix(interactions: pl.DataFrame, shape: tuple[int, int]) -> csr_matrix:
-    """Binary float32 CSR matrix of internal ``user`` and ``item`` columns, column indices sorted."""
+    """Return a binary float32 CSR matrix of a table of internal indices, with sorted indices."""
     users, items = interactions[USER].to_numpy(), interactions[ITEM].to_numpy()
     matrix = csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
     matrix.sum_duplicates()
@@ -316,7 +327,7 @@ def count_split(interactions: pl.DataFrame) -> SplitCounts:
 
 
 def hash_files(directory: Path) -> dict[str, str]:
-    """SHA-256 of every file of a dataset directory but its schema, by name."""
+    """Return the SHA-256 of every file of a dataset directory except its schema, by name."""
     files = sorted(
         path for path in directory.rglob("*") if path.is_file() and path.name != SCHEMA_FILE
     )

@@ -1,8 +1,8 @@
-"""Item features: text to vectors, and alignment of raw features to the items of a dataset."""
+"""Item features: text vectors, and alignment of raw features to the items of a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from ld4mrec_cli.data.readers.arrays import chunks
 from ld4mrec_cli.data.readers.base import RawFeatures
 
-FITTED = 30_000
-"""Texts that the terms and directions of text features are learned from, where there are more."""
-_TEXTS_AT_ONCE = 10_000
+MAX_FIT_TEXTS = 30_000
+"""Number of texts that TF-IDF and SVD are fitted on, at most."""
+_TEXT_CHUNK_SIZE = 10_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Modality:
     values: np.ndarray
     """``(n_items, dim)`` float32; items without a feature have the mean of the others."""
     present: np.ndarray
-    """Which items have a feature of their own, ``(n_items,)`` bool."""
+    """Items with a feature of their own, ``(n_items,)`` bool."""
 
     @property
     def dim(self) -> int:
@@ -37,12 +37,17 @@ class Modality:
 
 
 def align(raw: RawFeatures, item_ids: Sequence[str]) -> Modality:
-    """Bring raw features into the order of ``item_ids``; items without one are imputed with the mean."""
+    """Return raw features in the order of ``item_ids``; impute items without one."""
     return impute(*raw.aligned(item_ids))
 
 
 def impute(values: np.ndarray, present: np.ndarray) -> Modality:
-    """Give items without a feature the mean of those that have one."""
+    """Set the features of items without one to the mean of the others, in place.
+
+    Args:
+        values: features ``(n_items, dim)``.
+        present: items with a feature of their own, ``(n_items,)`` bool.
+    """
     if present.any() and not present.all():
         total = sum(
             chunk[present[start : start + len(chunk)]].sum(axis=0, dtype=np.float64)
@@ -53,26 +58,23 @@ def impute(values: np.ndarray, present: np.ndarray) -> Modality:
 
 
 def text_features(texts: Sequence[str], dim: int, seed: int) -> Modality | None:
-    """Turn texts into vectors: TF-IDF over words and word pairs, then truncated SVD to ``dim`` columns.
+    """Return text vectors: TF-IDF over words and word pairs, then truncated SVD.
 
-    Terms, their weights and the directions of the SVD are learned from at most ``FITTED`` texts, evenly
-    spaced among those that are not empty; beyond that memory would grow with every new word pair. Items
-    with empty text, or with words that occur nowhere else, are imputed. Deterministic for a seed. Returns
-    None where the texts share too few words to make a vector of.
+    Both are fitted on at most ``MAX_FIT_TEXTS`` texts, evenly spaced among those that are not
+    empty; otherwise memory would grow with every new word pair. Items with empty text, or without
+    a word of another item, are imputed. Deterministic for a seed.
+
+    Args:
+        texts: text of each item, ``n_items`` of them.
+        dim: number of columns; fewer where the texts have fewer terms.
+        seed: seed of the SVD.
+
+    Returns:
+        The modality, or None where the texts share too few words.
     """
-    from threadpoolctl import threadpool_limits  # as scikit-learn does
-
-    vectorizer, reduce_to = _text_tools(seed)
-    with threadpool_limits(
-        1
-    ):  # sums in another order would give other bytes on another number of cores
-        return _tfidf_svd(texts, dim, vectorizer, reduce_to)
-
-
-def _text_tools(seed: int) -> tuple[Any, Callable[[int], Any]]:
-    """An unfitted TF-IDF, and the truncated SVD to a rank; both are slow to import and needed in prepare alone."""
-    from sklearn.decomposition import TruncatedSVD
+    from sklearn.decomposition import TruncatedSVD  # slow to import, and only prepare needs it
     from sklearn.feature_extraction.text import TfidfVectorizer
+    from threadpoolctl import threadpool_limits
 
     vectorizer = TfidfVectorizer(
         sublinear_tf=True,
@@ -82,37 +84,39 @@ def _text_tools(seed: int) -> tuple[Any, Callable[[int], Any]]:
         max_features=100_000,
         dtype=np.float64,
     )
-    return vectorizer, lambda rank: TruncatedSVD(rank, n_iter=7, random_state=seed)
+    svd = TruncatedSVD(dim, n_iter=7, random_state=seed)
+    # One thread: the order of sums, and so the bytes, would depend on the number of cores. The
+    # limit acts on libraries that are loaded already.
+    with threadpool_limits(1):
+        return _compute_tfidf_svd(texts, vectorizer, svd)
 
 
-def _tfidf_svd(
-    texts: Sequence[str], dim: int, vectorizer: Any, reduce_to: Callable[[int], Any]
-) -> Modality | None:
-    fitted = _evenly_spaced(texts)
+def _compute_tfidf_svd(texts: Sequence[str], vectorizer: Any, svd: Any) -> Modality | None:
+    sample = _sample_texts(texts)
     try:
-        weights = vectorizer.fit_transform(fitted)
-    except ValueError:  # no term is left
+        weights = vectorizer.fit_transform(sample)
+    except ValueError:  # no term remains
         return None
-    rank = min(dim, min(weights.shape) - 1)
+    rank = min(svd.n_components, min(weights.shape) - 1)
     if rank < 1:
         return None
-    svd = reduce_to(rank)
-    values = svd.fit_transform(weights).astype(np.float32)
+    values = svd.set_params(n_components=rank).fit_transform(weights).astype(np.float32)
     present = np.asarray(weights.getnnz(axis=1) > 0)
-    if len(fitted) < len(texts):
+    if len(sample) < len(texts):
         values = np.empty((len(texts), rank), dtype=np.float32)
         present = np.empty(len(texts), dtype=bool)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            rows = slice(start, start + _TEXTS_AT_ONCE)
+        for start in range(0, len(texts), _TEXT_CHUNK_SIZE):
+            rows = slice(start, start + _TEXT_CHUNK_SIZE)
             weights = vectorizer.transform(texts[rows])
             values[rows], present[rows] = svd.transform(weights), weights.getnnz(axis=1) > 0
     return impute(values, present)
 
 
-def _evenly_spaced(texts: Sequence[str]) -> Sequence[str]:
-    """All texts where they are few, else ``FITTED`` of those that are not empty."""
-    if len(texts) <= FITTED:
+def _sample_texts(texts: Sequence[str]) -> Sequence[str]:
+    """Return all texts, or ``MAX_FIT_TEXTS`` evenly spaced ones that are not empty."""
+    if len(texts) <= MAX_FIT_TEXTS:
         return texts
-    filled = [row for row, text in enumerate(texts) if text]
-    picked = np.linspace(0, len(filled) - 1, min(FITTED, len(filled))).astype(np.int64)
-    return [texts[filled[row]] for row in picked]
+    nonempty = [row for row, text in enumerate(texts) if text]
+    n_texts = min(MAX_FIT_TEXTS, len(nonempty))
+    positions = np.linspace(0, len(nonempty) - 1, n_texts).astype(np.int64)
+    return [texts[nonempty[position]] for position in positions]

@@ -1,4 +1,4 @@
-"""Raw files with planted tastes: users prefer some content clusters, so that item content carries signal."""
+"""Synthetic raw files: users prefer some content clusters, so item content is informative."""
 
 from __future__ import annotations
 
@@ -28,68 +28,77 @@ _THEMES = (
 
 @dataclass(frozen=True)
 class SyntheticSize:
-    """Size of the generated data."""
+    """Size of the synthetic data."""
 
     users: int = 900
     items: int = 480
     interactions_per_user: int = 8
     image_dim: int = 32
-    tastes_per_user: int = 2
+    clusters_per_user: int = 2
+    """Number of content clusters that a user prefers."""
     loyalty: float = 0.85
-    """Share of a user's interactions that follow the user's tastes."""
-    appeal_spread: float = 0.6
-    """Spread of the log of the items' popularity within their cluster."""
+    """Share of a user's interactions with the preferred clusters."""
+    popularity_sigma: float = 0.6
+    """Standard deviation of the log of an item's popularity."""
 
 
 def write_synthetic(directory: Path, seed: int, size: SyntheticSize | None = None) -> None:
-    """Write ``interactions.csv``, ``items.csv`` (titles, descriptions) and ``image_feat.npy`` into a directory.
+    """Write ``interactions.csv``, ``items.csv`` and ``image_feat.npy`` into a directory.
 
-    Each item belongs to one content cluster, which shows in its words and its image vector. Each user
-    likes a few clusters and picks items of them, the popular ones more often.
+    Each item belongs to a content cluster, which its words and its image vector show. Each user
+    prefers a few clusters and interacts mostly with their items, more often with popular ones.
     """
     size = size or SyntheticSize()
     rng = np.random.default_rng(seed)
     n_clusters = len(_THEMES)
     cluster = rng.integers(n_clusters, size=size.items)
-    appeal = rng.lognormal(sigma=size.appeal_spread, size=size.items)
-    centres = rng.normal(size=(n_clusters, size.image_dim))
-    images = centres[cluster] + rng.normal(scale=0.8, size=(size.items, size.image_dim))
+    popularity = rng.lognormal(sigma=size.popularity_sigma, size=size.items)
+    centers = rng.normal(size=(n_clusters, size.image_dim))
+    images = centers[cluster] + rng.normal(scale=0.8, size=(size.items, size.image_dim))
     np.save(directory / "image_feat.npy", images.astype(np.float32), allow_pickle=False)
-    items = [f"item-{number:04d}" for number in range(size.items)]
-    titles, descriptions = zip(*(_words(int(c), rng) for c in cluster), strict=True)
-    pl.DataFrame({ITEM: items, TITLE: titles, "description": descriptions}).write_csv(
-        directory / "items.csv"
-    )
-    users, picks = _pick(size, cluster, appeal, rng)
-    table = {
+    item_ids = [f"item-{number:04d}" for number in range(size.items)]
+    titles, descriptions = zip(*(_sample_text(int(c), rng) for c in cluster), strict=True)
+    item_table = pl.DataFrame({ITEM: item_ids, TITLE: titles, "description": descriptions})
+    item_table.write_csv(directory / "items.csv")
+    users, items = _sample_interactions(size, cluster, popularity, rng)
+    columns = {
         USER: [f"user-{user:04d}" for user in users],
-        ITEM: [items[pick] for pick in picks],
+        ITEM: [item_ids[item] for item in items],
         TIMESTAMP: 1_700_000_000 + rng.integers(0, 10_000_000, size=len(users)),
     }
-    pl.DataFrame(table).write_csv(directory / "interactions.csv")
+    pl.DataFrame(columns).write_csv(directory / "interactions.csv")
 
 
-def _words(cluster: int, rng: np.random.Generator) -> tuple[str, str]:
+def _sample_text(cluster: int, rng: np.random.Generator) -> tuple[str, str]:
+    """Return title and description of an item."""
     theme, text = _THEMES[cluster]
-    vocabulary = text.split()
-    first, second = rng.choice(vocabulary, size=2, replace=False)
+    words = text.split()
+    first, second = rng.choice(words, size=2, replace=False)
     title = f"{theme.title()} {first} {second} no. {rng.integers(100, 1000)}"
-    return title, f"A {theme} piece: " + " ".join(rng.choice(vocabulary, size=6))
+    return title, f"A {theme} piece: " + " ".join(rng.choice(words, size=6))
 
 
-def _pick(
-    size: SyntheticSize, cluster: np.ndarray, appeal: np.ndarray, rng: np.random.Generator
+def _sample_interactions(
+    size: SyntheticSize, cluster: np.ndarray, popularity: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    users, picks = [], []
+    """Sample users ``(n,)`` and items ``(n,)``.
+
+    Args:
+        size: size of the data.
+        cluster: content cluster of each item, ``(n_items,)``.
+        popularity: weight of each item, ``(n_items,)``.
+        rng: source of randomness.
+    """
+    users, items = [], []
     for user in range(size.users):
-        tastes = rng.choice(len(_THEMES), size=size.tastes_per_user, replace=False)
-        liked = appeal * np.where(np.isin(cluster, tastes), 1.0, 0.0)
+        preferences = rng.choice(len(_THEMES), size=size.clusters_per_user, replace=False)
+        preferred = popularity * np.where(np.isin(cluster, preferences), 1.0, 0.0)
         weights = (
-            size.loyalty * liked / max(liked.sum(), 1e-12)
-            + (1.0 - size.loyalty) * appeal / appeal.sum()
+            size.loyalty * preferred / max(preferred.sum(), 1e-12)
+            + (1.0 - size.loyalty) * popularity / popularity.sum()
         )
-        count = min(len(appeal), max(3, int(rng.poisson(size.interactions_per_user))))
-        chosen = rng.choice(len(appeal), size=count, replace=False, p=weights / weights.sum())
-        users.append(np.full(count, user))
-        picks.append(chosen)
-    return np.concatenate(users), np.concatenate(picks)
+        n_items = min(len(cluster), max(3, int(rng.poisson(size.interactions_per_user))))
+        sample = rng.choice(len(cluster), size=n_items, replace=False, p=weights / weights.sum())
+        users.append(np.full(n_items, user))
+        items.append(sample)
+    return np.concatenate(users), np.concatenate(items)

@@ -6,7 +6,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.settings.layouts import LAYOUTS
 
 
-def test_default_output_is_data_slash_name_of_raw(cli, workspace, tmp_path):
+def test_default_path_is_data_slash_name_of_raw(cli, workspace, tmp_path):
     result = cli("prepare", "--raw", workspace.raw)
     assert result.code == 0
     assert "written to data/raw" in result.out

@@ -1,4 +1,4 @@
-"""What must never be mixed up silently: features and items, splits and catalog."""
+"""Features stay with their items, and splits with the catalog."""
 
 from __future__ import annotations
 
@@ -125,11 +125,12 @@ def test_a_named_layout_is_not_held_up_by_foreign_files(shop):
 @pytest.mark.slow
 def test_text_features_do_not_depend_on_the_number_of_threads(tmp_path):
     code = (
-        "import hashlib, random; from ld4mrec_cli.data.features import text_features; draw = random.Random(0);"
-        "texts = [' '.join(f'w{draw.randrange(900)}' for _ in range(20)) for _ in range(4000)];"
+        "import hashlib, random; from ld4mrec_cli.data.features import text_features\n"
+        "rng = random.Random(0)\n"
+        "texts = [' '.join(f'w{rng.randrange(900)}' for _ in range(20)) for _ in range(4000)]\n"
         "print(hashlib.sha256(text_features(texts, 64, 0).values.tobytes()).hexdigest())"
     )
-    found = set()
+    digests = set()
     for threads in ("1", "2"):
         environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PATH": ""}
         done = subprocess.run(
@@ -139,5 +140,5 @@ def test_text_features_do_not_depend_on_the_number_of_threads(tmp_path):
             text=True,
             check=True,
         )
-        found.add(done.stdout)
-    assert len(found) == 1
+        digests.add(done.stdout)
+    assert len(digests) == 1

@@ -102,7 +102,7 @@ def test_text_features_are_a_function_of_texts_and_seed():
     assert first.tobytes() != other.tobytes()
 
 
-def test_many_texts_are_described_by_what_some_of_them_show(monkeypatch):
+def test_many_texts_are_encoded_by_a_fit_on_some_of_them(monkeypatch):
     rng = np.random.default_rng(2)
     texts = [
         " ".join(f"{kind}{word}" for word in rng.integers(0, 9, size=8))
@@ -113,8 +113,8 @@ def test_many_texts_are_described_by_what_some_of_them_show(monkeypatch):
         "",
         "zebra",
     ]
-    monkeypatch.setattr("ld4mrec_cli.data.features.FITTED", 40)
-    monkeypatch.setattr("ld4mrec_cli.data.features._TEXTS_AT_ONCE", 30)
+    monkeypatch.setattr("ld4mrec_cli.data.features.MAX_FIT_TEXTS", 40)
+    monkeypatch.setattr("ld4mrec_cli.data.features._TEXT_CHUNK_SIZE", 30)
     modality = text_features(texts, dim=2, seed=0)
     assert modality.values.shape == (202, 2)
     assert modality.present.tolist() == [True] * 200 + [False] * 2
@@ -127,5 +127,5 @@ def test_many_texts_are_described_by_what_some_of_them_show(monkeypatch):
 
 
 @pytest.mark.parametrize("texts", [["", ""], ["cat", "dog"], ["hat"], ["the same", "the same"]])
-def test_texts_with_nothing_to_tell_them_apart_give_no_modality(texts):
+def test_texts_without_a_distinguishing_word_give_no_modality(texts):
     assert text_features(texts, 4, seed=0) is None

@@ -1,4 +1,4 @@
-"""What an inspection finds, on tables small enough to count by hand."""
+"""Inspections of tables small enough to count by hand."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from hypothesis import strategies as st
 from raw_files import assert_rejected, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.inspect import parts as inspection_parts
 from ld4mrec_cli.data.inspect.inspection import inspect
-from ld4mrec_cli.data.inspect.page import page
-from ld4mrec_cli.data.inspect.parts import degrees, modality_summary, rating_summary, time_summary
+from ld4mrec_cli.data.inspect.page import render_page
+from ld4mrec_cli.data.inspect.parts import (
+    hash_rows,
+    summarize_degrees,
+    summarize_modality,
+    summarize_ratings,
+    summarize_times,
+)
 from ld4mrec_cli.data.inspect.summary import Inspection
 from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.data.prepare import prepare
@@ -38,85 +43,99 @@ FILES = {"interactions.csv": INTERACTIONS, "items.csv": ITEMS, "image_feat.npy":
 
 
 @pytest.fixture
-def found(raw: Callable[..., Path]) -> Inspection:
+def inspection(raw: Callable[..., Path]) -> Inspection:
     return inspect(raw(FILES), PrepareConfig())
 
 
-def test_counts(found):
-    assert (found.kind, found.layout, found.name, found.hash) == ("raw", "table", "raw", None)
-    counts = found.counts
+def test_counts(inspection):
+    assert (inspection.kind, inspection.layout, inspection.name, inspection.hash) == (
+        "raw",
+        "table",
+        "raw",
+        None,
+    )
+    counts = inspection.counts
     assert (counts.users, counts.items, counts.interactions) == (3, 3, 6)
     assert counts.repeated_interactions == 1
     assert counts.items_without_interactions == 1
     assert counts.density == pytest.approx(5 / 9)
     for file in FILES:
-        assert file in found.provenance
+        assert file in inspection.provenance
 
 
-def test_splits_and_what_is_cold(found):
-    train, valid, test = found.splits
+def test_splits_and_cold_users_and_items(inspection):
+    train, valid, test = inspection.splits
     assert (train.interactions, train.users, train.items, train.cold_interactions) == (3, 2, 1, 0)
     assert (valid.interactions, valid.users, valid.items, valid.cold_interactions) == (1, 1, 1, 1)
     assert (test.interactions, test.users, test.items, test.cold_interactions) == (2, 2, 1, 2)
-    assert (found.cold.users, found.cold.items) == (1, 2)
+    assert (inspection.cold.users, inspection.cold.items) == (1, 2)
     assert train.share == 0.5
 
 
-def test_degrees_count_a_pair_once(found):
-    users, items = found.user_degrees, found.item_degrees
+def test_degrees_count_a_pair_once(inspection):
+    users, items = inspection.user_degrees, inspection.item_degrees
     assert (users.min, users.median, users.max) == (1, 2.0, 2)
     assert (users.histogram.degree, users.histogram.count) == ([1, 2], [1, 2])
     assert (items.histogram.degree, items.histogram.count) == ([1, 2], [1, 2])
     assert users.mean == pytest.approx(5 / 3)
 
 
-def test_ratings_times_features_and_texts(found):
-    assert [(b.low, b.high, b.count) for b in found.ratings.histogram] == [
+def test_ratings_times_features_and_texts(inspection):
+    assert [(b.low, b.high, b.count) for b in inspection.ratings.histogram] == [
         (1, 1, 2),
         (3, 3, 1),
         (4, 4, 1),
         (5, 5, 2),
     ]
-    assert found.ratings.mean == pytest.approx(19 / 6)
-    assert (found.times.first, found.times.median, found.times.last) == (
+    assert inspection.ratings.mean == pytest.approx(19 / 6)
+    assert (inspection.times.first, inspection.times.median, inspection.times.last) == (
         "1970-01-01",
         "1970-01-03",
         "1970-01-06",
     )
-    assert (found.times.days, found.times.unit, found.times.period) == (5.0, "seconds", "day")
-    image = found.modalities[0]
+    assert (inspection.times.days, inspection.times.unit, inspection.times.period) == (
+        5.0,
+        "seconds",
+        "day",
+    )
+    image = inspection.modalities[0]
     assert (image.name, image.columns, image.coverage, image.imputed_items) == ("image", 2, 1.0, 0)
     assert (image.zero_rows, image.repeated_rows) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
     assert image.mean_length == pytest.approx(10 / 3)
-    texts = {text.field: (text.items_with_text, text.mean_length) for text in found.texts}
+    texts = {text.field: (text.items_with_text, text.mean_length) for text in inspection.texts}
     assert texts == {"title": (1, 3.0), "brand": (2, 4.0)}
 
 
-def test_popular_items_come_first_and_no_item_twice(found):
-    shown = [(glance.item, glance.title, glance.interactions) for glance in found.popular_items]
-    assert shown[0] == ("x", "Hat", 2)
-    assert [item for item, _, _ in shown] == ["x", "z", "y"]
-    assert found.sample_items == []
+def test_popular_items_come_first_and_no_item_twice(inspection):
+    items = [(item.item, item.title, item.interactions) for item in inspection.popular_items]
+    assert items[0] == ("x", "Hat", 2)
+    assert [item for item, _, _ in items] == ["x", "z", "y"]
+    assert inspection.sample_items == []
 
 
 def test_the_five_core_of_raw_files(raw):
     rows = [f"u{user},i{item}" for user in range(5) for item in range(5)] + ["u0,rare", "once,i0"]
-    found = inspect(
+    inspection = inspect(
         raw({"interactions.csv": "user,item\n" + "\n".join(rows) + "\n"}), PrepareConfig()
     )
-    assert (found.core.k, found.core.users, found.core.items, found.core.interactions) == (
+    assert (
+        inspection.core.k,
+        inspection.core.users,
+        inspection.core.items,
+        inspection.core.interactions,
+    ) == (
         5,
         5,
         5,
         25,
     )
     assert (
-        found.splits,
-        found.cold,
-        found.ratings,
-        found.times,
-        found.modalities,
-        found.texts,
+        inspection.splits,
+        inspection.cold,
+        inspection.ratings,
+        inspection.times,
+        inspection.modalities,
+        inspection.texts,
     ) == (
         [],
         None,
@@ -127,29 +146,29 @@ def test_the_five_core_of_raw_files(raw):
     )
 
 
-def test_a_core_that_leaves_nothing(found):
-    assert (found.core.users, found.core.items, found.core.interactions) == (0, 0, 0)
+def test_a_core_that_leaves_nothing(inspection):
+    assert (inspection.core.users, inspection.core.items, inspection.core.interactions) == (0, 0, 0)
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=50))
 def test_degree_summaries_agree_with_numpy(counts):
-    found = degrees(np.array(counts))
-    assert [found.q25, found.median, found.q75] == pytest.approx(
+    summary = summarize_degrees(np.array(counts))
+    assert [summary.q25, summary.median, summary.q75] == pytest.approx(
         list(np.quantile(counts, [0.25, 0.5, 0.75]))
     )
-    assert sum(found.histogram.count) == len(counts)
+    assert sum(summary.histogram.count) == len(counts)
     assert sum(
-        d * n for d, n in zip(found.histogram.degree, found.histogram.count, strict=True)
+        d * n for d, n in zip(summary.histogram.degree, summary.histogram.count, strict=True)
     ) == sum(counts)
-    assert 0.0 <= found.gini <= 1.0
+    assert 0.0 <= summary.gini <= 1.0
 
 
 @pytest.mark.parametrize(
     ("unit", "factor"), [("seconds", 1), ("milliseconds", 10**3), ("nanoseconds", 10**9)]
 )
-def test_the_unit_of_timestamps_is_told_by_their_size(unit, factor):
-    found = time_summary(np.array([1_600_000_000, 1_600_086_400]) * factor)
-    assert (found.unit, found.first, found.last, found.days) == (
+def test_the_unit_of_timestamps_is_judged_by_their_size(unit, factor):
+    summary = summarize_times(np.array([1_600_000_000, 1_600_086_400]) * factor)
+    assert (summary.unit, summary.first, summary.last, summary.days) == (
         unit,
         "2020-09-13",
         "2020-09-14",
@@ -159,94 +178,97 @@ def test_the_unit_of_timestamps_is_told_by_their_size(unit, factor):
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5))
 def test_any_timestamps_are_summed_up(timestamps):
-    found = time_summary(np.array(timestamps))
-    assert sum(entry.interactions for entry in found.histogram) == len(timestamps)
+    summary = summarize_times(np.array(timestamps))
+    assert sum(entry.interactions for entry in summary.histogram) == len(timestamps)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
 def test_any_ratings_are_summed_up(ratings):
-    found = rating_summary(np.array(ratings))
-    assert sum(entry.count for entry in found.histogram) == len(ratings)
-    assert len(found.histogram) <= 20
+    summary = summarize_ratings(np.array(ratings))
+    assert sum(entry.count for entry in summary.histogram) == len(ratings)
+    assert len(summary.histogram) <= 20
     assert np.isfinite(
-        [found.mean, *(edge for entry in found.histogram for edge in (entry.low, entry.high))]
+        [summary.mean, *(edge for entry in summary.histogram for edge in (entry.low, entry.high))]
     ).all()
 
 
 def test_many_ratings_get_bins_of_equal_width():
-    found = rating_summary(np.arange(101) / 10)
-    assert [(b.low, b.high) for b in found.histogram[:2]] == [(0.0, 0.5), (0.5, 1.0)]
-    assert sum(b.count for b in found.histogram) == 101
+    summary = summarize_ratings(np.arange(101) / 10)
+    assert [(b.low, b.high) for b in summary.histogram[:2]] == [(0.0, 0.5), (0.5, 1.0)]
+    assert sum(b.count for b in summary.histogram) == 101
 
 
 def test_features_are_the_same_in_any_chunks(monkeypatch):
     rng = np.random.default_rng(0)
     values = rng.integers(-1, 2, size=(200, 3)).astype(np.float16)
-    wanted = rng.random(200) < 0.7
-    whole = modality_summary("m", values, wanted, 250)
+    has_item = rng.random(200) < 0.7
+    whole = summarize_modality("m", values, has_item, 250)
     monkeypatch.setattr("ld4mrec_cli.data.readers.arrays._CHUNK", 7)
-    pieces = modality_summary("m", values, wanted, 250)
+    pieces = summarize_modality("m", values, has_item, 250)
     assert pieces.model_dump() == pytest.approx(whole.model_dump())
-    own = values[wanted][values[wanted].any(axis=1)]
+    own = values[has_item][values[has_item].any(axis=1)]
     assert whole.repeated_rows == pytest.approx(
-        (len(own) - len(np.unique(own, axis=0))) / wanted.sum()
+        (len(own) - len(np.unique(own, axis=0))) / has_item.sum()
     )
-    assert whole.imputed_items == 250 - wanted.sum()
+    assert whole.imputed_items == 250 - has_item.sum()
 
 
 def test_negative_zero_is_zero():
-    a, b = inspection_parts.row_digests(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32))
+    a, b = hash_rows(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32))
     assert a == b
 
 
 def test_huge_features_have_a_finite_length():
     values = np.full((3, 4), 3e38, dtype=np.float32)
-    assert modality_summary("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(
+    assert summarize_modality("m", values, np.ones(3, dtype=bool), 3).mean_length == pytest.approx(
         6e38
     )
 
 
 def test_a_modality_of_other_items_is_not_an_error(raw):
     keyed = pl.DataFrame({"item": ["other"], "v": [[1.0, 2.0]]})
-    found = inspect(
+    inspection = inspect(
         raw({"interactions.csv": "user,item\na,x\n", "image_feat.parquet": keyed}), PrepareConfig()
     )
-    assert (found.modalities[0].coverage, found.modalities[0].mean_length) == (0.0, None)
-    assert "NaN" not in found.model_dump_json()
+    assert (inspection.modalities[0].coverage, inspection.modalities[0].mean_length) == (0.0, None)
+    assert "NaN" not in inspection.model_dump_json()
 
 
-def test_a_dataset_tells_its_own_numbers(prepared):
+def test_a_dataset_has_the_numbers_of_its_schema(prepared):
     before = snapshot(prepared)
-    found = inspect(prepared, PrepareConfig())
+    inspection = inspect(prepared, PrepareConfig())
     schema = Dataset.open(prepared).schema
-    assert (found.kind, found.core, found.layout) == ("dataset", None, "table")
-    assert (found.counts.users, found.counts.items) == (schema.n_users, schema.n_items)
-    assert found.counts.interactions == schema.n_interactions
-    assert found.counts.density == pytest.approx(schema.density)
-    for split in found.splits:
-        told = schema.splits[split.name]
+    assert (inspection.kind, inspection.core, inspection.layout) == ("dataset", None, "table")
+    assert (inspection.counts.users, inspection.counts.items) == (schema.n_users, schema.n_items)
+    assert inspection.counts.interactions == schema.n_interactions
+    assert inspection.counts.density == pytest.approx(schema.density)
+    for split in inspection.splits:
+        expected = schema.splits[split.name]
         assert (split.interactions, split.users, split.items) == (
-            told.interactions,
-            told.users,
-            told.items,
+            expected.interactions,
+            expected.users,
+            expected.items,
         )
-    for modality in found.modalities:
-        told = schema.modalities[modality.name]
+    for modality in inspection.modalities:
+        expected = schema.modalities[modality.name]
         assert (modality.columns, modality.items_with_feature) == (
-            told.dim,
-            told.items_with_feature,
+            expected.dim,
+            expected.items_with_feature,
         )
-    assert found.hash == Dataset.open(prepared).hash
-    assert "k-core 3" in found.provenance
+    assert inspection.hash == Dataset.open(prepared).hash
+    assert "k-core 3" in inspection.provenance
     assert snapshot(prepared) == before
 
 
-def test_injected_noise_is_told_and_its_unknown_times_are_left_out(prepared, tmp_path):
+def test_injected_noise_is_reported_and_its_unknown_times_are_left_out(prepared, tmp_path):
     inject_noise(prepared, tmp_path / "noisy", "random", 0.2, seed=0)
-    found, clean = inspect(tmp_path / "noisy", PrepareConfig()), inspect(prepared, PrepareConfig())
-    assert "random noise at ratio 0.2" in found.provenance
-    assert found.counts.interactions > clean.counts.interactions
-    assert found.times == clean.times
+    inspection, clean = (
+        inspect(tmp_path / "noisy", PrepareConfig()),
+        inspect(prepared, PrepareConfig()),
+    )
+    assert "random noise at ratio 0.2" in inspection.provenance
+    assert inspection.counts.interactions > clean.counts.interactions
+    assert inspection.times == clean.times
 
 
 def test_a_changed_dataset_is_refused(planted_raw, tmp_path):
@@ -266,14 +288,14 @@ def hostile(raw: Callable[..., Path]) -> Path:
 
 
 def test_the_page_escapes_what_comes_from_the_data(hostile):
-    html = page(inspect(hostile, PrepareConfig()))
+    html = render_page(inspect(hostile, PrepareConfig()))
     assert "<script" not in html
-    assert "&quot; &lt;alert(1)&gt;&quot; &amp; &lt;3" in html
+    assert "&#34; &lt;alert(1)&gt;&#34; &amp; &lt;3" in html
     assert "&lt;i&gt;x" in html
 
 
-def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
-    html = page(found)
+def test_the_page_needs_no_network_and_repeats_byte_for_byte(inspection):
+    html = render_page(inspection)
     assert "http://" not in html
     assert "https://" not in html
     assert "src=" in html
@@ -284,10 +306,10 @@ def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
         "Modalities",
         "Interactions over time",
         "Texts",
-        "Some items",
+        "Items",
     ):
         assert f"<h2>{title}</h2>" in html
-    assert page(found) == html
+    assert render_page(inspection) == html
 
 
 @pytest.mark.parametrize(
@@ -295,7 +317,9 @@ def test_the_page_needs_no_network_and_repeats_byte_for_byte(found):
 )
 def test_pages_of_odd_times_are_drawn(raw, times):
     rows = "".join(f"u{number},i,{number / 7},{time}\n" for number, time in enumerate(times))
-    page(inspect(raw({"interactions.csv": "user,item,rating,timestamp\n" + rows}), PrepareConfig()))
+    render_page(
+        inspect(raw({"interactions.csv": "user,item,rating,timestamp\n" + rows}), PrepareConfig())
+    )
 
 
 KNOWN: dict[str, dict[str, Any]] = {
@@ -308,13 +332,19 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_real_data(real_data, name):
-    found = inspect(real_data(name), PrepareConfig())
+    inspection = inspect(real_data(name), PrepareConfig())
     known = KNOWN[name]
-    assert [getattr(found.counts, key) for key in ("users", "items", "interactions")] == list(
+    assert [getattr(inspection.counts, key) for key in ("users", "items", "interactions")] == list(
         known.values()
     )[:3]
-    assert (found.cold and (found.cold.users, found.cold.items)) == known["cold"]
-    assert json.loads(found.model_dump_json())["name"] == name
+    assert (inspection.cold and (inspection.cold.users, inspection.cold.items)) == known["cold"]
+    assert json.loads(inspection.model_dump_json())["name"] == name
     if name == "ml-100k":
-        assert found.popular_items[0].title == "Star Wars (1977)"
-        assert (found.times.first, found.times.last) == ("1997-09-20", "1998-04-22")
+        assert inspection.popular_items[0].title == "Star Wars (1977)"
+        assert (inspection.times.first, inspection.times.last) == ("1997-09-20", "1998-04-22")
+
+
+def test_the_docs_list_every_key_of_the_json():
+    text = (Path(__file__).parents[2] / "docs" / "inspect.md").read_text(encoding="utf-8")
+    for name in Inspection.model_fields:
+        assert f"`{name}`" in text, name

@@ -9,7 +9,7 @@ import pytest
 from raw_files import assert_rejected, fill, snapshot
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.prepare import Prepared, default_output, prepare
+from ld4mrec_cli.data.prepare import Prepared, default_dataset_path, prepare
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, SourceError
 
@@ -228,7 +228,7 @@ def test_an_empty_result_names_the_default_k_core(make):
 def test_a_dataset_is_called_after_its_raw_files(tmp_path, name):
     path = tmp_path / name
     path.write_text("user,item\n") if "." in name else path.mkdir()
-    assert default_output(path) == Path("data") / "orders"
+    assert default_dataset_path(path) == Path("data") / "orders"
 
 
 def test_ready_made_text_features_are_not_replaced(make):

@@ -1,24 +1,28 @@
-"""A first look at raw files or a dataset: what they hold and how it is distributed. Nothing is filtered."""
+"""Statistics of raw files or a dataset directory. Nothing is filtered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER
-from ld4mrec_cli.data.dataset import Dataset, is_dataset, natural_order
+from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE
+from ld4mrec_cli.data.dataset import Dataset, is_dataset
 from ld4mrec_cli.data.filters import k_core
+from ld4mrec_cli.data.inspect.interactions import (
+    Interactions,
+    describe_provenance,
+    from_dataset,
+    from_raw,
+)
 from ld4mrec_cli.data.inspect.parts import (
-    degrees,
-    modality_summary,
-    rating_summary,
-    text_summaries,
-    time_summary,
+    summarize_degrees,
+    summarize_modality,
+    summarize_ratings,
+    summarize_texts,
+    summarize_times,
 )
 from ld4mrec_cli.data.inspect.summary import (
     Cold,
@@ -36,52 +40,36 @@ from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.settings.data import PrepareConfig
 
-CORE = 5
-SHOWN_ITEMS = 5
-DRAW_SEED = 0
-
-
-@dataclass(frozen=True)
-class _Log:
-    """Interactions by code, and the items in the order of the codes."""
-
-    users: np.ndarray
-    """User code of each interaction, ``(n,)``."""
-    items: np.ndarray
-    """Item code of each interaction, ``(n,)``."""
-    n_users: int
-    catalog: pl.DataFrame
-    """``item``, and where known ``title`` and text fields; the row is the code."""
-    details: pl.DataFrame
-    """``rating``, ``timestamp`` and ``label`` of each interaction, where known."""
-
-    @property
-    def n_items(self) -> int:
-        return len(self.catalog)
-
-    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Users and items of the interactions, each pair once."""
-        keys = np.unique(self.users * self.n_items + self.items)
-        return keys // self.n_items, keys % self.n_items
+K_CORE = 5
+"""The k-core whose size is reported for raw files."""
+N_PREVIEWS = 5
+"""Number of popular items, and of sample items."""
+SAMPLE_SEED = 0
 
 
 def inspect(directory: Path, options: PrepareConfig) -> Inspection:
     """Inspect a dataset directory, or a raw directory in any layout that `prepare` reads.
 
-    ``options`` name the layout, columns and text fields of raw files; a dataset needs none of them.
+    Args:
+        directory: the directory.
+        options: layout, columns and text fields of raw files; not used for a dataset.
 
     Raises:
-        SourceError: the raw files are missing, malformed or do not fit together.
+        SourceError: the raw files are missing, malformed or inconsistent.
         DatasetError: a file of the dataset is missing or was changed.
     """
     if is_dataset(directory):
         return _inspect_dataset(Dataset.open(directory))
+    return _inspect_raw(directory, options)
+
+
+def _inspect_raw(directory: Path, options: PrepareConfig) -> Inspection:
     context = ReadContext(options)
     source = read_source(directory, options, context)
-    log = _raw_log(source)
-    modalities = _raw_modalities(source, log)
+    interactions = from_raw(source)
+    modalities = _summarize_raw_modalities(source, interactions)
+    unused = len(source.items.join(interactions.catalog, on=ITEM, how="anti"))
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
-    unused = len(source.items.join(log.catalog, on=ITEM, how="anti"))
     description: dict[str, Any] = {
         "name": directory.resolve().name,
         "kind": "raw",
@@ -91,20 +79,12 @@ def inspect(directory: Path, options: PrepareConfig) -> Inspection:
         "hash": None,
         "notes": {**source.notes, **bad_lines},
     }
-    return _summarize(description, log, unused, modalities)
+    return _summarize(description, interactions, unused, modalities)
 
 
 def _inspect_dataset(dataset: Dataset) -> Inspection:
-    log = _dataset_log(dataset)
+    interactions = from_dataset(dataset)
     provenance = dataset.schema.provenance
-    modalities = []
-    for name in dataset.modality_names():
-        present = np.load(dataset.path(f"features/{name}.present.npy"), allow_pickle=False)
-        modalities.append(
-            modality_summary(
-                name, load_array(dataset.path(f"features/{name}.npy")), present, len(present)
-            )
-        )
     layout = provenance.get("format")
     description: dict[str, Any] = {
         "name": dataset.name,
@@ -113,178 +93,128 @@ def _inspect_dataset(dataset: Dataset) -> Inspection:
         "split_method": dataset.schema.split_method,
         "provenance": describe_provenance(provenance),
         "hash": dataset.hash,
-        "notes": _counts_only(provenance.get("left_out")),
+        "notes": _get_counts(provenance.get("left_out")),
     }
-    unused = log.n_items - len(np.unique(log.items))
-    return _summarize(description, log, unused, modalities)
+    unused = interactions.n_items - len(np.unique(interactions.items))
+    return _summarize(description, interactions, unused, _summarize_modalities(dataset))
 
 
-def _raw_log(source: RawData) -> _Log:
-    table = source.interactions
-    ids = pl.DataFrame(
-        {ITEM: natural_order(table[ITEM].unique())}, schema={ITEM: pl.String}
-    ).with_row_index("code")
-    items = (
-        table.select(ITEM)
-        .join(ids, on=ITEM, how="left", maintain_order="left")["code"]
-        .to_numpy()
-        .astype(np.int64)
-    )
-    users = table[USER].rank("dense").to_numpy().astype(np.int64) - 1
-    catalog = ids.drop("code").join(source.items, on=ITEM, how="left", maintain_order="left")
-    return _Log(users, items, int(users.max()) + 1, catalog, table.drop(USER, ITEM))
+def _summarize_modalities(dataset: Dataset) -> list[ModalitySummary]:
+    summaries = []
+    for name in dataset.modality_names():
+        present = np.load(dataset.path(f"features/{name}.present.npy"), allow_pickle=False)
+        values = load_array(dataset.path(f"features/{name}.npy"))
+        summaries.append(summarize_modality(name, values, present, len(present)))
+    return summaries
 
 
-def _dataset_log(dataset: Dataset) -> _Log:
-    parts = [
-        dataset.interactions(split).with_columns(pl.lit(label, pl.Int8).alias(SPLIT))
-        for label, split in enumerate(SPLITS)
+def _summarize_raw_modalities(source: RawData, interactions: Interactions) -> list[ModalitySummary]:
+    item_ids = set(interactions.catalog[ITEM])
+    return [
+        summarize_modality(name, features.values, features.own_rows(item_ids), interactions.n_items)
+        for name, features in sorted(source.features.items())
     ]
-    table = pl.concat(parts, how="diagonal")
-    titles = {TITLE: dataset.titles} if dataset.titles is not None else {}
-    catalog = pl.DataFrame(
-        {ITEM: dataset.items.ids, **titles}, schema=dict.fromkeys((ITEM, *titles), pl.String)
-    )
-    users, items = (table[column].to_numpy().astype(np.int64) for column in (USER, ITEM))
-    return _Log(users, items, len(dataset.users), catalog, table.drop(USER, ITEM))
-
-
-def _raw_modalities(source: RawData, log: _Log) -> list[ModalitySummary]:
-    known = set(log.catalog[ITEM])
-    found = []
-    for name, features in sorted(source.features.items()):
-        found.append(modality_summary(name, features.values, features.own_rows(known), log.n_items))
-    return found
 
 
 def _summarize(
-    description: dict[str, Any], log: _Log, unused: int, modalities: list[ModalitySummary]
+    description: dict[str, Any],
+    interactions: Interactions,
+    n_unused_items: int,
+    modalities: list[ModalitySummary],
 ) -> Inspection:
-    users, items = log.pairs()
-    item_counts = np.bincount(items, minlength=log.n_items)
-    labels = log.details[SPLIT].to_numpy() if SPLIT in log.details.columns else None
-    popular, drawn = _glances(log.catalog, item_counts)
+    users, items = interactions.unique_pairs()
+    n_users, n_items = interactions.n_users, interactions.n_items
+    item_counts = np.bincount(items, minlength=n_items)
+    has_splits = SPLIT in interactions.details.columns
+    popular, sample = _preview_items(interactions.catalog, item_counts)
     return Inspection(
         **description,
         counts=Counts(
-            users=log.n_users,
-            items=log.n_items,
-            interactions=len(log.users),
-            repeated_interactions=len(log.users) - len(users),
-            density=len(users) / (log.n_users * log.n_items),
-            items_without_interactions=unused,
+            users=n_users,
+            items=n_items,
+            interactions=len(interactions.users),
+            repeated_interactions=len(interactions.users) - len(users),
+            density=len(users) / (n_users * n_items),
+            items_without_interactions=n_unused_items,
         ),
-        splits=[] if labels is None else _splits(log, labels),
-        cold=None if labels is None else _cold(log, labels),
-        user_degrees=degrees(np.bincount(users, minlength=log.n_users)),
-        item_degrees=degrees(item_counts),
-        core=_core(users, items) if description["kind"] == "raw" else None,
-        ratings=rating_summary(_known(log.details, RATING)),
-        times=time_summary(_known(log.details, TIMESTAMP)),
+        splits=_summarize_splits(interactions) if has_splits else [],
+        cold=_count_cold(interactions) if has_splits else None,
+        user_degrees=summarize_degrees(np.bincount(users, minlength=n_users)),
+        item_degrees=summarize_degrees(item_counts),
+        core=_summarize_core(users, items) if description["kind"] == "raw" else None,
+        ratings=summarize_ratings(interactions.get_known(RATING)),
+        times=summarize_times(interactions.get_known(TIMESTAMP)),
         modalities=modalities,
-        texts=text_summaries(log.catalog.drop(ITEM)),
+        texts=summarize_texts(interactions.catalog.drop(ITEM)),
         popular_items=popular,
-        sample_items=drawn,
+        sample_items=sample,
     )
 
 
-def _known(details: pl.DataFrame, column: str) -> np.ndarray:
-    """The values of a column that are known: interactions that were injected as noise have none."""
-    return details[column].drop_nulls().to_numpy() if column in details.columns else np.empty(0)
-
-
-def _trained(log: _Log, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which users and which items have a training interaction."""
-    train = labels == SPLITS.index(Split.TRAIN)
-    users, items = np.zeros(log.n_users, dtype=bool), np.zeros(log.n_items, dtype=bool)
-    users[log.users[train]] = True
-    items[log.items[train]] = True
+def _find_warm(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """Return which users ``(n_users,)`` and items ``(n_items,)`` have a training interaction."""
+    is_train = interactions.details[SPLIT].to_numpy() == SPLITS.index(Split.TRAIN)
+    users = np.zeros(interactions.n_users, dtype=bool)
+    items = np.zeros(interactions.n_items, dtype=bool)
+    users[interactions.users[is_train]] = True
+    items[interactions.items[is_train]] = True
     return users, items
 
 
-def _cold(log: _Log, labels: np.ndarray) -> Cold:
-    users, items = _trained(log, labels)
-    return Cold(users=int((~users).sum()), items=int((~items).sum()))
+def _count_cold(interactions: Interactions) -> Cold:
+    warm_users, warm_items = _find_warm(interactions)
+    return Cold(users=int((~warm_users).sum()), items=int((~warm_items).sum()))
 
 
-def _splits(log: _Log, labels: np.ndarray) -> list[SplitSummary]:
-    users, items = _trained(log, labels)
-    cold = ~(users[log.users] & items[log.items])
-    found = []
-    for label, name in enumerate(SPLITS):
-        chosen = labels == label
-        found.append(
+def _summarize_splits(interactions: Interactions) -> list[SplitSummary]:
+    warm_users, warm_items = _find_warm(interactions)
+    is_cold = ~(warm_users[interactions.users] & warm_items[interactions.items])
+    codes = interactions.details[SPLIT].to_numpy()
+    summaries = []
+    for code, name in enumerate(SPLITS):
+        in_split = codes == code
+        summaries.append(
             SplitSummary(
                 name=name,
-                interactions=int(chosen.sum()),
-                share=float(chosen.mean()),
-                users=len(np.unique(log.users[chosen])),
-                items=len(np.unique(log.items[chosen])),
-                cold_interactions=int((chosen & cold).sum()),
+                interactions=int(in_split.sum()),
+                share=float(in_split.mean()),
+                users=len(np.unique(interactions.users[in_split])),
+                items=len(np.unique(interactions.items[in_split])),
+                cold_interactions=int((in_split & is_cold).sum()),
             )
         )
-    return found
+    return summaries
 
 
-def _core(users: np.ndarray, items: np.ndarray) -> CoreSummary:
-    kept = k_core(users, items, CORE)
+def _summarize_core(users: np.ndarray, items: np.ndarray) -> CoreSummary:
+    in_core = k_core(users, items, K_CORE)
     return CoreSummary(
-        k=CORE,
-        users=len(np.unique(users[kept])),
-        items=len(np.unique(items[kept])),
-        interactions=int(kept.sum()),
+        k=K_CORE,
+        users=len(np.unique(users[in_core])),
+        items=len(np.unique(items[in_core])),
+        interactions=int(in_core.sum()),
     )
 
 
-def _glances(
+def _preview_items(
     catalog: pl.DataFrame, counts: np.ndarray
 ) -> tuple[list[ItemPreview], list[ItemPreview]]:
-    """The most popular items, and some of the others drawn with a fixed seed."""
+    """Return the most popular items, and a random sample of the others with a fixed seed."""
     order = np.argsort(-counts, kind="stable")
-    rest = np.sort(order[SHOWN_ITEMS:])
-    drawn = np.random.default_rng(DRAW_SEED).choice(
-        rest, size=min(SHOWN_ITEMS, len(rest)), replace=False
-    )
+    others = np.sort(order[N_PREVIEWS:])
+    rng = np.random.default_rng(SAMPLE_SEED)
+    sample = rng.choice(others, size=min(N_PREVIEWS, len(others)), replace=False)
 
-    def glance(code: int) -> ItemPreview:
+    def preview(code: int) -> ItemPreview:
         title = catalog[TITLE][code] if TITLE in catalog.columns else None
         return ItemPreview(
             item=catalog[ITEM][code], title=title or None, interactions=int(counts[code])
         )
 
-    return [glance(int(code)) for code in order[:SHOWN_ITEMS]], [
-        glance(int(code)) for code in drawn
-    ]
+    return [preview(int(code)) for code in order[:N_PREVIEWS]], [preview(int(c)) for c in sample]
 
 
-def describe_provenance(provenance: Mapping[str, Any]) -> str:
-    """Tell in one line where a dataset comes from and what was done to it."""
-    files = provenance.get("files")
-    names = (
-        [str(file["name"]) for file in files if "name" in file] if isinstance(files, list) else []
-    )
-    parts = [
-        f"prepared by ld4mrec {provenance.get('ld4mrec', '?')} from {', '.join(names) or 'unknown files'}"
-    ]
-    options = provenance.get("options")
-    if isinstance(options, dict):
-        parts += [
-            f"{label} {options[key]}"
-            for key, label in _TOLD.items()
-            if options.get(key) is not None
-        ]
-    noise = provenance.get("noise")
-    for step in noise if isinstance(noise, list) else []:
-        parts.append(
-            f"{step.get('type')} noise at ratio {step.get('ratio')}, seed {step.get('seed')}"
-        )
-    return "; ".join(parts)
-
-
-_TOLD = {"k_core": "k-core", "min_rating": "ratings of at least", "seed": "seed"}
-"""Options of `prepare` that the provenance tells → how."""
-
-
-def _counts_only(value: Any) -> dict[str, int]:
+def _get_counts(value: Any) -> dict[str, int]:
+    """Return the whole numbers of a mapping from a schema file, which may be damaged."""
     entries = value.items() if isinstance(value, dict) else ()
-    return {str(why): count for why, count in entries if isinstance(count, int)}
+    return {str(reason): count for reason, count in entries if isinstance(count, int)}

@@ -1,4 +1,4 @@
-"""What an inspection finds; the field names are the keys of its JSON (docs/inspect.md)."""
+"""The result of an inspection. Field names are the keys of its JSON (docs/inspect.md)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pydantic import BaseModel, ConfigDict
 Period = Literal["hour", "day", "week", "month", "year"]
 
 
-class _Found(BaseModel):
+class _Summary(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Counts(_Found):
+class Counts(_Summary):
     """Sizes of the data."""
 
     users: int
-    """Users with an interaction; of a dataset, all that it lists."""
+    """Users with an interaction; for a dataset, all of its users."""
     items: int
-    """Items with an interaction; of a dataset, all that it lists."""
+    """Items with an interaction; for a dataset, all of its items."""
     interactions: int
-    """Rows, repeated ones included."""
+    """Rows, including repeated pairs of user and item."""
     repeated_interactions: int
-    """Rows whose user and item an earlier row has."""
+    """Rows with the user and item of an earlier row."""
     density: float
-    """Share of the user-item pairs that interact."""
+    """Share of the user-item pairs that have an interaction."""
     items_without_interactions: int
-    """Items that the item table or the dataset lists, but nobody has."""
+    """Items of the item table or the dataset without an interaction."""
 
 
-class SplitSummary(_Found):
+class SplitSummary(_Summary):
     """One split."""
 
     name: str
@@ -40,29 +40,27 @@ class SplitSummary(_Found):
     users: int
     items: int
     cold_interactions: int
-    """Interactions whose user or item has none in training."""
+    """Interactions whose user or item has no training interaction."""
 
 
-class Cold(_Found):
-    """Users and items that no model can learn from interactions."""
+class Cold(_Summary):
+    """Users and items without a training interaction."""
 
     users: int
-    """Users without a training interaction."""
     items: int
-    """Items without a training interaction."""
 
 
-class Histogram(_Found):
-    """How often each number of interactions occurs."""
+class Histogram(_Summary):
+    """Histogram of the numbers of interactions."""
 
     degree: list[int]
     """Numbers of interactions that occur, ascending."""
     count: list[int]
-    """How many users (or items) have that many."""
+    """Number of users (or items) with that many interactions."""
 
 
-class DegreeSummary(_Found):
-    """Interactions per user or per item, repeated ones counted once."""
+class DegreeSummary(_Summary):
+    """Interactions per user or per item; repeated pairs count once."""
 
     min: int
     q25: float
@@ -73,12 +71,12 @@ class DegreeSummary(_Found):
     max: int
     mean: float
     gini: float
-    """0: all have equally many; towards 1: a few have nearly all."""
+    """Gini coefficient. 0: all have equally many; near 1: a few have nearly all."""
     histogram: Histogram
 
 
-class CoreSummary(_Found):
-    """What a k-core filter would leave."""
+class CoreSummary(_Summary):
+    """Size of the k-core."""
 
     k: int
     users: int
@@ -86,7 +84,7 @@ class CoreSummary(_Found):
     interactions: int
 
 
-class RatingBin(_Found):
+class RatingBin(_Summary):
     """Ratings of one value, or from ``low`` to ``high``."""
 
     low: float
@@ -94,47 +92,47 @@ class RatingBin(_Found):
     count: int
 
 
-class RatingSummary(_Found):
+class RatingSummary(_Summary):
     """The ratings."""
 
     min: float
     mean: float
     max: float
     distinct: int
-    """How many different ratings there are."""
+    """Number of different ratings."""
     histogram: list[RatingBin]
-    """A bin per value where there are few, else bins of equal width; empty bins of values are not listed."""
+    """A bin per value where there are few values, else bins of equal width."""
 
 
-class TimeBin(_Found):
+class TimeBin(_Summary):
     """Interactions in one period."""
 
     start: str
-    """Begin of the period, ISO 8601 in UTC."""
+    """Start of the period, ISO 8601 in UTC."""
     interactions: int
 
 
-class TimeSummary(_Found):
-    """When the interactions took place, in UTC."""
+class TimeSummary(_Summary):
+    """Times of the interactions, in UTC."""
 
     unit: Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
-    """What the timestamps count since 1970, told by their size."""
+    """Unit of the timestamps, judged by their size."""
     first: str
     """ISO date of the first interaction."""
     median: str
-    """ISO date by which half of the interactions had taken place."""
+    """ISO date of the median interaction."""
     last: str
     """ISO date of the last interaction."""
     days: float
     """Days from the first to the last."""
     period: Period
-    """Length of the histogram's periods."""
+    """Length of a period of the histogram."""
     histogram: list[TimeBin]
-    """Periods in which there are interactions."""
+    """Periods with interactions."""
 
 
-class ModalitySummary(_Found):
-    """One modality. Shares and lengths are over the items' own feature vectors, without imputed ones."""
+class ModalitySummary(_Summary):
+    """One modality. Shares and lengths are over the items' own vectors, not over imputed ones."""
 
     name: str
     columns: int
@@ -142,16 +140,16 @@ class ModalitySummary(_Found):
     coverage: float
     """Share of the items that have a feature of their own."""
     imputed_items: int
-    """Items that have none, and so get the mean of the others."""
+    """Items without one; they get the mean of the others."""
     zero_rows: float | None
-    """Share of the vectors that are all zero; null where there is no vector."""
+    """Share of zero vectors; null where there is no vector."""
     repeated_rows: float | None
-    """Share of the vectors, not zero, that equal an earlier item's."""
+    """Share of vectors that are not zero and equal an earlier item's."""
     mean_length: float | None
     """Mean Euclidean length of the vectors."""
 
 
-class TextSummary(_Found):
+class TextSummary(_Summary):
     """One text field of the items."""
 
     field: str
@@ -159,41 +157,41 @@ class TextSummary(_Found):
     coverage: float
     """Share of the items that have text."""
     mean_length: float | None
-    """Mean number of characters where there is text; null where there is none."""
+    """Mean number of characters of the texts; null where there is no text."""
 
 
-class ItemPreview(_Found):
+class ItemPreview(_Summary):
     """One item."""
 
     item: str
     title: str | None
     interactions: int
-    """Users who have it."""
+    """Number of users with an interaction."""
 
 
-class Inspection(_Found):
-    """All that an inspection finds."""
+class Inspection(_Summary):
+    """The result of an inspection."""
 
     name: str
     kind: Literal["raw", "dataset"]
     """``raw`` files, or a ``dataset`` directory."""
     layout: str | None
-    """Layout of the raw files: mmrec, amazon or table."""
+    """Layout of the raw files, such as ``mmrec``."""
     split_method: str | None
-    """How a dataset was split; null for raw files."""
+    """Split method of a dataset; null for raw files."""
     provenance: str
-    """Where the data come from and what was done, in one line."""
+    """Origin of the data and the steps since then, in one line."""
     hash: str | None
-    """Hash of a dataset, the one that run directories name; null for raw files."""
+    """Hash of a dataset, as in run directories; null for raw files."""
     counts: Counts
     splits: list[SplitSummary]
-    """Splits of a dataset, or by the labels of raw files; empty where there are none."""
+    """Splits of a dataset, or of raw files with split labels; else empty."""
     cold: Cold | None
     """Null where there are no splits."""
     user_degrees: DegreeSummary
     item_degrees: DegreeSummary
     core: CoreSummary | None
-    """What the 5-core would leave of raw files; null for a dataset, which was filtered already."""
+    """Size of the 5-core of raw files; null for a dataset, which is filtered already."""
     ratings: RatingSummary | None
     times: TimeSummary | None
     modalities: list[ModalitySummary]
@@ -201,6 +199,6 @@ class Inspection(_Found):
     popular_items: list[ItemPreview]
     """The items with the most interactions."""
     sample_items: list[ItemPreview]
-    """Further items, drawn with a fixed seed."""
+    """Random sample of the other items, with a fixed seed."""
     notes: dict[str, int]
-    """What was left out while reading (raw) or preparing (dataset), and how often."""
+    """Number of lines, interactions or items that were left out, by reason."""

@@ -1,12 +1,15 @@
-"""The tables of an inspection as text cells, the same on the terminal and on the page."""
+"""The tables and lines of an inspection, for both the terminal and the HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ld4mrec_cli.data.inspect.summary import (
+    Cold,
+    CoreSummary,
     DegreeSummary,
     Inspection,
+    ItemPreview,
     ModalitySummary,
     RatingSummary,
     SplitSummary,
@@ -16,8 +19,8 @@ from ld4mrec_cli.data.inspect.summary import (
 from ld4mrec_cli.utils.tables import Table
 
 
-def split_table(splits: Sequence[SplitSummary]) -> Table:
-    """A row per split."""
+def make_split_table(splits: Sequence[SplitSummary]) -> Table:
+    """Return a row per split."""
     rows = [
         (
             s.name,
@@ -32,8 +35,8 @@ def split_table(splits: Sequence[SplitSummary]) -> Table:
     return Table(("split", "interactions", "share", "users", "items", "cold"), rows)
 
 
-def degree_table(users: DegreeSummary, items: DegreeSummary) -> Table:
-    """Distribution of the interactions per user and per item."""
+def make_degree_table(users: DegreeSummary, items: DegreeSummary) -> Table:
+    """Return the distribution of interactions per user and per item, a row each."""
     columns = (
         "interactions",
         "min",
@@ -47,28 +50,36 @@ def degree_table(users: DegreeSummary, items: DegreeSummary) -> Table:
         "Gini",
     )
     return Table(
-        columns, [("per user", *_degree_cells(users)), ("per item", *_degree_cells(items))]
+        columns, [("per user", *_format_degrees(users)), ("per item", *_format_degrees(items))]
     )
 
 
-def _degree_cells(found: DegreeSummary) -> list[str]:
-    quantiles = (found.min, found.q25, found.median, found.q75, found.p90, found.p99, found.max)
+def _format_degrees(summary: DegreeSummary) -> list[str]:
+    quantiles = (
+        summary.min,
+        summary.q25,
+        summary.median,
+        summary.q75,
+        summary.p90,
+        summary.p99,
+        summary.max,
+    )
     cells = [f"{value:,.0f}" if value == int(value) else f"{value:,.1f}" for value in quantiles]
-    return [*cells, f"{found.mean:,.1f}", f"{found.gini:.2f}"]
+    return [*cells, f"{summary.mean:,.1f}", f"{summary.gini:.2f}"]
 
 
-def rating_table(ratings: RatingSummary) -> Table:
-    """A row per bin."""
+def make_rating_table(ratings: RatingSummary) -> Table:
+    """Return a row per bin of the ratings."""
     total = sum(entry.count for entry in ratings.histogram)
     rows = [
-        (rating_label(entry.low, entry.high), f"{entry.count:,}", f"{entry.count / total:.1%}")
+        (format_bin(entry.low, entry.high), f"{entry.count:,}", f"{entry.count / total:.1%}")
         for entry in ratings.histogram
     ]
     return Table(("rating", "interactions", "share"), rows)
 
 
-def modality_table(modalities: Sequence[ModalitySummary]) -> Table:
-    """A row per modality."""
+def make_modality_table(modalities: Sequence[ModalitySummary]) -> Table:
+    """Return a row per modality."""
     columns = (
         "modality",
         "columns",
@@ -86,62 +97,79 @@ def modality_table(modalities: Sequence[ModalitySummary]) -> Table:
             f"{m.imputed_items:,}",
             "–" if m.zero_rows is None else f"{m.zero_rows:.1%}",
             "–" if m.repeated_rows is None else f"{m.repeated_rows:.1%}",
-            _mean(m.mean_length),
+            _format_mean(m.mean_length),
         )
         for m in modalities
     ]
     return Table(columns, rows)
 
 
-def text_table(texts: Sequence[TextSummary]) -> Table:
-    """A row per text field."""
+def make_text_table(texts: Sequence[TextSummary]) -> Table:
+    """Return a row per text field."""
     rows = [
-        (t.field, f"{t.items_with_text:,}", f"{t.coverage:.1%}", _mean(t.mean_length))
+        (t.field, f"{t.items_with_text:,}", f"{t.coverage:.1%}", _format_mean(t.mean_length))
         for t in texts
     ]
     return Table(("text", "items with it", "coverage", "mean characters"), rows)
 
 
-def rating_label(low: float, high: float) -> str:
-    """Name of a bin of ratings."""
+def format_bin(low: float, high: float) -> str:
+    """Return the name of a bin of ratings."""
     return f"{low:g}" if low == high else f"{low:g} – {high:g}"
 
 
-def what_it_is(found: Inspection) -> str:
-    """Kind and origin in one line."""
-    kind = "raw files" if found.kind == "raw" else f"dataset, {found.split_method} split"
-    return f"{kind}; {found.provenance}"
+def make_item_table(items: Sequence[ItemPreview]) -> Table:
+    """Return a row per item; titles are the third column, where an item has one."""
+    if not any(item.title for item in items):
+        return Table(
+            ("item", "interactions"), [(item.item, f"{item.interactions:,}") for item in items]
+        )
+    rows = [(item.item, f"{item.interactions:,}", item.title or "") for item in items]
+    return Table(("item", "interactions", "title"), rows)
 
 
-def cold_line(found: Inspection) -> str:
-    """What is cold; empty where there are no splits."""
-    if found.cold is None:
+def make_note_table(notes: Mapping[str, int]) -> Table:
+    """Return a row per reason why data were left out."""
+    return Table(("reason", "count"), [(reason, f"{count:,}") for reason, count in notes.items()])
+
+
+def describe_source(inspection: Inspection) -> str:
+    """Return kind and origin of the data in one line."""
+    is_raw = inspection.kind == "raw"
+    kind = "raw files" if is_raw else f"dataset, {inspection.split_method} split"
+    return f"{kind}; {inspection.provenance}"
+
+
+def describe_cold(cold: Cold | None) -> str:
+    """Return the numbers of cold users and items in one line; empty without splits."""
+    if cold is None:
         return ""
     return (
-        f"without a training interaction (cold): {found.cold.users:,} users, {found.cold.items:,} items; "
+        f"without a training interaction (cold): {cold.users:,} users, {cold.items:,} items; "
         "an interaction is cold where its user or item is"
     )
 
 
-def core_line(found: Inspection) -> str:
-    """What the k-core would leave; empty for a dataset."""
-    core = found.core
+def describe_core(core: CoreSummary | None) -> str:
+    """Return the size of the k-core in one line; empty for a dataset."""
     if core is None:
         return ""
-    left = f"{core.users:,} users, {core.items:,} items, {core.interactions:,} interactions"
-    return f"a {core.k}-core would leave {left}"
+    sizes = f"{core.users:,} users, {core.items:,} items, {core.interactions:,} interactions"
+    return f"a {core.k}-core would leave {sizes}"
 
 
-def rating_line(found: Inspection) -> str:
-    """Mean and variety of the ratings; empty where there are none."""
-    ratings = found.ratings
+def describe_ratings(ratings: RatingSummary | None) -> str:
+    """Return mean and number of values of the ratings in one line; empty without ratings."""
     return f"mean {ratings.mean:.4g}; different values: {ratings.distinct:,}" if ratings else ""
 
 
-def time_line(times: TimeSummary) -> str:
-    """The span of time."""
-    return f"{times.first} to {times.last} (UTC, timestamps in {times.unit}), half of the interactions by {times.median}"
+def describe_times(times: TimeSummary) -> str:
+    """Return the period of the data in one line."""
+    return (
+        f"{times.first} to {times.last} (UTC, timestamps in {times.unit}), "
+        f"half of the interactions by {times.median}"
+    )
 
 
-def _mean(value: float | None) -> str:
+def _format_mean(value: float | None) -> str:
     return "–" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,72 +1,74 @@
-"""The picture of a comparison: accuracy per system, and against training time."""
+"""The picture of a comparison: accuracy of each system, and accuracy against training time."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ld4mrec_cli.data.inspect.plots import GRID, STYLE
 from ld4mrec_cli.experiments.compare.results import Comparison
-from ld4mrec_cli.utils.files import atomic_file
+from ld4mrec_cli.plotting import PALETTE, new_figure, save_png, set_log_ticks
 
-COLOURS = ("#2f6f9f", "#d9822b", "#3c8d5a", "#a23b5c", "#7b5ea7", "#8a6d3b", "#4aa3a2", "#5d6770")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MARKERS = "osD^vP"
-"""Systems differ in both, so that colors may repeat and need not be told apart."""
+"""Systems differ in color and marker, so that more systems than colors stay distinct."""
 MIN_SECONDS = 0.01
-"""Shorter trainings are drawn at this time, on the logarithmic axis."""
+"""Shorter training times are drawn here; the axis is logarithmic."""
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> None:
-    """Plot the systems that worked: a panel per tested metric, and accuracy against time."""
-    import matplotlib as mpl  # slow to import, needed once per comparison
-    from matplotlib.figure import Figure
+    """Draw the systems with a result, at least one, and write the picture as PNG.
 
+    There is one panel per tested metric, and one of the ranking metric against training time.
+    """
     n_panels = len(comparison.tested) + 1
-    with mpl.rc_context(STYLE):
-        height = max(2.8, 1.2 + 0.3 * len(comparison.working))
-        figure = Figure(figsize=(2.2 + 3.4 * n_panels, height), dpi=110, layout="constrained")
-        *dots, times = figure.subplots(1, n_panels)
-        for number, (axes, metric) in enumerate(zip(dots, comparison.tested, strict=True)):
-            _draw_dots(axes, comparison, metric, with_labels=number == 0)
-        _draw_times(times, comparison)
-        figure.legend(loc="outside right center", frameon=False)
-        with atomic_file(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+    width, height = 2.2 + 3.4 * n_panels, max(2.8, 1.2 + 0.3 * len(comparison.working))
+    with new_figure(width, height) as figure:
+        *metric_axes, time_axes = figure.subplots(1, n_panels)
+        for axes, metric in zip(metric_axes, comparison.tested, strict=True):
+            _plot_metric(axes, comparison, metric, with_labels=axes is metric_axes[0])
+        _plot_time(time_axes, comparison)
+        figure.legend(loc="outside right center")
+        save_png(figure, path)
 
 
-def _draw_dots(axes: Any, comparison: Comparison, metric: str, *, with_labels: bool) -> None:
-    """Mean, standard deviation and every seed; the systems in the order given."""
-    for row, system in enumerate(comparison.working):
-        spread, look = system.metrics[metric], _look(row)
+def _plot_metric(axes: Axes, comparison: Comparison, metric: str, *, with_labels: bool) -> None:
+    """Plot mean, standard deviation and each seed of the systems, in their order."""
+    systems = comparison.working
+    for row, system in enumerate(systems):
+        spread, look = system.metrics[metric], _get_look(row)
         values = [run.metrics[metric] for run in system.done]
         axes.plot(values, [row] * len(values), "|", color=look["color"], alpha=0.6, markersize=9)
         axes.errorbar(spread.mean, row, xerr=spread.std or 0.0, capsize=3, **look)
     axes.set_yticks(
-        range(len(comparison.working)),
-        [one.label for one in comparison.working] if with_labels else [],
+        range(len(systems)), [system.label for system in systems] if with_labels else []
     )
-    axes.set_ylim(len(comparison.working) - 0.5, -0.5)
+    axes.set_ylim(len(systems) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(f"{metric}, {comparison.split}")
-    axes.grid(color=GRID, linewidth=0.6)
+    axes.grid(visible=True)
 
 
-def _draw_times(axes: Any, comparison: Comparison) -> None:
-    """The metric that ranks, against the mean seconds of a training."""
+def _plot_time(axes: Axes, comparison: Comparison) -> None:
+    """Plot the ranking metric against the mean training time in seconds."""
+    all_seconds = []
     for row, system in enumerate(comparison.working):
         seconds = max(system.training_seconds or 0.0, MIN_SECONDS)
-        axes.plot(seconds, system.metrics[comparison.metric].mean, label=system.label, **_look(row))
+        mean = system.metrics[comparison.metric].mean
+        axes.plot(seconds, mean, label=system.label, **_get_look(row))
+        all_seconds.append(seconds)
     axes.set_xscale("log")
     axes.margins(x=0.1, y=0.1)
+    set_log_ticks(axes.xaxis, min(all_seconds), max(all_seconds))
     axes.set(xlabel="training seconds", ylabel=f"{comparison.metric}, {comparison.split}")
-    axes.grid(color=GRID, linewidth=0.6)
+    axes.grid(visible=True)
 
 
-def _look(row: int) -> dict[str, Any]:
-    marker = MARKERS[row % len(MARKERS)]
+def _get_look(row: int) -> dict[str, Any]:
     return {
-        "color": COLOURS[row % len(COLOURS)],
-        "marker": marker,
+        "color": PALETTE[row % len(PALETTE)],
+        "marker": MARKERS[row % len(MARKERS)],
         "markersize": 5.5,
         "linestyle": "none",
     }

@@ -1,4 +1,4 @@
-"""The picture of a search."""
+"""The picture of a search: values over the trials, and against each hyperparameter."""
 
 from __future__ import annotations
 
@@ -7,110 +7,93 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ld4mrec_cli.experiments.tune.search import SearchDirectory
 from ld4mrec_cli.experiments.tune.space import Categorical, Range, Space
-from ld4mrec_cli.utils.files import atomic_file
+from ld4mrec_cli.plotting import BLUE, GRAY, ORANGE, new_figure, save_png, set_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = 3
+MAX_COLUMNS = 3
 
 
 def plot_search(search: SearchDirectory, space: Space, path: Path) -> None:
-    """Draw value and best value so far over the trials, and value against each setting.
+    """Draw value and best value so far over the trials, and value against each hyperparameter.
 
-    At least one trial has a result; trials without one are not drawn.
+    At least one trial has a result; trials without one are left out. Writes a PNG.
     """
-    from matplotlib.figure import Figure  # slow to import, needed once per search
-
     n_panels = 1 + len(space.parameters)
-    columns = min(COLUMNS, n_panels)
-    rows = math.ceil(n_panels / columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), dpi=110, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    _draw_progress(axes[0], search)
-    for axis, key in zip(axes[1:], space.parameters, strict=False):
-        _draw_setting(axis, search, space, key)
-    for axis in axes[n_panels:]:
-        axis.set_axis_off()
-    figure.suptitle(f"{search.info.model} on {search.info.dataset['name']}", parse_math=False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    n_columns = min(MAX_COLUMNS, n_panels)
+    n_rows = math.ceil(n_panels / n_columns)
+    with new_figure(4.2 * n_columns, 3.2 * n_rows) as figure:
+        panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        _plot_progress(panels[0], search)
+        for axes, key in zip(panels[1:], space.parameters, strict=False):
+            _plot_parameter(axes, search, space, key)
+        for axes in panels[n_panels:]:
+            axes.set_axis_off()
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.suptitle(f"{search.info.model} on {search.info.dataset['name']}")
+        save_png(figure, path)
 
 
-def _draw_progress(axis: Axes, search: SearchDirectory) -> None:
+def _plot_progress(axes: Axes, search: SearchDirectory) -> None:
     from matplotlib.ticker import MaxNLocator
 
     metric = search.info.metric
-    found = sorted(search.ranked(), key=lambda trial: trial.number)
-    numbers = [trial.number for trial in found]
-    values = [trial.valid[metric] for trial in found]
-    so_far = [max(values[: n + 1]) for n in range(len(values))]
-    axis.plot(numbers, values, "o", color="tab:gray", markersize=4, label="trial")
-    axis.step(
+    trials = sorted(search.ranked(), key=lambda trial: trial.number)
+    numbers = [trial.number for trial in trials]
+    values = [trial.valid[metric] for trial in trials]
+    best = [max(values[: n + 1]) for n in range(len(values))]
+    axes.plot(numbers, values, "o", color=GRAY, markersize=4, label="trial")
+    axes.step(
         [*numbers, len(search.trials) - 1],
-        [*so_far, so_far[-1]],
+        [*best, best[-1]],
         where="post",
-        color="tab:blue",
-        label="best",
+        color=BLUE,
+        label="best so far",
     )
-    _mark_best(axis, search, search.ranked()[0].number)
-    axis.set(xlabel="trial", ylabel=f"validation {metric}")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
+    _mark_best(axes, search, search.ranked()[0].number)
+    axes.set(xlabel="trial", ylabel=f"validation {metric}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(visible=True)
 
 
-def _draw_setting(axis: Axes, search: SearchDirectory, space: Space, key: str) -> None:
-    parameter = space.parameters[key]
-    placed = [(_place(parameter, trial.values[key]), trial) for trial in search.ranked()]
+def _plot_parameter(axes: Axes, search: SearchDirectory, space: Space, key: str) -> None:
+    """Plot the values of the trials against one hyperparameter."""
+    parameter, metric = space.parameters[key], search.info.metric
+    trials = search.ranked()
+    positions = [_get_position(parameter, trial.values[key]) for trial in trials]
     points = [
-        (place, trial.valid[search.info.metric]) for place, trial in placed if place is not None
+        (position, trial.valid[metric])
+        for position, trial in zip(positions, trials, strict=True)
+        if position is not None
     ]
-    axis.plot(
-        [place for place, _ in points],
-        [value for _, value in points],
-        "o",
-        color="tab:gray",
-        markersize=4,
-    )
-    best_place = placed[0][0]
-    if best_place is not None:
-        _mark_best(axis, search, best_place)
+    axes.plot([x for x, _ in points], [y for _, y in points], "o", color=GRAY, markersize=4)
+    if positions[0] is not None:
+        _mark_best(axes, search, positions[0])
     if isinstance(parameter, Categorical):
         labels = [json.dumps(value).strip('"') for value in parameter.values]
-        axis.set_xticks(range(len(labels)), labels, parse_math=False)
-        axis.set_xlim(-0.5, len(labels) - 0.5)
-    elif parameter.log and all(place > 0 for place, _ in points):
-        _set_log_scale(axis, parameter)
-    axis.set_xlabel(key)
-    axis.grid(alpha=0.3)
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+    elif parameter.log and all(x > 0 for x, _ in points):
+        axes.set_xscale("log")
+        set_log_ticks(axes.xaxis, parameter.low, parameter.high)
+    axes.set(xlabel=key, ylabel=f"validation {metric}")
+    axes.grid(visible=True)
 
 
-def _set_log_scale(axis: Axes, interval: Range) -> None:
-    """A logarithmic axis with four numbers, which do not overlap."""
-    ticks = np.geomspace(interval.low, interval.high, 4)
-    axis.set_xscale("log")
-    axis.set_xticks(ticks, [f"{float(f'{tick:.2g}'):g}" for tick in ticks])
-    axis.minorticks_off()
+def _get_position(parameter: Range | Categorical, value: Any) -> float | None:
+    """Return the position of a value on the axis of its hyperparameter, or None.
 
-
-def _place(parameter: Range | Categorical, value: Any) -> float | None:
-    """Position of a value on the axis of its setting; None if the axis does not hold it."""
+    The value of the base configuration may be outside the choices.
+    """
     if isinstance(parameter, Categorical):
         return parameter.position(value)
     return float(value) if isinstance(value, int | float) else None
 
 
-def _mark_best(axis: Axes, search: SearchDirectory, place: float) -> None:
+def _mark_best(axes: Axes, search: SearchDirectory, position: float) -> None:
     best = search.ranked()[0]
-    axis.plot(
-        [place],
-        [best.valid[search.info.metric]],
-        "o",
-        color="tab:orange",
-        label=f"best: trial {best.number}",
-    )
+    value = best.valid[search.info.metric]
+    axes.plot([position], [value], "o", color=ORANGE, label=f"best: trial {best.number}")
