@@ -26,7 +26,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.checks import read_array, read_ids, read_interactions
+from ld4mrec_cli.data.checks import map_array, read_array, read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.splits import SPLITS
@@ -232,11 +232,12 @@ class Dataset:
                 raise DatasetError(f"has no modality '{name}'", where=self.directory, hint=hint)
         return known if wanted is None else tuple(wanted)
 
-    def modality(self, name: str) -> Modality:
-        """Features of a modality."""
+    def modality(self, name: str, *, is_mapped: bool = False) -> Modality:
+        """Features of a modality; ``is_mapped``: memory-mapped, not to be changed."""
         shape = (self.shape[1], self.schema.modalities[name].dim)
+        read = map_array if is_mapped else read_array
         return Modality(
-            read_array(self.path(f"features/{name}.npy"), shape, "float32", DatasetError),
+            read(self.path(f"features/{name}.npy"), shape, "float32", DatasetError),
             read_array(self.path(f"features/{name}.present.npy"), shape[:1], "bool", DatasetError),
         )
 

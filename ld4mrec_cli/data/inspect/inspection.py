@@ -30,7 +30,6 @@ from ld4mrec_cli.data.inspect.summary import (
     SplitSummary,
 )
 from ld4mrec_cli.data.readers import read_source
-from ld4mrec_cli.data.readers.arrays import load_array
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.splits import SPLITS, Split
@@ -99,12 +98,9 @@ def _inspect_dataset(dataset: Dataset) -> Inspection:
     provenance = dataset.schema.provenance
     modalities = []
     for name in dataset.modality_names():
-        present = np.load(dataset.path(f"features/{name}.present.npy"), allow_pickle=False)
-        modalities.append(
-            modality_summary(
-                name, load_array(dataset.path(f"features/{name}.npy")), present, len(present)
-            )
-        )
+        features = dataset.modality(name, is_mapped=True)
+        summary = modality_summary(name, features.values, features.present, dataset.shape[1])
+        modalities.append(summary)
     layout = provenance.get("format")
     description: dict[str, Any] = {
         "name": dataset.name,
@@ -140,7 +136,7 @@ def _dataset_log(dataset: Dataset) -> _Log:
         dataset.interactions(split).with_columns(pl.lit(label, pl.Int8).alias(SPLIT))
         for label, split in enumerate(SPLITS)
     ]
-    table = pl.concat(parts, how="diagonal")
+    table = pl.concat(parts, how="diagonal_relaxed")
     titles = {TITLE: dataset.titles} if dataset.titles is not None else {}
     catalog = pl.DataFrame(
         {ITEM: dataset.items.ids, **titles}, schema=dict.fromkeys((ITEM, *titles), pl.String)
