@@ -13,6 +13,7 @@ import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.utils.panics import quiet_panics
 
 HINT = "Make it again with the command that wrote it"
 
@@ -20,7 +21,8 @@ HINT = "Make it again with the command that wrote it"
 def read_checked(path: Path, error: type[UserError]) -> pl.DataFrame:
     """Read a Parquet file; raise ``error`` where it is none."""
     try:
-        return pl.read_parquet(path, glob=False)
+        with quiet_panics():
+            return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as cause:
         reason = (str(cause).splitlines() or [""])[0]
         raise error(f"is no readable Parquet file ({reason})", where=path, hint=HINT) from None

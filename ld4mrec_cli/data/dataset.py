@@ -217,7 +217,13 @@ class Dataset:
 
     def interactions(self, split: str) -> pl.DataFrame:
         """Table of a split: internal ``user`` and ``item``, and ``rating`` and ``timestamp`` where known."""
-        return read_interactions(self.path(f"{split}.parquet"), self.shape, DatasetError)
+        path = self.path(f"{split}.parquet")
+        table = read_interactions(path, self.shape, DatasetError)
+        if len(table) != self.schema.splits[split].interactions:
+            raise DatasetError("has another number of rows than the schema says", where=path)
+        if table.is_empty() and split == SPLITS[0]:
+            raise DatasetError("has no training interaction", where=path)
+        return table
 
     def matrix(self, split: str) -> csr_matrix:
         """Binary float32 matrix ``(n_users, n_items)`` of a split, column indices sorted."""

@@ -14,6 +14,7 @@ from ld4mrec_cli.data.readers.base import RawFeatures
 from ld4mrec_cli.data.readers.columns import feature_mapping, find_columns
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table
+from ld4mrec_cli.data.readers.npz import check_npz
 from ld4mrec_cli.utils.errors import SourceError
 
 SUFFIX = "_feat"
@@ -127,6 +128,7 @@ def _read_keyed_table(path: Path, context: ReadContext) -> RawFeatures:
 
 def _read_npz(path: Path) -> RawFeatures:
     try:
+        check_npz(path)
         with path.open("rb") as handle:  # numpy leaves a damaged archive open
             archive = np.load(
                 handle, allow_pickle=False

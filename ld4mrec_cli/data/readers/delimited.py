@@ -18,6 +18,7 @@ import polars as pl
 
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.utils.errors import SourceError
+from ld4mrec_cli.utils.panics import quiet_panics
 
 FIX_HINT = "Mend or remove it, or leave such lines out with --on-error skip"
 CHUNK = 100_000
@@ -46,7 +47,8 @@ def read_table(path: Path, context: ReadContext) -> pl.DataFrame:
 
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, glob=False)
+        with quiet_panics():
+            return pl.read_parquet(path, glob=False)
     except (
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
