@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -62,7 +61,8 @@ def test_prepare_leaves_nothing_on_a_full_disk(data, tmp_path):
     raw = data.parent / "raw"
     result = limited(600, "prepare", "--raw", raw, "--out", "out", cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == "error: out: cannot be written (File too large)"
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert result.stderr.endswith("out: cannot be written (File too large)\n")
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -109,5 +109,4 @@ def test_a_full_disk_is_recognized(error, tmp_path):
 def test_other_errors_pass(tmp_path):
     assert write_error(ValueError("os error 2")) is None
     with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "x"):
-        np.divide(1, 1)
         raise ZeroDivisionError

@@ -62,12 +62,10 @@ def handles_sigterm(pid: int) -> bool:
 def test_an_interrupt_at_any_moment_is_one_line(command, how, trained, tmp_path):
     arguments = {
         "train": ["--data", str(trained / "data"), "--set", "training.max_epochs=500"],
-        "evaluate": ["--run", str(trained / "run"), "--set", "evaluation.batch_size=1"],
+        "evaluate": ["--run", str(trained / "run")],
         "prepare": ["--raw", str(trained / "raw"), "--out", "out"],
         "tune": ["--data", str(trained / "data"), "--trials", "50", "--out", "search"],
     }[command]
-    if command == "evaluate":
-        arguments = arguments[:2]
     for delay in (0.0, 0.05, 0.15, 0.4, 0.9, 1.6, 3.0):
         process = start(command, *arguments, cwd=tmp_path)
         time.sleep(delay)
@@ -115,12 +113,15 @@ def test_a_keyboard_interrupt_in_a_command_is_one_line(monkeypatch, capsys, tmp_
 def test_an_import_in_the_midst_of_work_is_waited_for(tmp_path, monkeypatch):
     """An interrupt during the import is raised once it is done, and the import has succeeded."""
     (tmp_path / "slow_import.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.1)\ndone = True\n"
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(0.1)\n"
+        "done = True\n"
     )
     script = (
         "import sys, time\n"
         "from ld4mrec_cli.utils import interrupts\n"
-        "interrupts.STARTING = ()\n"
+        "interrupts.STARTING = ('none',)\n"
         "interrupts.install()\n"
         "try:\n"
         "    import slow_import\n"
@@ -130,11 +131,7 @@ def test_an_import_in_the_midst_of_work_is_waited_for(tmp_path, monkeypatch):
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            script.replace("interrupts.STARTING = ()", "interrupts.STARTING = ('no',)"),
-        ],
+        [sys.executable, "-c", script],
         env=environment,
         capture_output=True,
         text=True,

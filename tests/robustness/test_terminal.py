@@ -185,6 +185,29 @@ def test_a_console_shows_no_control_character_in_tables_either():
 
 
 def test_a_markdown_report_is_safe():
-    from ld4mrec_cli.experiments.compare import report
+    from ld4mrec_cli.experiments.compare.report import markdown
+    from ld4mrec_cli.experiments.compare.results import (
+        Comparison,
+        ContenderResult,
+        DatasetRecord,
+        RunResult,
+    )
 
-    assert report.printable_lines is printable_lines
+    failed = RunResult(seed=0, path="r", error=f"no {HOSTILE} file")
+    system = ContenderResult.of(f"x{HOSTILE}", "ease", None, False, [failed])
+    values = {"path": "d", "name": f"d{HOSTILE}", "hash": "0", "n_users": 1, "n_items": 1}
+    text = markdown(
+        Comparison.model_construct(
+            dataset=DatasetRecord.model_construct(**values),
+            split="test",
+            mask="train",
+            metric="ndcg@20",
+            tested=["ndcg@20"],
+            seeds=[0],
+            n_users=1,
+            systems=[system],
+            pairs={},
+        )
+    )
+    assert "d�]52" in text
+    assert unsafe(text) == set()
