@@ -10,8 +10,8 @@ from ld4mrec_cli.utils import interrupts
 
 def main() -> None:
     """Run the command line of this process and exit with its exit code."""
-    interrupts.install()
     try:
+        interrupts.install()
         from ld4mrec_cli.cli.app import run
 
         # With `torchrun … -m ld4mrec_cli -- train --run X`, torchrun may pass the `--` on.

@@ -13,11 +13,16 @@ from ld4mrec_cli.config import (
     config_from_mapping,
     config_to_yaml,
     iter_differences,
+    iter_searchable,
     load_config,
+    owner,
+    resumable_keys,
 )
 from ld4mrec_cli.config.reference import config_reference
+from ld4mrec_cli.evaluation.metrics import ACCURACY
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
-from ld4mrec_cli.settings.base import Section
+from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.settings.base import MAY_CHANGE_ON_RESUME, NOT_SEARCHED, ReadBy, Section
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.errors import ConfigError
@@ -167,6 +172,28 @@ def test_overrides_are_read_as_yaml(override, expected):
         ("diffusion.smoothing_intensity=.nan", "diffusion.smoothing_intensity"),
         ("training.metric=recall", "training.metric"),
         ("training.metric=recall@0", "training.metric"),
+        ("training.metric=recall@9999999999", "training.metric"),
+        ("training.seed=!!int ''", "--set 'training.seed': the value is not valid YAML"),
+        ("training.seed=!!bool x", "not valid YAML"),
+        ("training.seed=!!timestamp x", "not valid YAML"),
+        ("training.seed=0001-01-01T00:00:00+23:59", "training.seed"),
+        ("training.seed=0x" + "f" * 5000, r"training.seed: .*\(got a very large int\)"),
+        ("training.seed=" + "9" * 5000, "not valid YAML"),
+        ("model.guidance=" + "[" * 20_000, "not valid YAML"),
+        ("model.guidance=[&a [x], [*a, *a]]", "model.guidance"),
+        ("model.guidance=&a [*a]", "not valid YAML"),
+        ("model.bd_blocks=100000000", r"model.bd_blocks: .*less than or equal to 1000"),
+        ("model.hidden_dim=1000000000", "model.hidden_dim: .*less than or equal to 65536"),
+        ("model.expansion=1.0e9", "model.expansion"),
+        ("diffusion.steps=10000000000", "diffusion.steps"),
+        ("diffrec.hidden_dims=[1000000000]", "diffrec.hidden_dims"),
+        ("diffrec.steps=1000000000000", "diffrec.steps"),
+        ("bpr.factors=1000000000", "bpr.factors"),
+        ("lightgcn.layers=1000000", "lightgcn.layers"),
+        ("prepare.text_dim=1000000000", "prepare.text_dim"),
+        ("training.batch_size=1000000000000", "training.batch_size"),
+        ("training.max_epochs=1000000000000", "training.max_epochs"),
+        ("evaluation.k=[1000000000000]", "evaluation.k"),
         ("training.metric=accuracy@20", "training.metric"),
         ("training.loss=hinge", "training.loss"),
         ("model.item_side=maybe", "model.item_side"),
@@ -326,7 +353,7 @@ def test_differences_name_settings_by_key_and_leave_out_what_may_differ():
 
 
 def test_sections_of_models_that_are_not_trained_do_not_differ():
-    """So that a search or a comparison of baselines goes on after a setting of LD4MRec was added or changed."""
+    """A search or comparison of baselines goes on after a setting of LD4MRec changed."""
     before = load_config(None, ["model_name=bpr"]).model_dump(mode="json")
     after = load_config(None, ["model_name=bpr", "model.dropout=0.1", "ease.ridge=3"]).model_dump(
         mode="json"
@@ -346,3 +373,104 @@ def test_sections_of_models_that_are_not_trained_do_not_differ():
     assert {"model_name", "model.dropout"} <= {
         difference.key for difference in iter_differences(before, after)
     }
+
+
+def bomb(depth: int) -> str:
+    """YAML of a few lines whose value has ten to the power of ``depth`` entries."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, depth):
+        aliases = ", ".join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} [{aliases}]")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(9), r"config\.yaml:2: not valid YAML: an alias inside an anchored value"),
+        ("a: &a x\nb: [" + "*a, " * 101 + "*a]\n", "more than 100 aliases"),
+        ("model: " + "[" * 20_000, "nested too deeply"),
+        ("model: " + "{a: " * 20_000, "nested too deeply"),
+        ("# " + "x" * 1_000_001, "larger than 1,000,000 bytes"),
+        ("a: \x1b[31m\n", "not valid YAML"),
+        ('model: {dropout: !!float ""}\n', "not valid YAML: malformed value"),
+    ],
+)
+def test_hostile_yaml_is_refused_at_once(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_aliases_and_merge_keys_are_read(tmp_path):
+    text = "bpr: &small {factors: 8}\nlightgcn:\n  <<: *small\n  layers: 2\n"
+    config = load_config(written(tmp_path, text))
+    assert (config.bpr.factors, config.lightgcn.factors, config.lightgcn.layers) == (8, 8, 2)
+
+
+def test_a_long_bad_value_is_abbreviated():
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, ["training.seed=" + "x" * 5000])
+    assert len(str(caught.value)) < 300
+
+
+def marked(mark: object) -> set[str]:
+    """Settings that carry a mark, or a mark of a class."""
+    return {
+        f"{section}.{name}"
+        for section, model in SECTIONS.items()
+        for name, field in model.model_fields.items()
+        if mark in field.metadata
+        or (isinstance(mark, type) and any(isinstance(each, mark) for each in field.metadata))
+    }
+
+
+def test_settings_marked_for_resume_may_change_and_no_others():
+    sections = {name for name, section in SECTIONS.items() if section.may_change_on_resume}
+    assert sections == {"prepare", "evaluation"}
+    fields = marked(MAY_CHANGE_ON_RESUME)
+    assert {"training.max_epochs", "training.patience", "training.device", "data.path"} <= fields
+    assert resumable_keys() == sections | fields
+    assert "training.learning_rate" not in resumable_keys()
+
+
+def test_settings_marked_as_not_searched_are_not_searched_and_all_others_are():
+    hidden = marked(NOT_SEARCHED)
+    assert {"training.seed", "training.metric", "training.max_epochs"} <= hidden
+    searchable = {key for key, _ in iter_searchable()}
+    every = {
+        f"{section}.{name}"
+        for section, model in SECTIONS.items()
+        if model.searched
+        for name in model.model_fields
+    }
+    assert searchable == every - hidden
+    assert not {key for key in searchable if key.startswith(("prepare.", "evaluation."))}
+
+
+def test_settings_marked_with_a_model_are_its_own():
+    fields = marked(ReadBy)
+    assert "training.loss" in fields
+    for key in fields:
+        section, name = key.split(".")
+        metadata = SECTIONS[section].model_fields[name].metadata
+        (mark,) = (each for each in metadata if isinstance(each, ReadBy))
+        assert owner(key) == mark.model
+        assert mark.model in MODELS
+    for model, spec in MODELS.items():
+        for section in spec.sections:
+            owners = {owner(f"{section}.{name}") for name in SECTIONS[section].model_fields}
+            assert owners == {model}
+    assert owner("training.learning_rate") is None
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+def test_every_accuracy_metric_selects_the_epoch(name):
+    assert load_config(None, [f"training.metric={name}@7"]).training.metric == f"{name}@7"
+
+
+def test_no_other_metric_selects_the_epoch(monkeypatch):
+    with pytest.raises(ConfigError, match="unknown metric 'coverage'"):
+        load_config(None, ["training.metric=coverage@20"])
+    monkeypatch.setattr("ld4mrec_cli.evaluation.metrics.ACCURACY", (*ACCURACY, "newmetric"))
+    assert load_config(None, ["training.metric=newmetric@5"]).training.metric == "newmetric@5"

@@ -30,7 +30,7 @@ from ld4mrec_cli.utils import interrupts
 from ld4mrec_cli.utils.disk import write_error
 from ld4mrec_cli.utils.errors import UserError
 from ld4mrec_cli.utils.memory import is_out_of_memory
-from ld4mrec_cli.utils.text import SafeStream, printable
+from ld4mrec_cli.utils.text import SafeStream, is_utf8, printable
 from ld4mrec_cli.utils.threads import use_passive_waiting
 
 DEBUG_VARIABLE = "LD4MREC_DEBUG"
@@ -128,6 +128,7 @@ def run(arguments: Sequence[str]) -> int:
     use_passive_waiting()
     with _safe_streams():
         try:
+            _check_utf8((*arguments, os.getcwd()))
             result = app(args=list(arguments), prog_name="ld4mrec", standalone_mode=False)
             if result == TYPER_INTERRUPTED:
                 raise KeyboardInterrupt
@@ -165,6 +166,13 @@ def _safe_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def _check_utf8(names: Sequence[str]) -> None:
+    """Refuse arguments and paths that are not UTF-8, which JSON, Parquet and polars cannot hold."""
+    for name in names:
+        if not is_utf8(name):
+            raise UserError("the name is not UTF-8", where=name, hint="Rename it")
 
 
 def _discard_stdout() -> None:
@@ -207,6 +215,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):
         return " ".join(error.format_message().split()) or "wrong usage; see --help", 2
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return str(error), 2  # of Path.resolve()
     return _explain_failure(error), 1
 
 

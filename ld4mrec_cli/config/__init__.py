@@ -1,4 +1,4 @@
-"""The one configuration model that every command shares.
+"""The configuration that every command shares.
 
 Sections are frozen and refuse unknown keys. The defaults are the ``default`` preset; ``paper`` is a
 set of overrides in ``presets/paper.yaml``. The published settings of a baseline are in

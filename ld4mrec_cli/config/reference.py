@@ -1,4 +1,4 @@
-"""The Markdown reference of the configuration, made from the docstrings of its fields."""
+"""The Markdown reference of the configuration, from the docstrings of its fields."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from ld4mrec_cli.settings.base import Section
 
 
 def config_reference() -> str:
-    """Return the Markdown reference of every setting, made from the field docstrings."""
+    """Return the Markdown reference of every setting."""
     lines = [
         "# Configuration reference",
         "",
-        "Made by `ld4mrec config --reference` from the config model; do not edit.",
-    ]
-    lines += [
+        "Written by `ld4mrec config --reference` from the settings classes; do not edit.",
         "",
         "Any value can be set in the YAML file or with `--set section.key=value`.",
         "",
@@ -33,13 +31,20 @@ def config_reference() -> str:
     for name, section in iter_sections():
         lines += ["", f"## {name}", "", f"{section.__doc__}", ""]
         lines += _table(section)
-    lines += ["", "## preset `paper`", "", "What it sets; all else is as above.", "", "```yaml"]
+    lines += [
+        "",
+        "## preset `paper`",
+        "",
+        "The settings that differ from the defaults above.",
+        "",
+        "```yaml",
+    ]
     lines += [preset_text("paper").strip(), "```"]
     lines += [
         "",
         "## published settings of the baselines",
         "",
-        "What `model_name` sets; your values are over it.",
+        "The defaults for each `model_name`; your own values go first.",
         "",
     ]
     lines += ["```yaml", *_model_presets(), "```", ""]

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ld4mrec_cli.data.columns import ITEM, TITLE, USER
+from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
 from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.utils.panics import quiet_panics
 
 HINT = "Make it again with the command that wrote it"
 
@@ -20,7 +21,8 @@ HINT = "Make it again with the command that wrote it"
 def read_checked(path: Path, error: type[UserError]) -> pl.DataFrame:
     """Read a Parquet file; raise ``error`` where it is none."""
     try:
-        return pl.read_parquet(path, glob=False)
+        with quiet_panics():
+            return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as cause:
         reason = (str(cause).splitlines() or [""])[0]
         raise error(f"is no readable Parquet file ({reason})", where=path, hint=HINT) from None
@@ -60,13 +62,14 @@ def read_interactions(path: Path, shape: tuple[int, int], error: type[UserError]
         if values.null_count() or not values.is_between(0, size - 1).all():
             what = f"column '{column}' has values that are not between 0 and {size - 1:,}"
             raise error(what, where=path, hint=HINT)
-    return table
+    for column in {RATING, TIMESTAMP} & set(table.columns):
+        if not table.schema[column].is_numeric():
+            raise error(f"its column '{column}' is no number", where=path, hint=HINT)
+    return table.with_columns(pl.col(USER, ITEM).cast(pl.UInt32))
 
 
-def read_array(
-    path: Path, shape: tuple[int, ...], dtype: str, error: type[UserError]
-) -> np.ndarray:
-    """Read a finite ``.npy`` array of a known shape and dtype, by its header before its content.
+def map_array(path: Path, shape: tuple[int, ...], dtype: str, error: type[UserError]) -> np.ndarray:
+    """Memory-map a finite ``.npy`` array of a known shape and dtype.
 
     Raises:
         error: it is no such array.
@@ -78,7 +81,13 @@ def read_array(
     if mapped.shape != shape or mapped.dtype != np.dtype(dtype):
         what = f"is {mapped.dtype} {mapped.shape} in place of {dtype} {shape}"
         raise error(what, where=path, hint=HINT)
-    values = np.array(mapped)
-    if not np.isfinite(values).all():
+    if not np.isfinite(mapped).all():
         raise error("has values that are not finite", where=path, hint=HINT)
-    return values
+    return mapped
+
+
+def read_array(
+    path: Path, shape: tuple[int, ...], dtype: str, error: type[UserError]
+) -> np.ndarray:
+    """Read such an array into memory; see :func:`map_array`."""
+    return np.array(map_array(path, shape, dtype, error))

@@ -26,7 +26,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.checks import read_array, read_ids, read_interactions
+from ld4mrec_cli.data.checks import map_array, read_array, read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.splits import SPLITS
@@ -225,7 +225,13 @@ class Dataset:
 
         It has ``rating`` and ``timestamp`` where the source has them.
         """
-        return read_interactions(self.path(f"{split}.parquet"), self.shape, DatasetError)
+        path = self.path(f"{split}.parquet")
+        table = read_interactions(path, self.shape, DatasetError)
+        if len(table) != self.schema.splits[split].interactions:
+            raise DatasetError("has another number of rows than the schema says", where=path)
+        if table.is_empty() and split == Split.TRAIN:
+            raise DatasetError("has no training interaction", where=path)
+        return table
 
     def matrix(self, split: str) -> csr_matrix:
         """Return a split as binary float32 matrix ``(n_users, n_items)`` with sorted indices."""
@@ -244,11 +250,12 @@ class Dataset:
                 raise DatasetError(f"has no modality '{name}'", where=self.directory, hint=hint)
         return names if selection is None else tuple(selection)
 
-    def modality(self, name: str) -> Modality:
-        """Return the features of a modality."""
+    def modality(self, name: str, *, is_mapped: bool = False) -> Modality:
+        """Return the features of a modality; ``is_mapped``: memory-mapped, read only."""
         shape = (self.shape[1], self.schema.modalities[name].dim)
+        read = map_array if is_mapped else read_array
         return Modality(
-            read_array(self.path(f"features/{name}.npy"), shape, "float32", DatasetError),
+            read(self.path(f"features/{name}.npy"), shape, "float32", DatasetError),
             read_array(self.path(f"features/{name}.present.npy"), shape[:1], "bool", DatasetError),
         )
 

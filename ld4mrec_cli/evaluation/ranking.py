@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
+from ld4mrec_cli.utils.errors import UserError
+
 
 class Scorer(Protocol):
     """Interface of every recommender for ranking, metrics and the command line."""
@@ -69,8 +71,10 @@ class _DenseScores:
         return self.dense.clone()
 
 
-class NonFiniteScoresError(ValueError):
-    """A recommender returned NaN or infinite scores."""
+class NonFiniteScoresError(UserError):
+    """A recommender returned NaN or infinite scores. Exit code 1."""
+
+    exit_code = 1
 
 
 ITEMS_CHUNK_SIZE = 4096

@@ -38,7 +38,7 @@ class IALS(ClosedFormRecommender):
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], settings: IALSConfig) -> Self:
         """Restore from :meth:`arrays`."""
-        return cls(torch.from_numpy(arrays["items"]), settings)
+        return cls(torch.from_numpy(arrays["items"].astype(np.float32, copy=False)), settings)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See :class:`ClosedFormRecommender`."""

@@ -16,10 +16,15 @@ from ld4mrec_cli.utils.errors import RunError, UserError
 HINT = "Train again"
 
 
-def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise RunError unless all numbers of a file of tensors are finite and real."""
+DTYPES = (torch.float32, torch.float64, torch.int32, torch.int64)
+
+
+def check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise RunError unless all tensors of a file hold finite numbers of the usual dtypes."""
     for name, tensor in tensors.items():
-        if tensor.is_complex() or not torch.isfinite(tensor).all():
+        if tensor.dtype not in DTYPES:
+            raise RunError(f"'{name}' is {tensor.dtype}", where=path, hint=HINT)
+        if not torch.isfinite(tensor).all():
             raise RunError(f"'{name}' has values that are not finite", where=path, hint=HINT)
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
-from ld4mrec_cli.runs.checks import check_finite
+from ld4mrec_cli.runs.checks import check_numbers
 from ld4mrec_cli.settings.base import Count
 from ld4mrec_cli.utils.errors import ConfigError, RunError
 from ld4mrec_cli.utils.files import (
@@ -252,7 +252,7 @@ class RunDirectory:
             or any(len(tensor) != n_items for tensor in tensors.values() if tensor.ndim)
         ):
             raise RunError("does not hold the signals of this run", where=self.path / SIGNALS)
-        check_finite(tensors, self.path / SIGNALS)
+        check_numbers(tensors, self.path / SIGNALS)
         weights, factors = (
             None if tensor is None else tensor.numpy()
             for tensor in (tensors.get("ease_weights"), tensors.get("ials_items"))

@@ -11,7 +11,7 @@ from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
 from ld4mrec_cli.models.specs import MODELS
-from ld4mrec_cli.runs.checks import check_finite, check_scores
+from ld4mrec_cli.runs.checks import check_numbers, check_scores
 from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
 from ld4mrec_cli.utils.errors import RunError, UserError
 
@@ -44,7 +44,7 @@ def _restore(run: RunDirectory, device: torch.device) -> Scorer:
             f"is of '{name}', its configuration of '{config.model_name}'", where=run.path
         )
     weights = run.load_tensors(WEIGHTS)
-    check_finite(weights, run.path / WEIGHTS)
+    check_numbers(weights, run.path / WEIGHTS)
     model: TrainableRecommender
     if name == "ld4mrec":
         signals = run.load_signals()

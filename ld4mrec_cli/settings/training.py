@@ -31,16 +31,17 @@ class TrainingConfig(Section):
     loss: Annotated[Literal["multinomial", "mse"], ReadBy("ld4mrec")] = "multinomial"
     """`multinomial`: softmax cross-entropy over the catalog. `mse`: the paper's."""
     target: Annotated[Literal["all", "masked"], ReadBy("ld4mrec")] = "masked"
-    """Reconstruct `all` behaviors, or only those that masking `masked` (visible items are left out of the loss)."""
+    """Reconstruct `all` behaviors, or only the `masked` ones: unmasked items do not count in the
+    loss."""
     batch_size: Count = 256
     """Users per step; interactions for `bpr`, `lightgcn` and `vbpr`."""
     row_weight_exponent: Annotated[Probability, ReadBy("ld4mrec")] = 0.5
-    """a of the weight n^a in the multinomial loss of a row in which n behaviors are sought: 0 counts every row the
-    same, 1 every behavior the same. Long histories tell more of which items go together."""
+    """a of the weight n^a of a row with n targets in the multinomial loss: 0 weighs every row the
+    same, 1 every target the same. Long histories say more about items that go together."""
     sampled_items: Annotated[NonNegativeInt | None, ReadBy("ld4mrec")] = None
-    """Items drawn for each step that, with those sought in the batch, stand for the catalog in the multinomial loss;
-    0 takes the whole catalog. Unset: 0 for up to 20,000 items, 8,192 above. `mse` is above that size computed over
-    the whole catalog in closed form."""
+    """Items sampled per step; with the targets of the batch they stand for the catalog in the
+    multinomial loss. 0 takes the whole catalog. Unset: 0 up to 20,000 items, 8,192 above. `mse`
+    above that size is computed over the whole catalog in closed form."""
     learning_rate: Positive = 0.002
     """Step size of AdamW."""
     weight_decay: NonNegative = 0.0
@@ -56,11 +57,13 @@ class TrainingConfig(Section):
     patience: Annotated[Count, MAY_CHANGE_ON_RESUME] = 20
     """Stop after this many validations without a better `metric`."""
     validate_every: Count = 1
-    """Epochs between validations; each also writes a checkpoint, unless that would take more than 5 % of the time."""
+    """Epochs between validations. Each also writes a checkpoint, unless checkpoints would take more
+    than 5 % of the time."""
     validation_users: NonNegativeInt | None = None
-    """Users that a validation ranks the catalog for, drawn once by the seed; 0 takes all. Unset: all while users
-    times items is up to 2·10⁹, else as many as that allows, but at least 2,000."""
-    metric: Annotated[str, Field(pattern=r"^[a-z]+@[1-9][0-9]*$"), NOT_SEARCHED] = "ndcg@20"
+    """Users of a validation, sampled once by the seed; 0 takes all. Unset: all while users times
+    items is up to 2·10⁹, else as many as that allows, but at least 2,000."""
+    metric: Annotated[str, Field(pattern=r"^[a-z]+@[1-9][0-9]{0,8}$"), NOT_SEARCHED] = "ndcg@20"
     """Validation metric that selects the epoch, e.g. `recall@20`."""
     precision: Literal["float32", "bf16", "auto"] = "float32"
-    """`bf16` runs the matrix products of training in bfloat16 (autocast); `auto` does where the hardware has it."""
+    """`bf16` computes the matrix products of training in bfloat16 (autocast), `auto` only where the
+    hardware has it."""

@@ -59,6 +59,11 @@ def _escape(character: str) -> str:
     return json.dumps(character, ensure_ascii=True)[1:-1]
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a path or argument is text. Python holds other bytes as lone surrogates."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
 class SafeStream:
     """A text stream that unsafe characters do not pass, whoever writes to it.
 

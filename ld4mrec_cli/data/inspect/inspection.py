@@ -34,7 +34,6 @@ from ld4mrec_cli.data.inspect.summary import (
     SplitSummary,
 )
 from ld4mrec_cli.data.readers import read_source
-from ld4mrec_cli.data.readers.arrays import load_array
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.splits import SPLITS, Split
@@ -102,9 +101,9 @@ def _inspect_dataset(dataset: Dataset) -> Inspection:
 def _summarize_modalities(dataset: Dataset) -> list[ModalitySummary]:
     summaries = []
     for name in dataset.modality_names():
-        present = np.load(dataset.path(f"features/{name}.present.npy"), allow_pickle=False)
-        values = load_array(dataset.path(f"features/{name}.npy"))
-        summaries.append(summarize_modality(name, values, present, len(present)))
+        features = dataset.modality(name, is_mapped=True)
+        n_items = dataset.shape[1]
+        summaries.append(summarize_modality(name, features.values, features.present, n_items))
     return summaries
 
 

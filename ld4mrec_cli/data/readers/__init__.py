@@ -12,6 +12,7 @@ from ld4mrec_cli.data.readers.table import TABLES, interaction_file, is_table
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.layouts import AUTO, LAYOUTS, list_layouts
 from ld4mrec_cli.utils.errors import SourceError
+from ld4mrec_cli.utils.text import is_utf8
 
 MATRICES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
 """DiffMM's interactions. Opening a pickle can run code, so they are never read."""
@@ -54,6 +55,9 @@ def read_source(raw: Path, options: PrepareConfig, context: ReadContext | None =
         return load_reader(TABLE).read(raw, context)
     if not raw.is_dir():
         raise SourceError("no such directory", where=raw)
+    for path in raw.iterdir():
+        if not is_utf8(path.name):
+            raise SourceError("the name is not UTF-8", where=path, hint="Rename it")
     matrices = [name for name in MATRICES if (raw / name).is_file()]
     if matrices and not _fitting_layouts(raw):
         hint = (

@@ -21,6 +21,7 @@ from ld4mrec_cli.data.readers.content import part_files
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table
 from ld4mrec_cli.data.readers.ids import id_texts
+from ld4mrec_cli.data.readers.npz import check_npz
 from ld4mrec_cli.utils.errors import SourceError
 
 SUFFIX = "_feat"
@@ -172,6 +173,7 @@ def _stack_lists(series: pl.Series, path: Path) -> np.ndarray:
 
 def _read_npz(path: Path) -> RawFeatures:
     try:
+        check_npz(path)
         with path.open("rb") as handle:  # numpy leaves a damaged archive open
             # an object array is an error, never unpickled
             archive = np.load(handle, allow_pickle=False)

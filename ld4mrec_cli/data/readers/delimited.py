@@ -27,6 +27,7 @@ from ld4mrec_cli.data.readers.content import (
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.csv_strict import Record, count_records, iter_records
 from ld4mrec_cli.utils.errors import SourceError
+from ld4mrec_cli.utils.panics import quiet_panics
 
 FIX_HINT = "Mend or remove it, or leave such lines out with --on-error skip"
 CHUNK = 100_000
@@ -58,7 +59,8 @@ def read_table(path: Path, context: ReadContext) -> pl.DataFrame:
 
 def _read_parquet(path: Path, parts: list[Path]) -> pl.DataFrame:
     try:
-        return pl.concat([pl.read_parquet(part, glob=False) for part in parts])
+        with quiet_panics():
+            return pl.concat([pl.read_parquet(part, glob=False) for part in parts])
     except (
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
