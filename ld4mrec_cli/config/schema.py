@@ -25,7 +25,9 @@ def _check_model(name: str) -> str:
 class BaseConfig(Section):
     """What the configuration holds besides the sections of the baselines."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] | None = (
+        None
+    )
     """Name of the run; unset takes the dataset's name."""
     preset: Preset = "default"
     """Where unset values come from: `default` (best measured) or `paper` (as published)."""

@@ -29,10 +29,12 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.data.checks import map_array, read_array, read_ids, read_interactions
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.features import Modality
-from ld4mrec_cli.data.splits import SPLITS
+from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.settings.base import Count, NonNegativeInt
-from ld4mrec_cli.utils.errors import DatasetError, UnknownIdError, nearest
+from ld4mrec_cli.utils.errors import DatasetError, OutputError, UnknownIdError, nearest
 from ld4mrec_cli.utils.files import sha256, write_json
+from ld4mrec_cli.utils.names import FileName
+from ld4mrec_cli.utils.workspace import recover
 
 FORMAT = "ld4mrec-dataset"
 VERSION = 1
@@ -63,7 +65,7 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid")
     format: Literal["ld4mrec-dataset"]
     version: Literal[1]
-    name: str
+    name: FileName
     n_users: Count
     n_items: Count
     splits: dict[str, SplitCounts]
@@ -152,6 +154,8 @@ class Dataset:
         """Open a dataset directory. Raises DatasetError if it is none or its schema is damaged."""
         directory = Path(directory)
         path = directory / SCHEMA_FILE
+        if not directory.exists():
+            recover(directory.resolve())  # of a `prepare --overwrite` that was killed
         if not path.is_file():
             what = (
                 "is not a dataset directory (no schema.json)"
@@ -278,6 +282,26 @@ def is_dataset(directory: Path) -> bool:
         )
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
+
+
+def is_replaceable(directory: Path) -> bool:
+    """Whether a directory holds a dataset and nothing else, so that ``--overwrite`` may replace it.
+
+    Raises:
+        OutputError: it is a dataset, but holds a file that its schema does not list.
+    """
+    if not is_dataset(directory):
+        return False
+    try:
+        listed = {SCHEMA_FILE, *Dataset.open(directory).schema.files}
+    except DatasetError:
+        return False
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if name not in listed and (path.is_symlink() or not path.is_dir()):
+            what = f"holds '{name}', which is no file of the dataset, so it is not replaced"
+            raise OutputError(what, where=directory, hint="Move that file, or choose another --out")
+    return True
 
 
 def write_dataset(

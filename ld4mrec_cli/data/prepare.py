@@ -13,7 +13,7 @@ import polars as pl
 from ld4mrec_cli import __version__
 from ld4mrec_cli.data import split_methods
 from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER
-from ld4mrec_cli.data.dataset import Schema, is_dataset, natural_order, write_dataset
+from ld4mrec_cli.data.dataset import Schema, is_replaceable, natural_order, write_dataset
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress, describe_file
@@ -79,7 +79,7 @@ def prepare(
         ConfigError: an encoder is not there or not safe to load.
     """
     out = out.resolve()
-    check_output_directory(out, overwrite=overwrite, is_replaceable=is_dataset)
+    check_output_directory(out, overwrite=overwrite, is_replaceable=is_replaceable)
     encoders.check_text_encoder(options)
     images.check_image_encoder(raw, options)
     context = ReadContext(options) if on_read is None else ReadContext(options, on_read)
@@ -98,7 +98,7 @@ def prepare(
     modalities = build_modalities(source, items, options, encoded)
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
     left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
-    with atomic_directory(out, overwrite=overwrite, is_replaceable=is_dataset) as temporary:
+    with atomic_directory(out, overwrite=overwrite, is_replaceable=is_replaceable) as temporary:
         schema = write_dataset(
             temporary,
             name=out.name,

@@ -1,1 +1,1 @@
-"""What a run holds on disk."""
+"""Run directories: their files, and the model that they serve."""

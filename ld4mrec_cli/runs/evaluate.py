@@ -34,13 +34,27 @@ def evaluate_run(
     on_batch: Callable[[int], None] | None = None,
     group: Group = SINGLE_PROCESS,
 ) -> Evaluation:
-    """Evaluate a run on the validation or test split of its dataset; ``options`` gives cutoffs and mask."""
+    """Evaluate a run on the validation or test split of its dataset.
+
+    Args:
+        run: a run with weights.
+        dataset: the dataset that it was trained on.
+        split: ``valid`` or ``test``.
+        options: cutoffs, mask and batch size.
+        device: where the model scores.
+        on_batch: called after each batch with its number of users.
+        group: processes that share the users.
+
+    Raises:
+        DatasetError: ``dataset`` is another one.
+        RunError: the run is damaged or has no weights.
+    """
     check_same_dataset(run, dataset)
     scorer = load_scorer(run, device)
     train_rows, targets = dataset.matrix(Split.TRAIN), dataset.matrix(split)
-    masked = train_rows
+    exclude = train_rows
     if options.mask == "train+valid" and split != Split.VALID:
-        masked = (train_rows + dataset.matrix(Split.VALID)).tocsr()
+        exclude = (train_rows + dataset.matrix(Split.VALID)).tocsr()
     return evaluate(
-        scorer, train_rows, targets, masked, options.k, options.batch_size, on_batch, group=group
+        scorer, train_rows, targets, exclude, options.k, options.batch_size, on_batch, group=group
     )

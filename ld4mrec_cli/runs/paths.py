@@ -6,15 +6,25 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from ld4mrec_cli.runs.run_directory import RunDirectory
-from ld4mrec_cli.utils.errors import RunError
+from ld4mrec_cli.runs.run_directory import MANIFEST, RunDirectory
+from ld4mrec_cli.utils.errors import OutputError, RunError
+from ld4mrec_cli.utils.names import is_file_name
+from ld4mrec_cli.utils.workspace import open_workspace, recover
 
 RUNS = Path("runs")
 LATEST = "latest"
 
 
 def new_run_path(name: str) -> Path:
-    """A path ``runs/<name>-<time>`` that does not exist yet."""
+    """A path ``runs/<name>-<time>`` that does not exist yet.
+
+    Raises:
+        RunError: ``name`` is not one part of a path, and would lead out of ``runs/``.
+    """
+    if not is_file_name(name):
+        raise RunError(
+            f"'{name}' cannot be part of a path", where=RUNS, hint="Choose another --run"
+        )
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path, n = RUNS / f"{name}-{stamp}", 1
     while path.exists():
@@ -34,27 +44,48 @@ def latest_run() -> Path:
     return path
 
 
-def point_latest(path: Path) -> None:
-    """Point ``runs/latest`` at a run in ``runs/``; runs elsewhere are left alone."""
-    if path.resolve().parent != RUNS.resolve():
+def point_latest(run: RunDirectory) -> None:
+    """Point ``runs/latest`` at a writable run in ``runs/``; runs elsewhere are left alone.
+
+    Raises:
+        OutputError: ``runs/latest`` cannot be replaced.
+    """
+    if not run.is_writable or run.path.resolve().parent != RUNS.resolve():
         return
-    temporary = RUNS / f".{LATEST}.{os.getpid()}"
-    try:
-        temporary.symlink_to(path.name, target_is_directory=True)
-    except OSError:
-        temporary.write_text(path.name, encoding="utf-8")
-    os.replace(temporary, RUNS / LATEST)
+    latest = RUNS.resolve() / LATEST
+    recover(latest)
+    with open_workspace(latest, latest.parent, where=RUNS / LATEST) as workspace:
+        temporary = workspace / LATEST
+        try:
+            temporary.symlink_to(run.path.name, target_is_directory=True)
+        except OSError:
+            temporary.write_text(run.path.name, encoding="utf-8")
+        try:
+            os.replace(temporary, latest)
+        except OSError as error:
+            what = f"cannot be replaced ({error.strerror})"
+            raise OutputError(what, where=RUNS / LATEST, hint="Remove it") from None
 
 
 def unfinished_run(name: str | None) -> Path:
-    """The newest run in ``runs/`` that can be resumed. Raises RunError where there is none."""
-    found = []
-    for manifest in RUNS.glob("*/manifest.json"):
+    """The newest run in ``runs/`` that can be resumed.
+
+    Args:
+        name: only runs of this name; None: of any.
+
+    Raises:
+        RunError: there is none.
+    """
+    candidates = []
+    for manifest in RUNS.glob(f"*/{MANIFEST}"):
         if manifest.parent.name == LATEST:
             continue
-        run = RunDirectory.open(manifest.parent)
+        try:
+            run = RunDirectory.open(manifest.parent)
+        except RunError:  # a damaged run cannot be resumed
+            continue
         if run.is_unfinished and name in (None, run.manifest.name) and not run.is_locked():
-            found.append((run.manifest.started, run.path))
-    if not found:
+            candidates.append((run.manifest.started, run.path))
+    if not candidates:
         raise RunError("no unfinished run" + (f" named '{name}'" if name else ""), where=RUNS)
-    return max(found)[1]
+    return max(candidates)[1]

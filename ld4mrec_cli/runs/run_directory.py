@@ -2,14 +2,16 @@
 
 ::
 
-    manifest.json            status, config, dataset hash, versions, best epoch, SHA-256 of the files below
+    manifest.json            status, config, dataset hash, versions, best epoch, SHA-256 of the
+                             files below, and a checksum of itself
     config.yaml              the complete configuration; `train --config` takes it
     metrics.jsonl            one line per epoch
     learning_curve.png
     weights.safetensors      the weights that are served (of a baseline: its arrays)
     signals.safetensors      item signals, computed once from the training data
     users.parquet  items.parquet  train.parquet    the dataset's, for serving
-    checkpoint.safetensors   only until training is complete: what --resume needs
+    checkpoint.safetensors   only until training is complete: the state for --resume
+    .lock                    only while a process trains the run
 """
 
 from __future__ import annotations
@@ -19,13 +21,12 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -33,20 +34,15 @@ from torch import Tensor
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
-from ld4mrec_cli.runs.checks import check_numbers
-from ld4mrec_cli.settings.base import Count
+from ld4mrec_cli.runs.checkpoint import read_checkpoint, write_checkpoint
+from ld4mrec_cli.runs.config_file import check_config_file
+from ld4mrec_cli.runs.manifest import Manifest, read_manifest, write_manifest
+from ld4mrec_cli.runs.signal_arrays import signals_from_tensors, signals_to_arrays
 from ld4mrec_cli.utils.errors import ConfigError, RunError
-from ld4mrec_cli.utils.files import (
-    atomic_file,
-    is_held,
-    locked_file,
-    remove_temporaries,
-    sha256,
-    write_json,
-    write_text,
-)
+from ld4mrec_cli.utils.files import atomic_file, sha256, write_text
+from ld4mrec_cli.utils.locks import is_locked, locked_file
+from ld4mrec_cli.utils.workspace import LOCK, is_blank, remove_temporaries
 
-FORMAT = "ld4mrec-run"
 MANIFEST, CONFIG, METRICS, CURVE = (
     "manifest.json",
     "config.yaml",
@@ -58,111 +54,87 @@ WEIGHTS, SIGNALS, CHECKPOINT = (
     "signals.safetensors",
     "checkpoint.safetensors",
 )
-LOCK = ".lock"
 SERVING_TABLES = ("users.parquet", "items.parquet", "train.parquet")
 
-
-class DatasetInfo(BaseModel):
-    """The dataset that a run was trained on."""
-
-    model_config = ConfigDict(extra="forbid")
-    path: str
-    name: str
-    hash: str
-    n_users: Count
-    n_items: Count
-    modalities: list[str]
+Args = ParamSpec("Args")
 
 
-class BestEpoch(BaseModel):
-    """The epoch whose weights are served."""
+def _if_writable(
+    method: Callable[Concatenate[RunDirectory, Args], None],
+) -> Callable[Concatenate[RunDirectory, Args], None]:
+    """Make a method that writes do nothing where the run is not writable."""
 
-    model_config = ConfigDict(extra="forbid")
-    epoch: int
-    metric: str
-    value: float
-    valid: dict[str, float]
+    @wraps(method)
+    def guarded(run: RunDirectory, /, *args: Args.args, **kwargs: Args.kwargs) -> None:
+        if run.is_writable:
+            method(run, *args, **kwargs)
 
-
-class Manifest(BaseModel):
-    """Content of ``manifest.json``."""
-
-    model_config = ConfigDict(extra="forbid")
-    format: Literal["ld4mrec-run"] = "ld4mrec-run"
-    version: Literal[1] = 1
-    status: Literal["running", "interrupted", "diverged", "complete"] = "running"
-    name: str
-    model: str
-    seed: int
-    config: dict[str, Any]
-    dataset: DatasetInfo
-    versions: dict[str, str]
-    device: str
-    started: str
-    epochs: int = 0
-    seconds: float = 0.0
-    peak_memory_mb: float | None = None
-    best: BestEpoch | None = None
-    notes: list[str] = []
-    files: dict[str, str] = {}
+    return guarded
 
 
 class RunDirectory:
     """A run directory, opened or newly made."""
 
     def __init__(self, path: Path, manifest: Manifest, *, writable: bool = True) -> None:
-        """Writes do nothing unless ``writable``: in processes that are not the main process."""
+        """Take a directory and its manifest.
+
+        Args:
+            path: the directory.
+            manifest: its manifest.
+            writable: False in processes other than the main process; all writes then do nothing.
+        """
         self.path = path
         self.manifest = manifest
         self.is_writable = writable
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest, config: Config) -> RunDirectory:
-        """Make the directory with manifest and config. Raises RunError where it exists and is not empty."""
+        """Make the directory with manifest and config.
+
+        Leftovers of a training that was killed before it had a manifest are removed.
+
+        Raises:
+            RunError: it exists and is not empty, or another process is making it.
+        """
+        run = cls(path, manifest)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                hint = "Choose another --run, or give --resume to continue it"
-                raise RunError("exists", where=path, hint=hint)
+            run._check_blank()
+            with run.locked():
+                run._check_blank()
+                remove_temporaries(path)
+                run.save_manifest()
+                run._write_config(config)
         except OSError as error:
             raise RunError(f"cannot be written ({error.strerror})", where=path) from None
-        run = cls(path, manifest)
-        run.save_manifest()
-        write_text(path / CONFIG, config_to_yaml(config))
         return run
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = True) -> RunDirectory:
         """Open a run directory. Raises RunError where it is none or its manifest is damaged."""
-        manifest = path / MANIFEST
-        if not manifest.is_file():
-            what = (
-                "is not a run directory (no manifest.json)"
-                if path.exists()
-                else "no such run directory"
-            )
-            raise RunError(
-                what, where=path, hint="Train a model with `ld4mrec train`, or name another --run"
-            )
-        try:
-            text = manifest.read_text(encoding="utf-8")
-            return cls(path, Manifest.model_validate_json(text), writable=writable)
-        except (ValidationError, OSError, UnicodeDecodeError):
-            raise RunError("is damaged or of another version", where=manifest) from None
+        file = path / MANIFEST
+        if not file.is_file():
+            problem = "no such run directory"
+            if path.exists():
+                problem = "is not a run directory (no manifest.json)"
+            hint = "Train a model with `ld4mrec train`, or name another --run"
+            raise RunError(problem, where=path, hint=hint)
+        return cls(path, read_manifest(file), writable=writable)
 
     def reload(self) -> None:
-        """Take up what another process wrote into the manifest."""
-        self.manifest = self.open(self.path).manifest
+        """Read the manifest again, after another process wrote it."""
+        self.manifest = read_manifest(self.path / MANIFEST)
 
     @property
     def config(self) -> Config:
-        """The run's complete configuration."""
+        """The run's complete configuration. Raises RunError where ``config.yaml`` was edited."""
         try:
-            return config_from_mapping(self.manifest.config)
+            config = config_from_mapping(self.manifest.config)
         except ConfigError as error:
-            raise RunError(
-                f"holds a configuration that does not fit ({error})", where=self.path / MANIFEST
-            ) from None
+            what = f"holds a configuration that does not fit ({error})"
+            raise RunError(what, where=self.path / MANIFEST) from None
+        check_config_file(self.path / CONFIG, self.manifest.config_hash, config)
+        return config
 
     @property
     def is_unfinished(self) -> bool:
@@ -171,7 +143,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run while it is trained; a kill lets go of it.
+        """Hold the run while it is trained; a kill releases it.
 
         Raises:
             RunError: another process holds it.
@@ -179,36 +151,35 @@ class RunDirectory:
         if not self.is_writable:
             yield
             return
-        with locked_file(self.path / LOCK) as is_locked:
-            if not is_locked:
+        with locked_file(self.path / LOCK) as is_held:
+            if not is_held:
                 raise RunError("is being trained by another process", where=self.path)
             yield
 
     def is_locked(self) -> bool:
         """Whether a process is training the run now."""
-        return is_held(self.path / LOCK)
+        return is_locked(self.path / LOCK)
 
+    @_if_writable
     def change_config(self, config: Config) -> None:
         """Replace the configuration, in the manifest and beside it."""
-        if not self.is_writable:
-            return
-        write_text(self.path / CONFIG, config_to_yaml(config))
+        # The manifest first: after a kill, config.yaml still has the hash of the manifest.
         self.update(config=config.model_dump(mode="json"))
+        self._write_config(config)
 
+    @_if_writable
     def save_manifest(self) -> None:
         """Write the manifest atomically."""
-        if self.is_writable:
-            write_json(self.path / MANIFEST, self.manifest.model_dump())
+        write_manifest(self.path / MANIFEST, self.manifest)
 
     def update(self, **values: Any) -> None:
         """Change fields of the manifest and save it."""
         self.manifest = self.manifest.model_copy(update=values)
         self.save_manifest()
 
+    @_if_writable
     def add_serving_tables(self, dataset: Dataset) -> None:
-        """Copy ids, titles and training interactions, so that the run serves without the dataset."""
-        if not self.is_writable:
-            return
+        """Copy ids, titles and training interactions: the run serves without the dataset."""
         for name in SERVING_TABLES:
             with atomic_file(self.path / name) as temporary:
                 shutil.copyfile(dataset.path(name), temporary)
@@ -216,63 +187,33 @@ class RunDirectory:
 
     def save_signals(self, signals: ItemSignals) -> None:
         """Write the item signals."""
-        arrays = {
-            f"basis.{name}": np.ascontiguousarray(basis) for name, basis in signals.bases.items()
-        }
-        arrays["degree"] = np.ascontiguousarray(signals.degree)
-        if signals.ease_weights is not None:
-            arrays["ease_weights"] = signals.ease_weights
-        if signals.ials_items is not None:
-            arrays["ials_items"] = signals.ials_items
-        self.save_arrays(SIGNALS, arrays)
+        self.save_arrays(SIGNALS, signals_to_arrays(signals))
 
+    @_if_writable
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write named arrays as safetensors and note their hash."""
-        if not self.is_writable:
-            return
         with atomic_file(self.path / name) as temporary:
             save_arrays(
-                {key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary
+                {key: np.ascontiguousarray(array) for key, array in arrays.items()}, temporary
             )
         self._record([name])
 
     def load_signals(self) -> ItemSignals:
-        """Read the item signals."""
+        """Read the item signals. Raises RunError."""
+        info = self.manifest.dataset
         tensors = self.load_tensors(SIGNALS)
-        bases = {
-            name.removeprefix("basis."): tensor.numpy()
-            for name, tensor in tensors.items()
-            if name.startswith("basis.")
-        }
-        order = ["collaborative", *self.manifest.dataset.modalities]
-        n_items = self.manifest.dataset.n_items
-        if (
-            sorted(order) != sorted(bases)
-            or "degree" not in tensors
-            or any(len(tensor) != n_items for tensor in tensors.values() if tensor.ndim)
-        ):
-            raise RunError("does not hold the signals of this run", where=self.path / SIGNALS)
-        check_numbers(tensors, self.path / SIGNALS)
-        weights, factors = (
-            None if tensor is None else tensor.numpy()
-            for tensor in (tensors.get("ease_weights"), tensors.get("ials_items"))
-        )
-        return ItemSignals(
-            {name: bases[name] for name in order}, tensors["degree"].numpy(), weights, factors
-        )
+        return signals_from_tensors(tensors, info.modalities, info.n_items, self.path / SIGNALS)
 
+    @_if_writable
     def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the weights that are served."""
-        if not self.is_writable:
-            return
+        plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
         with atomic_file(self.path / WEIGHTS) as temporary:
-            save_file(
-                {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary
-            )
+            save_file(plain, temporary)
         self._record([WEIGHTS])
 
     def load_tensors(self, name: str) -> dict[str, Tensor]:
-        """Read a safetensors file of the run. Raises RunError where it is missing, damaged or changed."""
+        """Read a safetensors file of the run. Raises RunError where it is damaged or changed."""
         path = self.verified_path(name)
         try:
             return load_file(path)
@@ -283,28 +224,27 @@ class RunDirectory:
         """Path of a file of the run, compared with its hash. Raises RunError."""
         path = self.path / name
         if not path.is_file() or name not in self.manifest.files:
-            if name == WEIGHTS and self.is_unfinished:
-                hint = f"Continue it with `ld4mrec train --resume --run {self.path}`"
-                raise RunError(
-                    f"this run is {self.manifest.status}, it has no weights yet",
-                    where=self.path,
-                    hint=hint,
-                )
-            if name == WEIGHTS and self.manifest.status == "diverged":
-                raise RunError(
-                    "this run diverged before it had weights", where=self.path, hint="Train again"
-                )
-            raise RunError("is missing from the run", where=path, hint="Train again")
+            raise self._missing(name)
         if sha256(path) != self.manifest.files[name]:
             raise RunError(
                 "is damaged: it is not what training wrote", where=path, hint="Train again"
             )
         return path
 
+    def _missing(self, name: str) -> RunError:
+        """The error for a file that the run lacks."""
+        if name == WEIGHTS and self.is_unfinished:
+            what = f"this run is {self.manifest.status}, it has no weights yet"
+            hint = f"Continue it with `ld4mrec train --resume --run {self.path}`"
+            return RunError(what, where=self.path, hint=hint)
+        if name == WEIGHTS and self.manifest.status == "diverged":
+            what = "this run diverged before it had weights"
+            return RunError(what, where=self.path, hint="Train again")
+        return RunError("is missing from the run", where=self.path / name, hint="Train again")
+
+    @_if_writable
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl``, one object per epoch."""
-        if not self.is_writable:
-            return
         write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -313,66 +253,53 @@ class RunDirectory:
         return [json.loads(line) for line in text.splitlines()]
 
     def validation_curve(self, metric: str) -> dict[int, float]:
-        """Value of a validation metric by epoch. Raises RunError where ``metrics.jsonl`` is damaged."""
+        """Value of a validation metric by epoch. Raises RunError where the file is damaged."""
         try:
             lines = self.read_metrics()
             return {
                 int(line["epoch"]): float(line["valid"][metric]) for line in lines if line["valid"]
             }
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise RunError(
-                "is damaged", where=self.path / METRICS, hint="Start anew with another directory"
-            ) from None
+            hint = "Start anew with another directory"
+            raise RunError("is damaged", where=self.path / METRICS, hint=hint) from None
 
-    def save_checkpoint(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Write all that ``--resume`` needs into one file, at once."""
-        if not self.is_writable:
-            return
-        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        state = json.dumps(values)
-        with atomic_file(self.path / CHECKPOINT) as temporary:
-            save_file(plain, temporary, metadata={"state": state, "sha256": _digest(plain, state)})
+    @_if_writable
+    def save_checkpoint(
+        self, state: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+    ) -> None:
+        """Write the tensors and values that ``state`` returns into one file, for ``--resume``."""
+        write_checkpoint(self.path / CHECKPOINT, *state())
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Read the checkpoint, None where there is none yet. Raises RunError where it is damaged."""
+        """Read the checkpoint, None where there is none yet. Raises RunError if damaged."""
         path = self.path / CHECKPOINT
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as handle:
-                metadata = handle.metadata() or {}
-                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-            if metadata.get("sha256") != _digest(tensors, metadata.get("state", "")):
-                raise RunError(
-                    "is damaged: it is not what training wrote", where=path, hint="Train again"
-                )
-            return tensors, json.loads(metadata["state"])
-        except (SafetensorError, OSError, ValueError, KeyError, RecursionError):
-            raise RunError("is damaged", where=path, hint="Train again") from None
+        return read_checkpoint(path) if path.is_file() else None
 
+    @_if_writable
     def delete_checkpoint(self) -> None:
         """Remove the checkpoint of a finished run."""
-        if self.is_writable:
-            (self.path / CHECKPOINT).unlink(missing_ok=True)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
 
+    @_if_writable
     def remove_temporaries(self) -> None:
         """Remove files that a killed training left half-written."""
-        if self.is_writable:
-            remove_temporaries(self.path)
+        remove_temporaries(self.path)
 
+    @_if_writable
     def save_learning_curve(self, plot: Callable[[Path], None]) -> None:
         """Write the learning curve, which ``plot`` draws into the path that it is given."""
-        if self.is_writable:
-            plot(self.path / CURVE)
+        plot(self.path / CURVE)
+
+    def _check_blank(self) -> None:
+        if not is_blank(self.path):
+            hint = "Choose another --run, or give --resume to continue it"
+            raise RunError("exists", where=self.path, hint=hint)
+
+    def _write_config(self, config: Config) -> None:
+        text = config_to_yaml(config)
+        write_text(self.path / CONFIG, text)
+        self.update(config_hash=hashlib.sha256(text.encode()).hexdigest())
 
     def _record(self, names: Iterable[str]) -> None:
         files = {**self.manifest.files, **{name: sha256(self.path / name) for name in names}}
         self.update(files=dict(sorted(files.items())))
-
-
-def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
-    digest = hashlib.sha256(state.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -28,16 +28,9 @@ from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.registry import build_baseline, check_trainable, fit_closed_form
 from ld4mrec_cli.plotting import plot_learning_curve
 from ld4mrec_cli.runs.evaluate import check_same_dataset
+from ld4mrec_cli.runs.manifest import BestEpoch, DatasetInfo, Manifest
 from ld4mrec_cli.runs.paths import new_run_path, point_latest
-from ld4mrec_cli.runs.run_directory import (
-    CHECKPOINT,
-    SIGNALS,
-    WEIGHTS,
-    BestEpoch,
-    DatasetInfo,
-    Manifest,
-    RunDirectory,
-)
+from ld4mrec_cli.runs.run_directory import CHECKPOINT, SIGNALS, WEIGHTS, RunDirectory
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
@@ -297,7 +290,7 @@ class TrainingSession:
         run.save_arrays(WEIGHTS, model.arrays())
         run.write_metrics([EpochReport(1, 0.0, seconds, valid, is_best=True).as_dict()])
         best = BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
-        point_latest(run.path)
+        point_latest(run)
         run.update(
             status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb()
         )
@@ -313,9 +306,9 @@ class TrainingSession:
         throttle = CheckpointThrottle()
 
         def on_epoch(report: EpochReport) -> None:
-            if report.valid is not None and run.is_writable and throttle.is_due():
+            if report.valid is not None and throttle.is_due():
                 with throttle.timed():
-                    run.save_checkpoint(*trainer.state())
+                    run.save_checkpoint(trainer.state)
                 run.write_metrics(line.as_dict() for line in trainer.progress.history)
                 run.update(epochs=report.epoch, seconds=self.seconds)
             self.callbacks.on_epoch(report)
@@ -377,8 +370,8 @@ class TrainingSession:
             run.save_learning_curve(
                 lambda path: plot_learning_curve(lines, metric, run.manifest.name, path)
             )
-        if status == "complete" and run.is_writable:
-            point_latest(run.path)
+        if status == "complete":
+            point_latest(run)
         run.update(status=status, best=best, epochs=progress.epoch, peak_memory_mb=peak_memory_mb())
         run.delete_checkpoint()
 

@@ -12,7 +12,7 @@ from ld4mrec_cli.utils.errors import DeviceError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that is there.
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device of this machine.
 
     Raises:
         DeviceError: the name is none of these, or this machine has no such device.
@@ -25,25 +25,25 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
-            f"device '{name}' asked for, but this machine has no usable CUDA device",
+            f"device '{name}' is not available: this machine has no usable CUDA device",
             hint="Use --device cpu",
         )
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise DeviceError(
-            f"device '{name}' asked for, but there are {torch.cuda.device_count()} CUDA devices"
+            f"device '{name}' is not available: this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return device
 
 
 def in_bf16(precision: Literal["float32", "bf16", "auto"], device: torch.device) -> bool:
-    """Whether matrix products are to be computed in bfloat16: as asked, or where the hardware has it."""
+    """Whether matrix products use bfloat16: by setting, or with ``auto`` where the hardware has it."""
     return precision == "bf16" or (precision == "auto" and has_bf16(device.type))
 
 
 @cache
 def has_bf16(device_type: str) -> bool:
-    """Whether bfloat16 products are in the hardware; without, they are emulated and slower than float32."""
+    """Whether the hardware has bfloat16 products; emulated ones are slower than float32."""
     if device_type == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
     checks = (

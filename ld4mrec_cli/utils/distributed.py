@@ -1,4 +1,4 @@
-"""Processes that do one piece of work together, as torchrun starts them (torch.distributed)."""
+"""A group of processes that share the work, as torchrun starts them (torch.distributed)."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ from torch import distributed as dist
 
 from ld4mrec_cli.utils.errors import DeviceError
 
-LARGE = 2**20
-"""Numbers from which a tensor is added up by itself, without a copy."""
+MIN_UNBUCKETED = 2**20
+"""Elements from which a tensor is reduced by itself; smaller ones are copied into one bucket."""
 TIMEOUT = timedelta(hours=4)
-"""How long processes wait for each other: one of them computes item signals while the others do nothing."""
+"""How long processes wait for each other. One computes item signals while the others wait."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a piece of work, seen from one of them. Each calls the same methods in the same order."""
+    """The processes that share the work, seen from one of them.
+
+    All of them call the same methods in the same order.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """The process's number on its machine."""
+    """Number of the process on its machine."""
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the one process that writes files and results."""
+        """Whether this is the process that writes files and results."""
         return self.rank == 0
 
     def device_for(self, device: torch.device) -> torch.device:
-        """The device of this process: of several on one machine each takes a GPU of its own.
+        """The device of this process; several processes on one machine take a GPU each.
 
         Raises:
-            DeviceError: there is none for it, or one GPU is named for all.
+            DeviceError: there are fewer GPUs than processes, or ``device`` names one GPU for all.
         """
         if self.size == 1 or device.type != "cuda":
             return device
@@ -49,68 +52,77 @@ class Group:
                 f"'{device}' is one GPU for {self.size} processes", hint="Give --device cuda"
             )
         if self.local_rank >= torch.cuda.device_count():
-            hint = f"Start at most {torch.cuda.device_count()} processes on this machine, or give --device cpu"
+            n_gpus = torch.cuda.device_count()
+            hint = f"Start at most {n_gpus} processes on this machine, or give --device cpu"
             raise DeviceError(
                 f"there is no GPU for process {self.local_rank} of this machine", hint=hint
             )
         return torch.device("cuda", self.local_rank)
 
     def shard_sizes(self, n: int) -> list[int]:
-        """How many of n things each process does: as equal as can be, in order of rank."""
+        """Sizes of the shards of ``n`` elements, by rank; they differ by at most 1."""
         return [n // self.size + (rank < n % self.size) for rank in range(self.size)]
 
     def shard_bounds(self, n: int) -> tuple[int, int]:
-        """First and last (not included) of n things that this process does."""
-        first, last = list(pairwise(accumulate(self.shard_sizes(n), initial=0)))[self.rank]
-        return first, last
+        """Start and end (not included) of this process's shard of ``n`` elements."""
+        start, end = list(pairwise(accumulate(self.shard_sizes(n), initial=0)))[self.rank]
+        return start, end
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """Replace float32 ``tensors``, of the same shapes in every process, by their sums over the processes."""
+        """Sum float32 ``tensors`` over the processes, in place. Shapes are the same in each."""
         if self.size == 1:
             return
-        small = [
-            tensor for tensor in tensors if tensor.numel() < LARGE or not tensor.is_contiguous()
-        ]
+        small = []
         for tensor in tensors:
-            if tensor.numel() >= LARGE and tensor.is_contiguous():
+            if tensor.numel() >= MIN_UNBUCKETED and tensor.is_contiguous():
                 dist.all_reduce(tensor)
-        joined = torch.cat([tensor.reshape(-1) for tensor in small])
-        dist.all_reduce(joined)
-        for tensor, part in zip(
-            small, joined.split([tensor.numel() for tensor in small]), strict=True
-        ):
-            tensor.copy_(part.view_as(tensor))
+            else:
+                small.append(tensor)
+        if not small:
+            return
+        bucket = torch.cat([tensor.reshape(-1) for tensor in small])
+        dist.all_reduce(bucket)
+        sizes = [tensor.numel() for tensor in small]
+        for tensor, total in zip(small, bucket.split(sizes), strict=True):
+            tensor.copy_(total.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` holds in any process."""
+        """Whether ``flag`` is true in any process."""
         return bool(self.gather_array(np.array([int(flag)]), [1] * self.size).any())
 
-    def gather(self, part: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Put the parts of all processes together: ``(lengths[rank], …)`` here, ``(Σ lengths, …)`` the result."""
+    def gather(self, shard: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Concatenate the shards of all processes, in every process.
+
+        Args:
+            shard: ``(lengths[rank], …)``.
+            lengths: length of each process's shard.
+
+        Returns:
+            ``(sum(lengths), …)``.
+        """
         if self.size == 1:
-            return part
-        shape = (max(lengths), *part.shape[1:])
-        padded = part.new_zeros(shape)
-        padded[: len(part)] = part
+            return shard
+        padded = shard.new_zeros((max(lengths), *shard.shape[1:]))
+        padded[: len(shard)] = shard
         received = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(received, padded)
         return torch.cat(
             [tensor[:length] for tensor, length in zip(received, lengths, strict=True)]
         )
 
-    def gather_array(self, part: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    def gather_array(self, shard: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
         """:meth:`gather` of arrays."""
         if self.size == 1:
-            return part
-        return self.gather(torch.from_numpy(np.ascontiguousarray(part)), lengths).numpy()
+            return shard
+        return self.gather(torch.from_numpy(np.ascontiguousarray(shard)), lengths).numpy()
 
     def broadcast(self, text: str) -> str:
-        """The writer's text, in every process."""
+        """The main process's ``text``, in every process."""
         if self.size == 1:
             return text
         encoded = torch.tensor(
@@ -125,18 +137,21 @@ class Group:
 
 
 SINGLE_PROCESS = Group()
-"""One process that does all the work."""
+"""A group of one process."""
 
 
-def processes() -> int:
-    """How many processes torchrun started for this work; 1 without torchrun."""
+def world_size() -> int:
+    """Number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager
 def init_distributed() -> Iterator[Group]:
-    """Join the processes that torchrun started, for the time of the block; alone without torchrun."""
-    if processes() == 1:
+    """Join the group that torchrun started, for the time of the block.
+
+    Without torchrun, and with one process, it is :data:`SINGLE_PROCESS`.
+    """
+    if world_size() == 1:
         yield SINGLE_PROCESS
         return
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
-"""What Linux tells of this process."""
+"""Status of this process on Linux."""
 
 
 def physical_memory() -> int | None:
-    """Bytes of memory of this machine, None where the system does not tell."""
+    """Bytes of memory of this machine, None where it is unknown."""
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -20,11 +20,12 @@ def physical_memory() -> int | None:
 
 
 def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process in MiB, where the system tells."""
-    # On Linux, getrusage also counts what the process that started this one held then: for us, that of `compare`.
-    own = _peak_in_status()
-    if own is not None:
-        return own
+    """Peak resident memory of this process in MiB, None where it is unknown."""
+    # On Linux, getrusage also counts the memory of the parent process at the start: for a training
+    # started by `compare`, that of `compare`.
+    peak_mb = _peak_in_status()
+    if peak_mb is not None:
+        return peak_mb
     try:
         import resource
     except ImportError:
@@ -44,7 +45,7 @@ def _peak_in_status() -> float | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the machine or of a device, did not suffice."""
+    """Whether an error means that the memory of the machine or a device is used up."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and "allocate" in str(error)
     )

@@ -1,4 +1,4 @@
-"""Statistics that several layers share."""
+"""Statistics that several groups of modules use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 
 
 def gini(counts: np.ndarray) -> float:
-    """Gini index of counts, such as how often each item is recommended: 0 is even, towards 1 a few have it all."""
+    """Gini index of counts ``(n,)``, such as recommendations of each item.
+
+    0: all counts are equal. Near 1: a few items have nearly all of them.
+    """
     ordered = np.sort(np.asarray(counts, dtype=np.float64))
     n, total = len(ordered), ordered.sum()
     if total == 0:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 from cli_shell import shell
+from run_files import edit_manifest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from ld4mrec_cli.cli import list_writer
@@ -74,9 +75,9 @@ def test_the_mask_reported_is_the_one_applied(cli, fails, workspace, tmp_path):
         "evaluate", "--run", workspace.run, "--split", "valid", "--mask", "train+valid"
     )
     shutil.copytree(workspace.run, tmp_path / "run")
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    manifest["config"]["evaluation"]["mask"] = "train+valid"
-    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(
+        tmp_path / "run", lambda values: values["config"]["evaluation"].update(mask="train+valid")
+    )
     arguments = ("evaluate", "--run", "run", "--format", "json", "--split")
     assert cli(*arguments, "test").json["mask"] == "train+valid"
     assert cli(*arguments, "test", "--mask", "train").json["mask"] == "train"
@@ -174,7 +175,7 @@ def odd_run(workspace, tmp_path_factory):
     """A run whose first ids, and all titles, have spaces, line breaks and control characters."""
     path = tmp_path_factory.mktemp("odd") / "run"
     shutil.copytree(workspace.run, path)
-    manifest = json.loads((path / "manifest.json").read_text())
+    hashes = {}
     for name, column, odd in (
         ("users.parquet", "user", ODD_USERS),
         ("items.parquet", "item", ODD_ITEMS),
@@ -184,8 +185,8 @@ def odd_run(workspace, tmp_path_factory):
         if "title" in table.columns:
             table = table.with_columns(title=pl.lit("a\x1b[31mred\ntitle"))
         table.write_parquet(path / name)
-        manifest["files"][name] = sha256(path / name)
-    (path / "manifest.json").write_text(json.dumps(manifest))
+        hashes[name] = sha256(path / name)
+    edit_manifest(path, lambda values: values["files"].update(hashes))
     return path
 
 

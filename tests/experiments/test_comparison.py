@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from run_files import edit_manifest
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.noise.inject import inject_noise
@@ -205,10 +206,10 @@ def test_a_setting_that_a_run_did_not_know_is_not_taken_for_its_default(bench):
     bench.compare([bench.file("one.yaml")], ["ease"])
     bench.train.calls.clear()
     for label in ("ease-seed0", "ld4mrec-seed0"):
-        manifest = bench.root / "out" / "runs" / label / "manifest.json"
-        values = json.loads(manifest.read_text())
-        del values["config"]["training"]["row_weight_exponent"]
-        manifest.write_text(json.dumps(values))
+        edit_manifest(
+            bench.root / "out" / "runs" / label,
+            lambda values: values["config"]["training"].pop("row_weight_exponent"),
+        )
         if label == "ease-seed0":
             bench.compare([bench.file("one.yaml")], ["ease"])
     with pytest.raises(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_files import edit_manifest
 
 from ld4mrec_cli.config import config_to_yaml, load_config
 from ld4mrec_cli.data.dataset import Dataset
@@ -170,10 +171,12 @@ def test_what_a_kill_left_of_a_trial_does_no_harm(planted_config, tmp_path, left
     kept = (tmp_path / "cut" / "trials.jsonl").read_text().splitlines(keepends=True)[:1]
     (tmp_path / "cut" / "trials.jsonl").write_text("".join(kept))
     if left == "other":
-        values = json.loads((path / "manifest.json").read_text())
-        values["config"]["model"]["dropout"] = 0.15
-        values["best"]["valid"] = dict.fromkeys(values["best"]["valid"], 1.0)
-        (path / "manifest.json").write_text(json.dumps(values))
+
+        def change(values):
+            values["config"]["model"]["dropout"] = 0.15
+            values["best"]["valid"] = dict.fromkeys(values["best"]["valid"], 1.0)
+
+        edit_manifest(path, change)
     elif left != "complete":
         shutil.rmtree(path)
         path.mkdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_files import edit_manifest
 from safetensors.torch import load_file
 
 from ld4mrec_cli.data.dataset import Dataset
@@ -218,18 +219,17 @@ def test_a_damaged_manifest_is_refused(copied_run, damage):
     ],
 )
 def test_a_manifest_with_impossible_values_is_refused(copied_run, key, value):
-    path = copied_run / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    edit_manifest(copied_run, lambda values: values.update({key: value}))
     with pytest.raises(RunError):
         load_scorer(RunDirectory.open(copied_run), CPU)
 
 
 def test_a_manifest_whose_config_does_not_fit_the_weights_is_refused(copied_run):
-    path = copied_run / "manifest.json"
-    manifest = json.loads(path.read_text())
     for key, value in (("hidden_dim", 24), ("hidden_dimm", 24)):
-        changed = {**manifest["config"], "model": {**manifest["config"]["model"], key: value}}
-        path.write_text(json.dumps({**manifest, "config": changed}))
+        edit_manifest(
+            copied_run,
+            lambda values, key=key, value=value: values["config"]["model"].update({key: value}),
+        )
         with pytest.raises(RunError, match="not fit"):
             load_scorer(RunDirectory.open(copied_run), CPU)
 

@@ -141,7 +141,7 @@ def test_a_replacement_that_fails_puts_the_old_directory_back(tmp_path, monkeypa
     rename = os.rename
 
     def refuse_new(source, target):
-        if str(source).endswith(".tmp"):
+        if Path(source).parent.name.endswith(".tmp"):
             raise OSError(16, "Device or resource busy")
         rename(source, target)
 

@@ -17,7 +17,7 @@ from ld4mrec_cli.data.dataset import (
     Schema,
     count_split,
     hash_files,
-    is_dataset,
+    is_replaceable,
 )
 from ld4mrec_cli.data.noise.noise_types import NOISE_TYPES, Noise
 from ld4mrec_cli.data.noise.sampler import NoiseSampler, TooMuchNoise
@@ -42,7 +42,7 @@ def inject_noise(
         OutputError: ``out`` exists and may not be replaced.
     """
     _check_options(data, out, noise_type, ratio)
-    check_output_directory(out, overwrite=overwrite, is_replaceable=is_dataset)
+    check_output_directory(out, overwrite=overwrite, is_replaceable=is_replaceable)
     dataset = Dataset.open(data)
     train = dataset.interactions(Split.TRAIN)
     try:
@@ -61,13 +61,13 @@ def inject_noise(
         "removed": len(noise.removed),
         "train_after": len(noisy),
     }
-    with atomic_directory(out, overwrite=overwrite, is_replaceable=is_dataset) as temporary:
+    with atomic_directory(out, overwrite=overwrite, is_replaceable=is_replaceable) as temporary:
         for name in dataset.schema.files:
             if name != TRAIN_FILE:
                 (temporary / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(dataset.path(name), temporary / name)
         noisy.write_parquet(temporary / TRAIN_FILE)
-        schema = _make_schema(dataset, noisy, report, out.name, temporary)
+        schema = _make_schema(dataset, noisy, report, temporary.name, temporary)
         write_json(temporary / SCHEMA_FILE, schema.model_dump())
     return report
 

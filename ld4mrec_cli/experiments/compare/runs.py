@@ -11,7 +11,7 @@ from ld4mrec_cli.experiments.compare.plan import PlannedRun
 from ld4mrec_cli.experiments.subprocess_training import Reporter, TrainingFailed
 from ld4mrec_cli.runs.run_directory import MANIFEST, RunDirectory
 from ld4mrec_cli.utils.errors import RunError
-from ld4mrec_cli.utils.files import remove_temporaries
+from ld4mrec_cli.utils.workspace import remove_temporaries
 
 Train = Callable[[Sequence[str], Reporter], None]
 """Runs `ld4mrec train` with arguments; see :func:`train_in_subprocess`."""

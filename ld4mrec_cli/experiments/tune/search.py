@@ -25,7 +25,9 @@ from ld4mrec_cli.experiments.tune.space_io import space_from_mapping
 from ld4mrec_cli.experiments.tune.suggest import Curve
 from ld4mrec_cli.runs.run_directory import CONFIG, MANIFEST, METRICS, RunDirectory
 from ld4mrec_cli.utils.errors import ConfigError, OutputError, RunError
-from ld4mrec_cli.utils.files import locked_file, remove_temporaries, write_json, write_text
+from ld4mrec_cli.utils.files import write_json, write_text
+from ld4mrec_cli.utils.locks import locked_file
+from ld4mrec_cli.utils.workspace import is_blank, remove_temporaries
 
 SEARCH, TRIALS, RUNS, BEST, PLOT = (
     "search.json",
@@ -53,7 +55,7 @@ class SearchDirectory:
         """Create the directory. Raises OutputError if it is not empty or cannot be written."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            if not is_blank(path):
                 raise OutputError(
                     "exists and holds no search", where=path, hint="Choose another --out"
                 )

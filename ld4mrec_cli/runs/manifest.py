@@ -1,0 +1,94 @@
+"""``manifest.json``: everything that is known of a run, protected by a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ld4mrec_cli.settings.base import Count
+from ld4mrec_cli.utils.errors import RunError
+from ld4mrec_cli.utils.files import write_json
+from ld4mrec_cli.utils.names import FileName
+
+CHECKSUM = "checksum"
+
+
+class DatasetInfo(BaseModel):
+    """The dataset that a run was trained on."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str
+    name: FileName
+    hash: str
+    n_users: Count
+    n_items: Count
+    modalities: list[str]
+
+
+class BestEpoch(BaseModel):
+    """The epoch whose weights are served."""
+
+    model_config = ConfigDict(extra="forbid")
+    epoch: int
+    metric: str
+    value: float
+    valid: dict[str, float]
+
+
+class Manifest(BaseModel):
+    """Content of ``manifest.json``, without its checksum."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["ld4mrec-run"] = "ld4mrec-run"
+    version: Literal[1] = 1
+    status: Literal["running", "interrupted", "diverged", "complete"] = "running"
+    name: FileName
+    model: str
+    seed: int
+    config: dict[str, Any]
+    config_hash: str = ""
+    """SHA-256 of ``config.yaml``; empty before the file is written."""
+    dataset: DatasetInfo
+    versions: dict[str, str]
+    device: str
+    started: str
+    epochs: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+    best: BestEpoch | None = None
+    notes: list[str] = []
+    files: dict[str, str] = {}
+    """SHA-256 by file name."""
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest and its checksum atomically."""
+    write_json(path, add_checksum(manifest.model_dump()))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        RunError: it is damaged, of another version, or was changed since it was written.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate({k: v for k, v in values.items() if k != CHECKSUM})
+    except (ValidationError, OSError, ValueError, AttributeError, RecursionError):
+        raise RunError("is damaged or of another version", where=path) from None
+    if add_checksum(values) != values:
+        hint = "Train again; settings are changed by --config and --set"
+        raise RunError("was changed since ld4mrec wrote it", where=path, hint=hint)
+    return manifest
+
+
+def add_checksum(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the checksum of all of them, as the last entry."""
+    content = {key: value for key, value in values.items() if key != CHECKSUM}
+    text = json.dumps(content, sort_keys=True)
+    return {**content, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()}

@@ -1,0 +1,126 @@
+"""Hidden directories in which an output is written before it takes its place.
+
+::
+
+    .NAME.RANDOM.tmp/          beside NAME
+        .lock                  held by the process that writes
+        NAME                   the new file or directory
+        old/NAME               the directory that is replaced, between two renames
+
+A kill leaves the workspace behind, but no lock. The next command that writes or opens NAME then
+moves ``old/NAME`` back where NAME is missing, and removes the workspace.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from ld4mrec_cli.utils.errors import OutputError
+from ld4mrec_cli.utils.locks import locked_file
+
+LOCK = ".lock"
+OLD = "old"
+NAME = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]+\.tmp", re.DOTALL)
+ATTEMPTS = 3
+UNLOCKED_SECONDS = 60.0
+"""Age from which a workspace without a lock file counts as dead."""
+
+
+@contextmanager
+def open_workspace(target: Path, parent: Path, where: Path) -> Iterator[Path]:
+    """Yield a new, locked workspace for ``target``; it is removed after the block.
+
+    A directory that :func:`move_away` moved is back at ``target`` if nothing else is there.
+
+    Args:
+        target: the output, absolute.
+        parent: directory in which the workspace lies.
+        where: name of the output in messages.
+
+    Raises:
+        OutputError: the parent is missing or not writable.
+    """
+    with ExitStack() as stack:
+        for _ in range(ATTEMPTS):  # another process may clean it before it is locked
+            workspace = _make(target, parent, where)
+            stack.callback(_clear, workspace, target)
+            if stack.enter_context(locked_file(workspace / LOCK)):
+                break
+        else:
+            raise OutputError("cannot be locked", where=where)
+        yield workspace
+
+
+def _make(target: Path, parent: Path, where: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=parent))
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=where) from None
+
+
+def move_away(target: Path, workspace: Path) -> None:
+    """Move the directory ``target`` into the workspace, to make room for the new one."""
+    (workspace / OLD).mkdir()
+    os.rename(target, workspace / OLD / target.name)
+
+
+def recover(target: Path) -> None:
+    """Undo writes of ``target`` that were killed: restore the old directory, remove workspaces.
+
+    Workspaces of other users or of living processes are left alone.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(target.parent)):
+            match = NAME.fullmatch(entry.name)
+            if match and match["target"] == target.name:
+                _remove_dead(Path(entry.path), target)
+
+
+def is_blank(directory: Path) -> bool:
+    """Whether a directory holds nothing but a lock file and leftovers of killed writes."""
+    return all(
+        path.name == LOCK or NAME.fullmatch(path.name) is not None for path in directory.iterdir()
+    )
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Remove workspaces and temporary files that a killed process left in a directory of ours."""
+    for path in directory.glob(".*.tmp"):
+        match = NAME.fullmatch(path.name)
+        if match and path.is_dir() and not path.is_symlink():
+            _remove_dead(path, directory / match["target"])
+        elif match:
+            path.unlink(missing_ok=True)
+
+
+def _remove_dead(workspace: Path, target: Path) -> None:
+    status = workspace.lstat()
+    if workspace.is_symlink() or not workspace.is_dir() or not _is_own(status.st_uid):
+        return
+    if not (workspace / LOCK).exists():
+        if not any(workspace.iterdir()) and time.time() - status.st_mtime > UNLOCKED_SECONDS:
+            workspace.rmdir()
+        return
+    with locked_file(workspace / LOCK) as is_held:
+        if not is_held:
+            return
+    _clear(workspace, target)
+
+
+def _is_own(owner: int) -> bool:
+    return not hasattr(os, "getuid") or owner == os.getuid()
+
+
+def _clear(workspace: Path, target: Path) -> None:
+    """Move the old directory back where its place is empty, then remove the workspace."""
+    old = workspace / OLD / target.name
+    if os.path.lexists(old) and not os.path.lexists(target):
+        os.rename(old, target)
+    shutil.rmtree(workspace, ignore_errors=True)
