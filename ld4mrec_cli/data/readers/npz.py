@@ -20,6 +20,9 @@ def check_npz(path: Path) -> None:
     Raises:
         ValueError: with the reason.
     """
+    with path.open("rb") as handle:
+        if handle.read(6) == np.lib.format.MAGIC_PREFIX:
+            raise ValueError("a single array")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         total, size = sum(member.file_size for member in members), path.stat().st_size
