@@ -21,6 +21,7 @@ from ld4mrec_cli.config import config_to_yaml
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
 from ld4mrec_cli.evaluation.significance import RESAMPLES, PairedTest, compare_all
 from ld4mrec_cli.experiments.compare.plan import Plan, PlannedRun
+from ld4mrec_cli.experiments.compare.report import write_report
 from ld4mrec_cli.experiments.compare.results import (
     FORMAT,
     RESULT,
@@ -33,6 +34,7 @@ from ld4mrec_cli.experiments.compare.results import (
 )
 from ld4mrec_cli.experiments.compare.runs import Train, find_run, finish_run
 from ld4mrec_cli.experiments.compare.systems import System
+from ld4mrec_cli.experiments.directories import lock_directory
 from ld4mrec_cli.experiments.subprocess_training import (
     Reporter,
     TrainingFailed,
@@ -61,36 +63,46 @@ class _Scored:
 def compare(plan: Plan, log: Reporter, train: Train = train_in_subprocess) -> Comparison:
     """Do what the plan says. A system that fails is part of the result; the others go on.
 
-    The split is opened when all trainings have ended.
+    The split is opened when all trainings have ended. The report is written into ``plan.out``,
+    which is locked until then.
 
     Raises:
-        RunError: ``plan.out`` holds a run of other settings or data, or one that is being trained.
+        OutputError: ``plan.out`` cannot be written.
+        RunError: ``plan.out`` holds a run of other settings or data, or another process uses it.
         TrainingInterrupted: the same comparison goes on from there.
     """
-    planned_runs = plan.planned_runs()
-    for planned in planned_runs:
-        find_run(planned, plan.dataset)  # what cannot go on is refused before hours of training
-    _begin(plan)
     try:
-        trained = [_train(planned, plan, train, log) for planned in planned_runs]
-        scored = {system.label: _Scored() for system in plan.systems}
-        for planned, run in zip(planned_runs, trained, strict=True):
-            _evaluate(planned, run, plan, scored[planned.system.label], log)
-        return _summary(plan, scored)
+        with lock_directory(plan.out, "comparison"):
+            return _compare(plan, log, train)
     except KeyboardInterrupt:
         hint = f"Give the same command with --out {plan.out} to go on from there"
         raise TrainingInterrupted("interrupted", hint=hint) from None
 
 
+def _compare(plan: Plan, log: Reporter, train: Train) -> Comparison:
+    """Train, evaluate, test and write the report."""
+    planned_runs = plan.planned_runs()
+    for planned in planned_runs:
+        find_run(planned, plan.dataset)  # what cannot go on is refused before hours of training
+    _begin(plan)
+    trained = [_train(planned, plan, train, log) for planned in planned_runs]
+    scored = {system.label: _Scored() for system in plan.systems}
+    for planned, run in zip(planned_runs, trained, strict=True):
+        _evaluate(planned, run, plan, scored[planned.system.label], log)
+    comparison = _summary(plan, scored)
+    write_report(comparison, plan)
+    return comparison
+
+
 def _begin(plan: Plan) -> None:
-    """Make the directory and mark it as a comparison; an earlier result stays until there is a new one."""
-    try:
-        for name in ("configs", "runs"):
-            (plan.out / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=plan.out) from None
+    """Mark the directory as a comparison, then fill it; a previous result stays until the end."""
     if not (plan.out / RESULT).exists():
         write_json(plan.out / RESULT, {"format": FORMAT, "version": VERSION, "status": "running"})
+    try:
+        for name in ("configs", "runs"):
+            (plan.out / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=plan.out) from None
     for system in plan.systems:
         write_text(plan.config_file(system), config_to_yaml(system.config))
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
+from ld4mrec_cli.experiments.directories import LOCK, is_empty
 from ld4mrec_cli.experiments.tune.pruning import Curve
 from ld4mrec_cli.experiments.tune.records import SearchInfo, Trial, changed_values
 from ld4mrec_cli.experiments.tune.space import Space, with_values
@@ -34,7 +35,6 @@ SEARCH, TRIALS, RUNS, BEST, PLOT = (
     "best.yaml",
     "search.png",
 )
-LOCK = ".lock"
 KEPT = {MANIFEST, CONFIG, METRICS}
 """Files that stay of a trial that is not the best."""
 
@@ -53,7 +53,7 @@ class SearchDirectory:
         """Make the directory. Raises OutputError where it exists and is not empty, or cannot be written."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            if not is_empty(path, SEARCH):
                 raise OutputError(
                     "exists and holds no search", where=path, hint="Choose another --out"
                 )
