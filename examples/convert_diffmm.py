@@ -4,10 +4,11 @@
     ld4mrec prepare --raw tiktok_raw
 
 Reads ``trnMat.pkl``, ``valMat.pkl``, ``tstMat.pkl`` (pickled scipy matrices, users × items) and
-``MODALITY_feat.npy``; writes ``interactions.csv`` with a ``split`` column, ``items.csv`` and the features.
+``MODALITY_feat.npy``; writes ``interactions.csv`` with a
+``split`` column, ``items.csv`` and the features.
 
-A pickle can run code while it is opened. This script lets it name nothing but numpy's arrays and the scipy
-matrices, which it replaces by a bare holder of their arrays, and refuses anything else. Use it on files
+A pickle can run code while it is opened. This script allows numpy's arrays and the scipy matrices
+alone, replaces the matrices by plain holders of arrays, and refuses all else. Use it on files
 that you trust all the same.
 """
 

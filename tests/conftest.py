@@ -57,9 +57,9 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class World:
-    """Users who like one of three kinds of items; the kind shows in the ``image`` features, ``text`` is noise.
+    """Users who like one of three kinds of items; ``image`` shows the kind, ``text`` is noise.
 
-    The last two items have no training interaction; ``cold_like`` is of kind 0, ``cold_unlike`` of kind 1.
+    The last two items have no training interaction: ``cold_like`` of kind 0, ``cold_unlike`` of 1.
     """
 
     train: csr_matrix
@@ -90,7 +90,7 @@ class World:
         config: Config,
         validate: Callable[[TrainableRecommender], Mapping[str, float]] | None = None,
     ) -> Trainer:
-        """A trainer of an untrained model, validated on held-out interactions unless told otherwise."""
+        """A trainer of an untrained model, by default validated on held-out interactions."""
         name = config.model_name
         model = (
             build(name, self.train, config, self.features)
@@ -137,7 +137,7 @@ def world() -> World:
 
 @pytest.fixture(scope="session")
 def planted_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a prepared dataset with planted tastes (about 400 users, 230 items). Not to be changed."""
+    """Read-only dataset directory with planted tastes (about 400 users, 230 items)."""
     root = tmp_path_factory.mktemp("planted")
     raw = root / "raw"
     raw.mkdir()

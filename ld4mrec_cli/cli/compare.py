@@ -64,7 +64,7 @@ def compare(
 ) -> None:
     """Train several models and test which one is better.
 
-    Example: ld4mrec compare --data data/baby --config examples/baby.yaml --model ease --model popularity --seeds 0,1,2
+    Example: ld4mrec compare --data data/baby --config examples/baby.yaml --model ease --seeds 0,1,2
     """
     numbers = parse_seeds(seeds)
     flags = {
@@ -76,7 +76,6 @@ def compare(
     from ld4mrec_cli.cli.console import log
     from ld4mrec_cli.experiments.compare.comparison import compare as run_comparison
     from ld4mrec_cli.experiments.compare.plan import plan_comparison
-    from ld4mrec_cli.experiments.compare.report import write_report
     from ld4mrec_cli.experiments.compare.systems import read_systems, shared_dataset
     from ld4mrec_cli.runs.paths import new_run_path
     from ld4mrec_cli.utils.device import resolve_device
@@ -87,7 +86,6 @@ def compare(
     place = out or new_run_path(f"compare-{dataset.name}")
     plan = plan_comparison(systems, dataset, numbers, split.value, metric, chosen, place)
     found = run_comparison(plan, lambda line: log(printable(line)))
-    write_report(found, plan)
     print_comparison(found, format, place)
     if len(found.working) < 2:
         worked = f"{len(found.working) or 'none'} of {len(found.systems)} systems worked"

@@ -153,7 +153,7 @@ def _tune(settings: Config, space: Space, out: Path | None, budget: Budget) -> S
 
 @contextmanager
 def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchCallbacks]:
-    """Callbacks that print a line per trial, and between them show the epochs: on a terminal in a line that changes."""
+    """Callbacks that print a line per trial and show the epochs between them."""
     from ld4mrec_cli.cli.console import stderr
     from ld4mrec_cli.experiments.tune.tuning import SearchCallbacks
     from ld4mrec_cli.training.session import Callbacks
@@ -176,7 +176,7 @@ def _search_watcher(metric: str, n_trials: int | None) -> Iterator[SearchCallbac
 
 
 class _Shown:
-    """What the present trial is doing: on a terminal all of it, on a pipe a sign of life in long trials."""
+    """Progress of the present trial: each epoch on a terminal, now and then a line on a pipe."""
 
     def __init__(
         self, metric: str, n_trials: int | None, update: Callable[[str], None] | None

@@ -75,7 +75,7 @@ def train(
     main process writes.
 
     Raises:
-        UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory behind.
+        UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory.
     """
     _check_group(config, group)
     device = _resolve_device(config, group)

@@ -73,7 +73,7 @@ class Trainer:
         validate: Validate,
         group: Group = SINGLE_PROCESS,
     ) -> None:
-        """``train``: ``(n_users, n_items)``; ``validate`` returns metrics including ``config.metric``.
+        """``train``: ``(n_users, n_items)``; ``validate`` returns metrics with ``config.metric``.
 
         Processes of a ``group`` have the same arguments and share every batch. ``validate`` returns
         the same metrics in all of them.

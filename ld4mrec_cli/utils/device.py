@@ -31,13 +31,14 @@ def resolve_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise DeviceError(
-            f"device '{name}' is not available: this machine has {torch.cuda.device_count()} CUDA devices"
+            f"device '{name}' is not available: "
+            f"this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return device
 
 
 def in_bf16(precision: Literal["float32", "bf16", "auto"], device: torch.device) -> bool:
-    """Whether matrix products use bfloat16: by setting, or with ``auto`` where the hardware has it."""
+    """Whether matrix products use bfloat16; with ``auto`` where the hardware has it."""
     return precision == "bf16" or (precision == "auto" and has_bf16(device.type))
 
 

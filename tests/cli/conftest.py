@@ -36,7 +36,7 @@ def cli(capsys, tmp_path, monkeypatch):
 
 @pytest.fixture
 def fails(cli):
-    """Run a command line that must fail with exit code 2 and one line on stderr; return the line."""
+    """Run a command that must fail with exit code 2 and one line on stderr; return the line."""
 
     def call(*arguments, code=2):
         result = cli(*arguments)

@@ -186,7 +186,7 @@ def test_an_interrupted_comparison_ends_its_training_and_goes_on(cli, workspace,
     opened = RunDirectory.open(run)
     assert opened.manifest.status == "interrupted"
     assert not opened.is_locked()
-    # In processes of their own: the number of threads, on which sums depend, is then that of the first attempt.
+    # In processes of their own, so that the number of threads is that of the first attempt.
     again = shell(
         "compare", *arguments, "--device", "cpu", "--out", "c", "--format", "json", cwd=tmp_path
     )

@@ -10,7 +10,10 @@ from ld4mrec_cli.config import load_config
 from ld4mrec_cli.runs.run_directory import RunDirectory
 
 SPACE = "ease.ridge: {low: 0.1, high: 1e4, log: true}\n"
-NETWORK = "training.learning_rate: {low: 1e-3, high: 1e-1, log: true}\nmodel.dropout: {low: 0.2, high: 0.8, step: 0.1}\n"
+NETWORK = (
+    "training.learning_rate: {low: 1e-3, high: 1e-1, log: true}\n"
+    "model.dropout: {low: 0.2, high: 0.8, step: 0.1}\n"
+)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def rejects(read: Callable[..., RawData]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def planted_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw directory of planted data with timestamps, titles and an image modality. Not to be changed."""
+    """Read-only raw directory of planted data with timestamps, titles and an image modality."""
     directory = tmp_path_factory.mktemp("planted")
     write_synthetic(directory, seed=3, size=SMALL)
     return directory

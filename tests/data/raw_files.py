@@ -17,7 +17,7 @@ from ld4mrec_cli.utils.errors import UserError
 
 
 def fill(directory: Path, files: Mapping[str, Any]) -> Path:
-    """Write files by name: text, bytes, an array (``.npy``), a table (Parquet) or JSON lines (a list)."""
+    """Write files by name: text, bytes, an array (``.npy``), a table (Parquet), JSON lines."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         path = directory / name

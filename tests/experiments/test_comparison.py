@@ -14,10 +14,12 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.experiments.compare.report import failures, main_table, verdict, write_report
 from ld4mrec_cli.experiments.compare.results import RESULT, Comparison
+from ld4mrec_cli.experiments.directories import LOCK, lock_directory
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.training.trainer import Trainer
-from ld4mrec_cli.utils.errors import RunError, TrainingInterrupted
+from ld4mrec_cli.utils.errors import OutputError, RunError, TrainingInterrupted
+from ld4mrec_cli.utils.files import is_held
 
 
 def result_of(found, label):
@@ -202,7 +204,7 @@ def test_runs_of_other_settings_or_data_are_not_taken(bench, change, message):
 
 
 def test_a_setting_that_a_run_did_not_know_is_not_taken_for_its_default(bench):
-    """A run of an older version may be one of another objective; that of a model which does not read it is taken."""
+    """A run without the setting may have another objective, unless its model does not read it."""
     bench.compare([bench.file("one.yaml")], ["ease"])
     bench.train.calls.clear()
     for label in ("ease-seed0", "ld4mrec-seed0"):
@@ -251,3 +253,60 @@ def test_nobody_working_is_still_reported(bench):
     text = (bench.root / "out" / "comparison.md").read_text()
     assert "nothing to compare, no system worked" in text
     assert not (bench.root / "out" / "comparison.png").exists()
+
+
+def test_a_second_comparison_on_the_same_directory_is_refused(bench):
+    first = bench.compare([], ["popularity", "ease"])
+    before = (bench.root / "out" / RESULT).read_bytes()
+    with (
+        lock_directory(bench.root / "out", "comparison"),
+        pytest.raises(RunError, match="another process is using this comparison"),
+    ):
+        bench.compare([], ["popularity", "itemknn"])
+    assert (bench.root / "out" / RESULT).read_bytes() == before
+    assert not (bench.root / "out" / "runs" / "itemknn-seed0").exists()
+    again = bench.compare([], ["popularity", "ease"])  # the lock is free again
+    assert again.pairs == first.pairs
+
+
+def test_the_lock_is_held_until_the_report_is_written(bench, monkeypatch):
+    locks = []
+    out = bench.root / "out"
+    monkeypatch.setattr(
+        "ld4mrec_cli.experiments.compare.comparison.write_report",
+        lambda comparison, plan: locks.append(is_held(out / LOCK)),
+    )
+    bench.compare([], ["popularity", "ease"])
+    assert locks == [True]
+    assert not is_held(out / LOCK)
+
+
+def test_a_kill_before_the_first_file_does_not_block_the_directory(bench):
+    out = bench.root / "out"
+    out.mkdir()
+    (out / LOCK).touch()
+    (out / f".{RESULT}.abc123.tmp").write_text("{")
+    bench.compare([], ["popularity", "ease"])
+    assert Comparison.model_validate_json((out / RESULT).read_text()).status == "complete"
+    assert not list(out.glob(".*"))
+
+
+def test_a_kill_right_after_the_first_file_does_not_block_the_directory(bench, monkeypatch):
+    def kill(*arguments):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ld4mrec_cli.experiments.compare.comparison.config_to_yaml", kill)
+        with pytest.raises(SystemExit):
+            bench.compare([], ["popularity", "ease"])
+    assert len(bench.compare([], ["popularity", "ease"]).working) == 2
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".other.json.abc.tmp"])
+def test_a_directory_with_other_files_is_not_used_for_a_comparison(bench, name):
+    out = bench.root / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(OutputError, match="was not written by ld4mrec"):
+        bench.compare([], ["popularity", "ease"])
+    assert [path.name for path in out.iterdir()] == [name]

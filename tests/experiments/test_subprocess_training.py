@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: what they log, how they end, and that none is left behind."""
+"""Trainings in subprocesses: their log, their end, and that none is left behind."""
 
 from __future__ import annotations
 

@@ -387,6 +387,15 @@ def test_a_search_at_work_is_left_alone(ease, tmp_path):
     assert len(lines(tmp_path / "s")) == 1
 
 
+def test_a_kill_before_the_first_file_does_not_block_the_search_directory(ease, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / ".lock").touch()
+    (tmp_path / "s" / ".search.json.abc123.tmp").write_text("{")
+    search(ease, RIDGE, tmp_path / "s", trials=1)
+    assert len(lines(tmp_path / "s")) == 1
+    assert not list((tmp_path / "s").glob(".*"))
+
+
 def test_a_directory_of_something_else_is_left_alone(ease, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")

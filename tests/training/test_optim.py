@@ -45,7 +45,7 @@ def test_lazy_adamw_leaves_the_other_rows_alone():
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.95])
 def test_the_lazy_average_is_the_average(decay):
-    """SparseRows change at some steps only; told before, the average ends where one that goes over all rows does."""
+    """Rows change at some steps only; the lazy average equals the average over all rows."""
     model = nn.ParameterDict(
         {"matrix": nn.Parameter(torch.zeros(6, 2)), "bias": nn.Parameter(torch.zeros(2))}
     )

@@ -1,4 +1,4 @@
-"""An interrupted run continues to the result of an uninterrupted one, and damaged runs are refused."""
+"""An interrupted run continues to the result of a whole one; damaged runs are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not happen to runs: two writers, lost settings, leftovers, another model under a baseline's name."""
+"""Faults that runs must not have: two writers, lost settings, leftovers, another model."""
 
 from __future__ import annotations
 

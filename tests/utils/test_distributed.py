@@ -1,4 +1,4 @@
-"""What a group of processes shares out; that several do what one does is tested in tests/cli/test_torchrun.py."""
+"""Shares of a group of processes; tests/cli/test_torchrun.py tests real processes."""
 
 from __future__ import annotations
 

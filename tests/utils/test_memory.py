@@ -25,7 +25,8 @@ import subprocess, sys
 import numpy as np
 held = np.ones(400 * 2**17)
 child = "from ld4mrec_cli.utils.memory import peak_memory_mb; print(peak_memory_mb())"
-print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout)
+command = [sys.executable, "-c", child]
+print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 200.0

@@ -21,6 +21,7 @@ from ld4mrec_cli.config import config_to_yaml
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
 from ld4mrec_cli.evaluation.significance import RESAMPLES, PairedTest, compare_all
 from ld4mrec_cli.experiments.compare.plan import Plan, PlannedRun
+from ld4mrec_cli.experiments.compare.report import write_report
 from ld4mrec_cli.experiments.compare.results import (
     FORMAT,
     RESULT,
@@ -33,6 +34,7 @@ from ld4mrec_cli.experiments.compare.results import (
 )
 from ld4mrec_cli.experiments.compare.runs import Train, find_run, finish_run
 from ld4mrec_cli.experiments.compare.systems import System
+from ld4mrec_cli.experiments.directories import lock_directory
 from ld4mrec_cli.experiments.subprocess_training import (
     Reporter,
     TrainingFailed,
@@ -61,36 +63,46 @@ class _Results:
 def compare(plan: Plan, log: Reporter, train: Train = train_in_subprocess) -> Comparison:
     """Carry out a plan. A system that fails is part of the result; the others go on.
 
-    The split is opened after the last training.
+    The split is opened after the last training. The report is written into ``plan.out``, which is
+    locked until then.
 
     Raises:
-        RunError: ``plan.out`` holds a run of other settings or data, or one that is being trained.
+        OutputError: ``plan.out`` cannot be written.
+        RunError: ``plan.out`` holds a run of other settings or data, or another process uses it.
         TrainingInterrupted: the same command continues the comparison.
     """
-    planned_runs = plan.planned_runs()
-    for planned in planned_runs:
-        find_run(planned, plan.dataset)  # refuse before hours of training
-    _create_directory(plan)
     try:
-        runs = [_train(planned, plan, train, log) for planned in planned_runs]
-        results = {system.label: _Results() for system in plan.systems}
-        for planned, run in zip(planned_runs, runs, strict=True):
-            _evaluate(planned, run, plan, results[planned.system.label], log)
-        return _summarize(plan, results)
+        with lock_directory(plan.out, "comparison"):
+            return _compare(plan, log, train)
     except KeyboardInterrupt:
         hint = f"Continue it with the same command and --out {plan.out}"
         raise TrainingInterrupted("interrupted", hint=hint) from None
 
 
+def _compare(plan: Plan, log: Reporter, train: Train) -> Comparison:
+    """Train, evaluate, test and write the report."""
+    planned_runs = plan.planned_runs()
+    for planned in planned_runs:
+        find_run(planned, plan.dataset)  # refuse before hours of training
+    _create_directory(plan)
+    runs = [_train(planned, plan, train, log) for planned in planned_runs]
+    results = {system.label: _Results() for system in plan.systems}
+    for planned, run in zip(planned_runs, runs, strict=True):
+        _evaluate(planned, run, plan, results[planned.system.label], log)
+    comparison = _summarize(plan, results)
+    write_report(comparison, plan)
+    return comparison
+
+
 def _create_directory(plan: Plan) -> None:
-    """Create the directory and mark it as a comparison; a previous result stays until the end."""
-    try:
-        for name in ("configs", "runs"):
-            (plan.out / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=plan.out) from None
+    """Mark the directory as a comparison, then fill it; a previous result stays until the end."""
     if not (plan.out / RESULT).exists():
         write_json(plan.out / RESULT, {"format": FORMAT, "version": VERSION, "status": "running"})
+    try:
+        for name in ("configs", "runs"):
+            (plan.out / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=plan.out) from None
     for system in plan.systems:
         write_text(plan.config_file(system), config_to_yaml(system.config))
 

@@ -140,7 +140,8 @@ def _method(comparison: Comparison) -> str:
     n_pairs = len(comparison.pairs[comparison.metric])
     return (
         "Differences are paired over users, whose values are averaged over seeds first: "
-        f"bootstrap percentile interval of the mean ({comparison.resamples:,} resamples of the users), "
+        "bootstrap percentile interval of the mean "
+        f"({comparison.resamples:,} resamples of the users), "
         "p of the Wilcoxon signed-rank test, after Holm's correction over "
         f"{n_pairs} {'pair' if n_pairs == 1 else 'pairs'}. Better: p below {ALPHA}, an interval "
         "without zero, and mean and ranks of one sign. Training seconds and users per second are "

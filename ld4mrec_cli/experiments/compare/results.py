@@ -10,6 +10,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from ld4mrec_cli.utils.workspace import is_blank
+
 FORMAT = "ld4mrec-comparison"
 VERSION = 1
 RESULT = "comparison.json"
@@ -177,8 +179,10 @@ class Comparison(_Record):
 
 
 def is_comparison(directory: Path) -> bool:
-    """Whether `ld4mrec compare` created the directory."""
+    """Whether `ld4mrec compare` created the directory, also if it was killed at once."""
     try:
+        if is_blank(directory):
+            return True
         return json.loads((directory / RESULT).read_text(encoding="utf-8")).get("format") == FORMAT
     except (OSError, ValueError, AttributeError):
         return False

@@ -34,7 +34,7 @@ class Trial(BaseModel):
     values: dict[str, Any]
     """By config key."""
     status: Status
-    """``timed_out``: stopped by the time budget; ``pruned``: stopped, behind the median; ``failed``:
+    """``timed_out``: stopped by the time budget; ``pruned``: behind the median; ``failed``:
     diverged or out of memory; ``invalid``: not a valid training."""
     valid: dict[str, Finite] = {}
     """Validation metrics of the best epoch; empty where there is no result."""

@@ -27,7 +27,7 @@ from ld4mrec_cli.runs.run_directory import CONFIG, MANIFEST, METRICS, RunDirecto
 from ld4mrec_cli.utils.errors import ConfigError, OutputError, RunError
 from ld4mrec_cli.utils.files import write_json, write_text
 from ld4mrec_cli.utils.locks import locked_file
-from ld4mrec_cli.utils.workspace import is_blank, remove_temporaries
+from ld4mrec_cli.utils.workspace import LOCK, is_blank, remove_temporaries
 
 SEARCH, TRIALS, RUNS, BEST, PLOT = (
     "search.json",
@@ -36,7 +36,6 @@ SEARCH, TRIALS, RUNS, BEST, PLOT = (
     "best.yaml",
     "search.png",
 )
-LOCK = ".lock"
 KEPT_FILES = {MANIFEST, CONFIG, METRICS}
 """Files of a trial that is not the best."""
 
@@ -67,7 +66,7 @@ class SearchDirectory:
 
     @classmethod
     def open(cls, path: Path) -> SearchDirectory | None:
-        """Open a search directory, None where there is none. Raises RunError where it is damaged."""
+        """Open a search directory; None if there is none. Raises RunError if it is damaged."""
         file = path / SEARCH
         if not file.is_file():
             return None

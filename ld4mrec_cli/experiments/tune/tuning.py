@@ -1,7 +1,7 @@
 """The search for hyperparameters: suggest, train, validate, again.
 
-The validation split alone decides; the test split is not opened. Trial 0 has the base configuration's own
-values, so that the result is never worse than the start.
+The validation split alone decides; the test split is not opened. Trial 0 has the values of the base
+configuration, so that the result is never worse than the start.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def lines(records) -> str:
 
 
 REVIEWS_2014 = "".join(
-    f'{{"reviewerID": "{user}", "asin": "{item}", "reviewerName": "J. \\"Jo\\" Doe", "helpful": [2, 3], '
-    f'"reviewText": "Fine \\u00e9 {{}}.", "overall": {rating}.0, "summary": "Ok", "unixReviewTime": {time}, '
+    f'{{"reviewerID": "{user}", "asin": "{item}", "reviewerName": "J. \\"Jo\\" Doe", "helpful": [2, 3], '  # noqa: E501
+    f'"reviewText": "Fine \\u00e9 {{}}.", "overall": {rating}.0, "summary": "Ok", "unixReviewTime": {time}, '  # noqa: E501
     f'"reviewTime": "05 13, 2014"}}\n'
     for user, item, rating, time in PAIRS
 )
@@ -39,7 +39,7 @@ META_2014 = "".join(
     f"{{'asin': '{item}', 'categories': [['Gifts', 'Cards'], ['Paper']], "
     f'\'description\': "It\'s a \\"red\\" card\\n", '
     f"'title': 'Card &amp; {HUES[number]} bow', 'price': 9.99, 'salesRank': {{'Gifts': {number}}}, "
-    f"'imUrl': 'http://ecx/{item}.jpg', 'related': {{'also_bought': ['{item}']}}, 'brand': 'Acm\\xe9'}}\n"
+    f"'imUrl': 'http://ecx/{item}.jpg', 'related': {{'also_bought': ['{item}']}}, 'brand': 'Acm\\xe9'}}\n"  # noqa: E501
     for number, item in enumerate(ITEMS)
 )
 REVIEWS_2018 = lines(

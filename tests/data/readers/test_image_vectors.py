@@ -19,7 +19,7 @@ NAME = "image_features_Gifts.b"
 
 
 def record(asin: str | bytes, *numbers: float) -> bytes:
-    """A record as it was published: 10 bytes of ASIN, 4,096 little-endian floats; the last number is repeated."""
+    """A published record: 10 bytes of ASIN, 4,096 little-endian floats, the last one repeated."""
     values = [*numbers, *[numbers[-1]] * (4096 - len(numbers))]
     return (asin if isinstance(asin, bytes) else asin.encode()) + struct.pack("<4096f", *values)
 

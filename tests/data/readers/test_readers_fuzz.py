@@ -43,7 +43,7 @@ NPY = written(lambda buffer: np.save(buffer, np.arange(6, dtype=np.float16).resh
 NPZ = written(lambda buffer: np.savez(buffer, ids=["0", "1"], features=np.ones((2, 3))))
 ATOMIC = b"user_id:token\titem_id:token\trating:float\n0\t1\t2.5\n1\t0\t3\n"
 ITEM = b"item_id:token\ttitle:token_seq\tvec:float_seq\n0\tA hat\t1 2\n1\tGlove\t3 4e1\n"
-META = b"{'asin': 'x', 'title': 'A \\xe9 hat', 'categories': [['a', 'b']], 'price': 1.5}\n{\"asin\": \"y\"}\n"
+META = b"{'asin': 'x', 'title': 'A \\xe9 hat', 'categories': [['a', 'b']], 'price': 1.5}\n{\"asin\": \"y\"}\n"  # noqa: E501
 RATINGS = b"A1234567890,B000000001,5.0,1400000000\nA1234567891,B000000001,4.0,1400000001\n"
 VECTORS = b"".join(
     asin.ljust(10).encode() + np.full(4096, 0.5, "<f4").tobytes() for asin in ("x", "y")

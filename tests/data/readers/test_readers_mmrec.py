@@ -17,7 +17,7 @@ TEN = np.arange(20, dtype=np.float32).reshape(10, 2)
 def test_reads_interactions_titles_and_features(read):
     data = read(
         {
-            "shop.inter": "userID\titemID\trating\ttimestamp\tx_label\n0\t1\t3.5\t9\t0\n1\t0\t2\t8\t2\n",
+            "shop.inter": "userID\titemID\trating\ttimestamp\tx_label\n0\t1\t3.5\t9\t0\n1\t0\t2\t8\t2\n",  # noqa: E501
             "items.tsv": 'itemID\ttitle\n1\tA "good" one\n0\tOther\n',
             "image_feat.npy": TEN.astype(np.float16),
         }

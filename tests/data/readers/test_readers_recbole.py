@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\ti1\t4\t10\nu2\ti2\t3.5\t1.1e1\n"
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\ti1\t4\t10\nu2\ti2\t3.5\t1.1e1\n"  # noqa: E501
 ITEM = "item_id:token\tmovie_title:token_seq\tclass:token_seq\tprice:float\ti_vec:float_seq\n"
 ITEMS = ITEM + "i1\tToy Story\tFun Kids\t3\t1 2.5\ni2\tHeat\t\t\t3 -4e0\ni3\tOther\tX\t1\t\n"
 PAIR = "user_id:token\titem_id:token\n"
@@ -135,7 +135,7 @@ def test_a_malformed_item_file_is_named(rejects, content, line, what):
 
 
 def test_skip_leaves_a_line_with_a_bad_vector_out(read):
-    bad = "i4\tA\tB\t1\t1 2 3\ni5\tA\tB\t1\tx x\n\tA\tB\t1\t5\ni6\tLast\tB\t1\t7 8\ni6\tAgain\tB\t1\t9 9\n"
+    bad = "i4\tA\tB\t1\t1 2 3\ni5\tA\tB\t1\tx x\n\tA\tB\t1\t5\ni6\tLast\tB\t1\t7 8\ni6\tAgain\tB\t1\t9 9\n"  # noqa: E501
     data = read({"ml.inter": INTER, "ml.item": ITEMS + bad}, on_error="skip")
     assert data.items["item"].to_list() == ["i1", "i2", "i3", "i6"]
     vectors = data.features["i_vec"]
