@@ -385,6 +385,7 @@ def test_a_search_at_work_is_left_alone(ease, tmp_path):
     ):
         search(ease, RIDGE, tmp_path / "s", trials=2)
     assert len(lines(tmp_path / "s")) == 1
+    assert SearchDirectory.open(tmp_path / "s").info.budget.trials == 1
 
 
 def test_a_kill_before_the_first_file_does_not_block_the_search_directory(ease, tmp_path):

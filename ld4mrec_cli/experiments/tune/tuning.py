@@ -72,6 +72,7 @@ def tune(
     is_new = SearchDirectory.open(path) is None
     search = _open_or_create(path, base, space, budget, dataset)
     with search.locked():
+        search.save_info()  # a search of another process keeps its budget
         search.read_trials()
         try:
             search.tidy()
@@ -117,7 +118,6 @@ def _open_or_create(
     search.info = search.info.model_copy(
         update={"budget": budget, "base": info.base, "dataset": info.dataset}
     )
-    search.save_info()
     return search
 
 
