@@ -29,15 +29,15 @@ def resolve_device(name: str) -> torch.device:
             hint="Use --device cpu",
         )
     device = torch.device(name)
-    if device.index is not None and device.index >= torch.cuda.device_count():
-        raise DeviceError(
-            f"device '{name}' is not available: this machine has {torch.cuda.device_count()} CUDA devices"
-        )
+    n_devices = torch.cuda.device_count()
+    if device.index is not None and device.index >= n_devices:
+        what = f"device '{name}' is not available: this machine has {n_devices} CUDA devices"
+        raise DeviceError(what)
     return device
 
 
 def in_bf16(precision: Literal["float32", "bf16", "auto"], device: torch.device) -> bool:
-    """Whether matrix products use bfloat16: by setting, or with ``auto`` where the hardware has it."""
+    """Whether matrix products use bfloat16; ``auto``: where the hardware has it."""
     return precision == "bf16" or (precision == "auto" and has_bf16(device.type))
 
 
