@@ -29,11 +29,10 @@ def resolve_device(name: str) -> torch.device:
             hint="Use --device cpu",
         )
     device = torch.device(name)
-    if device.index is not None and device.index >= torch.cuda.device_count():
-        raise DeviceError(
-            f"device '{name}' is not available: "
-            f"this machine has {torch.cuda.device_count()} CUDA devices"
-        )
+    n_devices = torch.cuda.device_count()
+    if device.index is not None and device.index >= n_devices:
+        what = f"device '{name}' is not available: this machine has {n_devices} CUDA devices"
+        raise DeviceError(what)
     return device
 
 
