@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib.figure import Figure
 from model_zoo import TRAINED_BASELINES, build
 from scipy.sparse import csr_matrix
 
@@ -25,6 +26,7 @@ from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 
 torch.set_num_threads(1)
+PNG = b"\x89PNG\r\n\x1a\n"
 settings.register_profile("quick", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("quick")
 
@@ -53,6 +55,22 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             target = target.setdefault(section, {})
         target[key] = value
     return values
+
+
+@pytest.fixture(autouse=True)
+def _draw_no_pictures(request, monkeypatch):
+    """A PNG is its first eight bytes, except in tests marked ``pictures``: drawing is slow."""
+    if request.node.get_closest_marker("pictures"):
+        return
+    draw = Figure.savefig
+
+    def save(figure, target, *, format, **options):
+        if format == "png":
+            Path(target).write_bytes(PNG)
+        else:
+            draw(figure, target, format=format, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @dataclass(frozen=True)

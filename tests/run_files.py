@@ -1,4 +1,4 @@
-"""Changes to run directories that tests need."""
+"""Changes to run directories and outputs that tests need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ld4mrec_cli.runs.manifest import add_checksum
+from ld4mrec_cli.utils.workspace import LOCK
+
+
+def leave_workspace(target: Path) -> None:
+    """Leave in place what a process leaves that was killed while it wrote ``target``."""
+    workspace = target.parent / f".{target.name}.ab12cd34.tmp"
+    workspace.mkdir()
+    (workspace / LOCK).touch()
+    (workspace / target.name).write_bytes(b"half")
 
 
 def edit_manifest(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:

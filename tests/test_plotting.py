@@ -10,6 +10,7 @@ from matplotlib.image import imread
 import ld4mrec_cli
 from ld4mrec_cli.plotting import new_figure, plot_learning_curve, save_png, set_log_ticks, to_svg
 
+pytestmark = pytest.mark.pictures
 PACKAGE = Path(ld4mrec_cli.__file__).parent
 EPOCHS = [
     {"epoch": 1, "loss": 3.0, "valid": {"ndcg@20": 0.1}},

@@ -85,24 +85,25 @@ def recover(target: Path) -> None:
 
 def is_blank(directory: Path) -> bool:
     """Whether a directory holds nothing but a lock file and leftovers of killed writes."""
-    return all(
-        path.name == LOCK or NAME.fullmatch(path.name) is not None for path in directory.iterdir()
-    )
+    return all(path.name == LOCK or _is_workspace(path) for path in directory.iterdir())
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Remove workspaces and temporary files that a killed process left in a directory of ours."""
+    """Remove workspaces that a killed process left in a directory of ours."""
     for path in directory.glob(".*.tmp"):
         match = NAME.fullmatch(path.name)
-        if match and path.is_dir() and not path.is_symlink():
+        if match and _is_workspace(path):
             _remove_dead(path, directory / match["target"])
-        elif match:
-            path.unlink(missing_ok=True)
+
+
+def _is_workspace(path: Path) -> bool:
+    is_directory = path.is_dir() and not path.is_symlink()
+    return is_directory and NAME.fullmatch(path.name) is not None
 
 
 def _remove_dead(workspace: Path, target: Path) -> None:
     status = workspace.lstat()
-    if workspace.is_symlink() or not workspace.is_dir() or not _is_own(status.st_uid):
+    if not _is_workspace(workspace) or not _is_own(status.st_uid):
         return
     if not (workspace / LOCK).exists():
         if not any(workspace.iterdir()) and time.time() - status.st_mtime > UNLOCKED_SECONDS:

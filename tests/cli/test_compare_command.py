@@ -19,6 +19,7 @@ def small(tmp_path):
     return "small.yaml"
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_evaluate_for_the_same_runs(cli, workspace, small, tmp_path):
     arguments = [
         "--data",
@@ -55,6 +56,7 @@ def test_the_figures_are_those_of_evaluate_for_the_same_runs(cli, workspace, sma
     assert "comparison written to c" in result.err
 
 
+@pytest.mark.slow
 def test_table_and_markdown_of_finished_runs(cli, workspace, tmp_path):
     arguments = [
         "--data",
@@ -83,6 +85,7 @@ def test_table_and_markdown_of_finished_runs(cli, workspace, tmp_path):
     assert "ndcg@5" in markdown.out
 
 
+@pytest.mark.slow
 def test_too_few_that_work_are_shown_and_exit_1(cli, workspace, tmp_path):
     (tmp_path / "deaf.yaml").write_text("data: {modalities: [sound]}\n")
     arguments = [
@@ -180,8 +183,7 @@ def test_an_interrupted_comparison_ends_its_training_and_goes_on(cli, workspace,
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert (
-        err.splitlines()[-1]
-        == "error: interrupted. Give the same command with --out c to go on from there"
+        err.splitlines()[-1] == "error: interrupted. Continue it with the same command and --out c"
     )
     opened = RunDirectory.open(run)
     assert opened.manifest.status == "interrupted"

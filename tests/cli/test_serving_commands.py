@@ -270,6 +270,7 @@ def test_out_may_be_standard_output(cli, recommend, workspace, out):
     assert inspection.json["kind"] == "dataset"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output_in_a_file_is_not_truncated(workspace, tmp_path, out):
     log = tmp_path / "log"
@@ -478,6 +479,7 @@ def test_threads_must_be_positive(fails, workspace):
     assert "--threads" in fails("evaluate", "--run", workspace.run, "--threads", "0")
 
 
+@pytest.mark.slow
 def test_output_on_a_pipe_is_plain_and_results_are_on_stdout(workspace):
     process = shell("evaluate", "--run", workspace.run, cwd=workspace.run.parent)
     out, err = process.communicate(timeout=120)
@@ -487,6 +489,7 @@ def test_output_on_a_pipe_is_plain_and_results_are_on_stdout(workspace):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(workspace):
     arguments = f"recommend --run {workspace.run} --all --format csv"
     command = f"{sys.executable} -m ld4mrec_cli {arguments} | head -1"

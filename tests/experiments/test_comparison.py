@@ -8,18 +8,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from run_files import edit_manifest
+from run_files import edit_manifest, leave_workspace
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.experiments.compare.report import failures, main_table, verdict, write_report
 from ld4mrec_cli.experiments.compare.results import RESULT, Comparison
-from ld4mrec_cli.experiments.directories import LOCK, lock_directory
+from ld4mrec_cli.experiments.directories import lock_directory
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.training.trainer import Trainer
 from ld4mrec_cli.utils.errors import OutputError, RunError, TrainingInterrupted
-from ld4mrec_cli.utils.files import is_held
+from ld4mrec_cli.utils.locks import is_locked
+from ld4mrec_cli.utils.workspace import LOCK
 
 
 def result_of(found, label):
@@ -138,6 +139,7 @@ def test_a_contender_of_which_one_seed_fails_is_compared_by_the_others(bench):
     assert main_table(found).rows[0][1] == "1 of 2"
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_where_it_stopped(bench, monkeypatch):
     file, original = bench.file("one.yaml", training={"max_epochs": 3}), Trainer._train_epoch
     whole = bench.compare([file], ["ease"], seeds=(0, 1), out="whole")
@@ -150,7 +152,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(bench, monkeypatch):
 
     monkeypatch.setattr(Trainer, "_train_epoch", epoch)
     with pytest.raises(
-        TrainingInterrupted, match=r"Give the same command with --out .*out to go on"
+        TrainingInterrupted, match=r"Continue it with the same command and --out .*out"
     ):
         bench.compare([file], ["ease"], seeds=(0, 1))
     assert json.loads((bench.root / "out" / RESULT).read_text())["status"] == "running"
@@ -178,7 +180,7 @@ def test_what_a_killed_training_left_is_trained_anew(bench):
     bench.compare([], ["ease", "popularity"])
     shutil.rmtree(path)
     path.mkdir()
-    (path / ".manifest.json.abc.tmp").write_text("{")
+    leave_workspace(path / "manifest.json")
     assert result_of(bench.compare([], ["ease", "popularity"]), "ease").worked
 
 
@@ -274,18 +276,18 @@ def test_the_lock_is_held_until_the_report_is_written(bench, monkeypatch):
     out = bench.root / "out"
     monkeypatch.setattr(
         "ld4mrec_cli.experiments.compare.comparison.write_report",
-        lambda comparison, plan: locks.append(is_held(out / LOCK)),
+        lambda comparison, plan: locks.append(is_locked(out / LOCK)),
     )
     bench.compare([], ["popularity", "ease"])
     assert locks == [True]
-    assert not is_held(out / LOCK)
+    assert not is_locked(out / LOCK)
 
 
 def test_a_kill_before_the_first_file_does_not_block_the_directory(bench):
     out = bench.root / "out"
     out.mkdir()
     (out / LOCK).touch()
-    (out / f".{RESULT}.abc123.tmp").write_text("{")
+    leave_workspace(out / RESULT)
     bench.compare([], ["popularity", "ease"])
     assert Comparison.model_validate_json((out / RESULT).read_text()).status == "complete"
     assert not list(out.glob(".*"))

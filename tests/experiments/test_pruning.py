@@ -108,6 +108,7 @@ def forget_from_the_first_pruned(found: SearchDirectory) -> None:
     (found.path / "trials.jsonl").write_text("".join(written[:n]))
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_cut_and_the_result_is_the_same(quick, base, tmp_path):
     cut, whole = search(base, tmp_path / "cut"), search(base, tmp_path / "whole", prune=False)
     assert [trial.values for trial in cut.trials] == [trial.values for trial in whole.trials]
@@ -127,12 +128,14 @@ def test_hopeless_trials_are_cut_and_the_result_is_the_same(quick, base, tmp_pat
     assert search(base, tmp_path / "cut").trials == cut.trials  # as it was written, it is read
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_that_was_not_written_down_is_pruned_again(quick, base, tmp_path):
     found = search(base, tmp_path / "s")
     forget_from_the_first_pruned(found)
     assert lines(search(base, tmp_path / "s")) == lines(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["signals", "first batch", "epoch 2", "epoch 4"])
 def test_a_trial_interrupted_before_it_was_pruned_is_pruned_where_it_would_have_been(
     quick, base, tmp_path, where
@@ -160,6 +163,7 @@ def test_a_trial_interrupted_before_it_was_pruned_is_pruned_where_it_would_have_
     assert lines(search(base, tmp_path / "s")) == lines(whole)
 
 
+@pytest.mark.slow
 def test_what_is_pruned_does_not_depend_on_the_pace_of_checkpoints(
     quick, base, tmp_path, monkeypatch
 ):
@@ -170,6 +174,7 @@ def test_what_is_pruned_does_not_depend_on_the_pace_of_checkpoints(
     assert lines(search(base, tmp_path / "seldom")) == lines(often)
 
 
+@pytest.mark.slow
 def test_without_pruning_what_was_pruned_and_not_written_down_is_finished(quick, base, tmp_path):
     found = search(base, tmp_path / "s")
     forget_from_the_first_pruned(found)
@@ -177,6 +182,7 @@ def test_without_pruning_what_was_pruned_and_not_written_down_is_finished(quick,
     assert {(trial.status, trial.epochs) for trial in again.trials} == {("complete", 8)}
 
 
+@pytest.mark.slow
 def test_pruning_may_be_switched_while_a_search_goes_on(quick, base, tmp_path):
     search(base, tmp_path / "s", trials=3, prune=False)
     found = search(base, tmp_path / "s", prune=True)
@@ -188,6 +194,7 @@ def test_pruning_may_be_switched_while_a_search_goes_on(quick, base, tmp_path):
     assert SearchDirectory.open(tmp_path / "s").info.budget.prune
 
 
+@pytest.mark.slow
 def test_damaged_metrics_of_a_trial_are_told(quick, base, tmp_path):
     found = search(base, tmp_path / "s", trials=2)
     (found.run_path(0) / "metrics.jsonl").write_text(json.dumps({"epoch": 1}) + "\n")

@@ -139,6 +139,7 @@ def test_figures(value, shown):
     assert report._figure(value) == shown
 
 
+@pytest.mark.pictures
 def test_the_picture_is_drawn_for_many_contenders_and_for_one(found, tmp_path):
     from matplotlib.image import imread
 

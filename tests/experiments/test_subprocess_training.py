@@ -40,7 +40,7 @@ def test_the_command_and_its_lines(script):
     [
         (["echo 'error: x: is bad. Mend it' >&2", "exit 2"], "x: is bad. Mend it"),
         (["exit 3"], "ended with exit code 3"),
-        (["kill -9 $$"], "was killed (SIGKILL), perhaps for want of memory"),
+        (["kill -9 $$"], "was killed (SIGKILL), perhaps out of memory"),
         (["kill -15 $$"], "was killed (SIGTERM)"),
     ],
 )
@@ -67,6 +67,7 @@ def test_an_interruption_ends_the_training_and_waits_for_it(script, tmp_path):
     assert marker.exists()
 
 
+@pytest.mark.slow
 def test_a_real_training_that_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TrainingFailed, match="nowhere: no such dataset directory"):

@@ -97,6 +97,7 @@ def test_the_closed_form_is_the_squared_error_over_the_catalog(train, products, 
         torch.testing.assert_close(of_found, of_expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_sampled", [3, 8])
 def test_candidates_hold_the_batch_and_name_their_probabilities(train, n_sampled):
     """How often an item is a candidate, over batches of 6 of the 30 rows, is its probability."""
@@ -123,6 +124,7 @@ def test_candidates_hold_the_batch_and_name_their_probabilities(train, n_sampled
     np.testing.assert_allclose((times / n_draws)[absent], stated[absent], atol=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.4, 1.0])
 @pytest.mark.parametrize("n_rows", [1, 6, 20])
 def test_a_sum_over_the_others_is_estimated_from_the_candidates(train, n_rows, share):
@@ -168,6 +170,7 @@ def test_many_candidates_come_in_round_numbers():
     assert len(CandidateSampler(8999, np.ones(9000), 30).sample(batch, generator()).items) == 9000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["all", "masked"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.05])
 def test_the_sampled_loss_is_that_of_the_catalog_in_the_mean(train, products, target, smoothing):
@@ -287,6 +290,7 @@ def test_on_some_candidates_the_model_has_the_loss_of_the_catalog_in_the_mean(wo
     assert error < 0.004
 
 
+@pytest.mark.slow
 def test_noise_over_candidates_stands_for_that_over_the_catalog(train):
     """Linear maps of both have the same covariance, over random batches and candidates."""
     process = ForwardProcess(LinearSchedule(1, 1.0, 0.5, 0.5), 0.5)

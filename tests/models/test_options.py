@@ -137,6 +137,7 @@ def outcome(world):
     return lambda settings: of(world.config_of(settings).model_dump_json())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "value", "both"), CHANGES, ids=lambda part: str(part)[:40])
 def test_a_setting_acts(outcome, field, value, both):
     losses, valid, scores = outcome({**both, field: value})

@@ -10,6 +10,7 @@ from tamper import tamper
 CASES = make_cases()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_mutated_raw_files_are_refused_or_read(name, tmp_path):
     tally = fuzz(name, CASES[name], inputs=6, seed=1, where=tmp_path)

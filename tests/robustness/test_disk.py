@@ -67,6 +67,7 @@ def test_prepare_leaves_nothing_on_a_full_disk(data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_a_full_stdout_is_one_line(tmp_path):
     with open("/dev/full", "w") as full:

@@ -100,10 +100,12 @@ def test_an_error_message_shows_no_control_character(arguments, trained, capsys)
 def test_paths_with_control_characters_are_shown_safely(raw, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / f"out{HOSTILE.replace('/', '')}"
-    for code in (0, 2):
-        assert run(["prepare", "--raw", str(raw), "--out", str(out), "--k-core", "0"]) == code
+    missing = raw.parent / out.name
+    for arguments in (["--raw", str(raw), "--out", str(out)], ["--raw", str(missing)]):
+        assert run(["prepare", *arguments, "--k-core", "0"]) == 2
         captured = capsys.readouterr()
         assert unsafe(captured.out + captured.err) == set()
+        assert captured.err.count("\n") == 1
 
 
 def test_json_keeps_the_data_and_shows_no_control_character(trained, capsys):
@@ -122,6 +124,7 @@ def test_yaml_keeps_the_data_and_shows_no_control_character(capsys):
     assert unsafe(capsys.readouterr().out) == set()
 
 
+@pytest.mark.slow
 def test_on_a_terminal_every_output_is_safe(trained, tmp_path):
     """Also CSV, of which a pipe gets the true data."""
     command = [sys.executable, "-m", "ld4mrec_cli", "recommend", "--run", str(trained)]
@@ -188,13 +191,13 @@ def test_a_markdown_report_is_safe():
     from ld4mrec_cli.experiments.compare.report import markdown
     from ld4mrec_cli.experiments.compare.results import (
         Comparison,
-        ContenderResult,
         DatasetRecord,
         RunResult,
+        SystemResult,
     )
 
     failed = RunResult(seed=0, path="r", error=f"no {HOSTILE} file")
-    system = ContenderResult.of(f"x{HOSTILE}", "ease", None, False, [failed])
+    system = SystemResult.of(f"x{HOSTILE}", "ease", None, False, [failed])
     values = {"path": "d", "name": f"d{HOSTILE}", "hash": "0", "n_users": 1, "n_items": 1}
     text = markdown(
         Comparison.model_construct(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_files import leave_workspace
 
 from ld4mrec_cli.config import load_config
 from ld4mrec_cli.runs import paths as places
@@ -37,6 +38,7 @@ def interrupted(planted_config, tmp_path):
     return RunDirectory.open(tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", [{"model__bd_blocks": 0}, {"model__bg_blocks": 0}, {"model__item_side": False}]
 )
@@ -69,7 +71,7 @@ def test_settings_of_an_earlier_resume_are_kept(interrupted):
 
 
 def test_what_a_kill_left_behind_is_removed(interrupted, planted_config, tmp_path):
-    (interrupted.path / ".checkpoint.safetensors.abc.tmp").write_bytes(b"half")
+    leave_workspace(interrupted.path / "checkpoint.safetensors")
     whole = train(planted_config(training__max_epochs=4), tmp_path / "whole", Callbacks())
     resume(interrupted.path, None, Callbacks())
     assert names(interrupted.path) == names(whole.path)

@@ -9,6 +9,7 @@ import pytest
 from ld4mrec_cli.utils import memory
 
 
+@pytest.mark.slow
 def test_the_peak_grows_by_what_is_held():
     before = memory.peak_memory_mb()
     if before is None:

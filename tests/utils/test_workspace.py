@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from run_files import leave_workspace
 
 from ld4mrec_cli.utils import durable, files, workspace
 from ld4mrec_cli.utils.errors import OutputError
@@ -38,14 +39,6 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def make_dead_workspace(target: Path, suffix: str = "a1b2c3d4") -> Path:
-    path = target.parent / f".{target.name}.{suffix}.tmp"
-    path.mkdir()
-    (path / ".lock").touch()
-    (path / target.name).write_text("half")
-    return path
-
-
 @pytest.mark.parametrize(
     ("rename", "content"),
     [(1, "old.txt"), (2, "old.txt"), (3, "new.txt")],
@@ -65,10 +58,10 @@ def test_a_kill_at_a_rename_leaves_the_old_or_the_new_directory(tmp_path, rename
 
 
 def test_the_next_write_of_a_file_removes_a_dead_workspace(tmp_path):
-    make_dead_workspace(tmp_path / "report.md")
-    make_dead_workspace(tmp_path / "other.md")
+    leave_workspace(tmp_path / "report.md")
+    leave_workspace(tmp_path / "other.md")
     write_text(tmp_path / "report.md", "new")
-    assert names(tmp_path) == [".other.md.a1b2c3d4.tmp", "report.md"]
+    assert names(tmp_path) == [".other.md.ab12cd34.tmp", "report.md"]
 
 
 def test_a_workspace_in_use_is_left_alone(tmp_path):
@@ -93,7 +86,7 @@ def test_a_workspace_without_a_lock_is_removed_when_it_is_old(tmp_path):
 
 
 def test_a_link_in_the_place_of_a_workspace_is_not_followed(tmp_path):
-    make_dead_workspace(tmp_path / "elsewhere")
+    leave_workspace(tmp_path / "elsewhere")
     (tmp_path / "elsewhere-dir").mkdir()
     (tmp_path / "elsewhere-dir" / ".lock").touch()
     (tmp_path / ".data.a1b2c3d4.tmp").symlink_to(tmp_path / "elsewhere-dir")
@@ -114,7 +107,7 @@ def test_files_of_other_names_are_never_removed(tmp_path):
 def test_a_directory_with_leftovers_alone_is_blank(tmp_path):
     assert is_blank(tmp_path)
     (tmp_path / ".lock").touch()
-    make_dead_workspace(tmp_path / "manifest.json")
+    leave_workspace(tmp_path / "manifest.json")
     assert is_blank(tmp_path)
     remove_temporaries(tmp_path)
     assert names(tmp_path) == [".lock"]

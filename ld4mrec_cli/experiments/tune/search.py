@@ -154,8 +154,9 @@ class SearchDirectory:
         for trial in self.trials:
             path = self.run_path(trial.number)
             if trial is not best and path.is_dir():
+                remove_temporaries(path)
                 for file in path.iterdir():
-                    if file.name not in KEPT_FILES:
+                    if file.is_file() and file.name not in KEPT_FILES:
                         file.unlink()
 
     def write_best(self, best: Trial) -> None:
@@ -186,6 +187,7 @@ class SearchDirectory:
     def discard(self) -> None:
         """Remove a search without trials."""
         shutil.rmtree(self.path / RUNS, ignore_errors=True)
+        remove_temporaries(self.path)
         for name in (SEARCH, LOCK):
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):

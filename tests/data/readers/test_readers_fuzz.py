@@ -98,6 +98,7 @@ def damaged(draw, content: bytes) -> bytes:
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:ReadContext `.npy`")
 @pytest.mark.parametrize("name", SOURCES)
 @settings(max_examples=100)
