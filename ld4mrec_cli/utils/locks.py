@@ -17,16 +17,20 @@ TIMEOUT_SECONDS = 0.1
 
 
 @contextmanager
-def locked_file(path: Path) -> Iterator[bool]:
+def locked_file(path: Path, timeout: float = TIMEOUT_SECONDS) -> Iterator[bool]:
     """Hold the lock file ``path`` during the block; yield False where another process holds it.
 
     A symbolic link at ``path`` is not followed.
+
+    Args:
+        path: the lock file; it is created and removed.
+        timeout: seconds to wait for the lock.
 
     Raises:
         OutputError: the lock file cannot be written, or is a symbolic link.
     """
     lock = FileLock(path)
-    is_held = _acquire(lock, path)
+    is_held = _acquire(lock, path, timeout)
     try:
         yield is_held
     finally:
@@ -39,18 +43,18 @@ def is_locked(path: Path) -> bool:
     if not path.is_file() or path.is_symlink():
         return False
     try:
-        with locked_file(path) as is_held:
+        with locked_file(path, timeout=0.0) as is_held:
             return not is_held
     except OutputError:
         return False
 
 
-def _acquire(lock: BaseFileLock, path: Path) -> bool:
+def _acquire(lock: BaseFileLock, path: Path, timeout: float) -> bool:
     try:
         with warnings.catch_warnings():
             # Without locks in the file system, filelock marks the owner in the file and says so.
             warnings.filterwarnings("ignore", message="flock not supported")
-            lock.acquire(timeout=TIMEOUT_SECONDS, poll_interval=TIMEOUT_SECONDS / 4)
+            lock.acquire(timeout=timeout, poll_interval=TIMEOUT_SECONDS / 4)
     except Timeout:
         return False
     except OSError as error:

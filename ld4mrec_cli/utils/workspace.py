@@ -109,7 +109,7 @@ def _remove_dead(workspace: Path, target: Path) -> None:
         if not any(workspace.iterdir()) and time.time() - status.st_mtime > UNLOCKED_SECONDS:
             workspace.rmdir()
         return
-    with locked_file(workspace / LOCK) as is_held:
+    with locked_file(workspace / LOCK, timeout=0.0) as is_held:
         if not is_held:
             return
     _clear(workspace, target)
