@@ -106,6 +106,7 @@ def test_too_few_that_work_are_shown_and_exit_1(cli, workspace, tmp_path):
     assert cli("compare", *arguments, "--model", "itemknn", "--out", "c").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

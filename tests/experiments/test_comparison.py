@@ -38,6 +38,7 @@ def test_a_planted_difference_is_found(bench):
     assert [one.label for one in found.ranked("ndcg@20")] == ["ease", "popularity"]
 
 
+@pytest.mark.slow
 def test_identical_contenders_do_not_differ(bench):
     file = bench.file("one.yaml")
     found = bench.compare([f"a={file}", f"b={file}"], ["popularity"], seeds=(0, 1))

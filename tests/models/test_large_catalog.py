@@ -256,6 +256,7 @@ def test_with_all_items_as_candidates_the_model_trains_as_on_the_catalog(
         torch.testing.assert_close(actual[1][1][name], expected, rtol=1e-3, atol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["all", "masked"])
 def test_on_some_candidates_the_model_has_the_loss_of_the_catalog_in_the_mean(world, target):
     """Loss of one row, over random batches, masks (the same for both) and candidates."""

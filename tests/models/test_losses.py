@@ -208,6 +208,7 @@ def test_labels_in_expectation_are_those_drawn_where_every_entry_is_drawn(
     torch.testing.assert_close(gradient, expected_gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["all", "masked"])
 def test_the_gradient_in_expectation_is_the_mean_of_those_of_drawn_labels(
     scores, clean, corrupted, target

@@ -109,6 +109,7 @@ def test_rows_that_training_never_saw_get_finite_scores(world, name, fitted, ite
     assert torch.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_a_saved_and_loaded_recommender_scores_the_same(
     planted_dataset, planted_config, tmp_path, name
 ):
@@ -125,6 +126,7 @@ def test_a_saved_and_loaded_recommender_scores_the_same(
         assert torch.equal(first.score(rows), fresh.score(rows))
 
 
+@pytest.mark.slow
 def test_a_saved_run_has_the_validation_metrics_of_its_weights(
     planted_dataset, planted_config, tmp_path, name
 ):

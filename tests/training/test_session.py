@@ -245,6 +245,7 @@ def test_a_run_that_diverges_at_once_has_no_weights(planted_config, tmp_path, da
     assert RunDirectory.open(tmp_path / "run").manifest.status == "diverged"
 
 
+@pytest.mark.slow
 def test_the_planted_structure_is_found(planted_config, tmp_path, dataset):
     """LD4MRec finds at least twice what popularity does, and content helps it."""
     long = {"training__max_epochs": 12, "model__hidden_dim": 32, "model__collaborative_rank": 32}

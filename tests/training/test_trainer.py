@@ -164,6 +164,7 @@ def test_weights_are_not_touched_by_a_step_whose_loss_is_not_finite(world):
     assert torch.equal(trainer.model.cnet.encoder, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 @pytest.mark.parametrize(
     "changed",
