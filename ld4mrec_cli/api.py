@@ -14,7 +14,7 @@ from ld4mrec_cli.config import Config, config_from_mapping, load_config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import default_dataset_path
 from ld4mrec_cli.data.prepare import prepare as _prepare_directory
-from ld4mrec_cli.runs.evaluate import evaluate_run
+from ld4mrec_cli.runs.evaluate import evaluate_run, open_run_dataset
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.serving.recommender import Recommender
 from ld4mrec_cli.settings.base import Mask
@@ -133,7 +133,7 @@ def evaluate(
         raise ConfigError(f"split '{split}' cannot be evaluated", hint="Choose test or valid")
     opened = run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))
     if not isinstance(data, Dataset):
-        data = Dataset.open(Path(data or opened.manifest.dataset.path))
+        data = open_run_dataset(opened, Path(data) if data else None)
     flags = {
         "evaluation.k": None if k is None else sorted(set(k)),
         "evaluation.mask": "train" if split == "valid" else mask,

@@ -26,7 +26,9 @@ from ld4mrec_cli.runs.manifest import read_manifest
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import UserError
 
-SIZE = SyntheticSize(users=200, items=120, interactions_per_user=10, image_dim=8, tastes_per_user=1)
+SIZE = SyntheticSize(
+    users=200, items=120, interactions_per_user=10, image_dim=8, clusters_per_user=1
+)
 FAST = [
     f"--set={setting}"
     for setting in (

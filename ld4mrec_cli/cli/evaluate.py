@@ -68,8 +68,7 @@ def evaluate(
         )
 
     from ld4mrec_cli.cli.console import progress_counter
-    from ld4mrec_cli.data.dataset import Dataset
-    from ld4mrec_cli.runs.evaluate import evaluate_run
+    from ld4mrec_cli.runs.evaluate import evaluate_run, open_run_dataset
     from ld4mrec_cli.runs.paths import latest_run
     from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.utils.device import resolve_device
@@ -78,7 +77,7 @@ def evaluate(
     with init_distributed() as group:
         opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
         options = _options(opened.config.evaluation, split, cutoffs, mask)
-        dataset = Dataset.open(data or Path(opened.manifest.dataset.path))
+        dataset = open_run_dataset(opened, data)
         device_ = group.device_for(resolve_device(device or "auto"))
         own_users = group.shard_sizes(dataset.schema.splits[split.value].users)[group.rank]
         with progress_counter("evaluating", own_users, group.is_main_process) as on_batch:

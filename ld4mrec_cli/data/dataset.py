@@ -39,6 +39,7 @@ from ld4mrec_cli.utils.workspace import recover
 FORMAT = "ld4mrec-dataset"
 VERSION = 1
 SCHEMA_FILE = "schema.json"
+MAKE_ONE = "Make one with `ld4mrec prepare --raw DIR`"
 ModalityName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -150,8 +151,16 @@ class Dataset:
         self.schema = schema
 
     @classmethod
-    def open(cls, directory: Path | str) -> Dataset:
-        """Open a dataset directory. Raises DatasetError if it is none or its schema is damaged."""
+    def open(cls, directory: Path | str, hint: str = MAKE_ONE) -> Dataset:
+        """Open a dataset directory.
+
+        Args:
+            directory: where `prepare` wrote it.
+            hint: what the user can do if it is missing.
+
+        Raises:
+            DatasetError: it is none, or its schema is damaged.
+        """
         directory = Path(directory)
         path = directory / SCHEMA_FILE
         if not directory.exists():
@@ -162,9 +171,7 @@ class Dataset:
                 if directory.exists()
                 else "no such dataset directory"
             )
-            raise DatasetError(
-                what, where=directory, hint="Make one with `ld4mrec prepare --raw DIR`"
-            )
+            raise DatasetError(what, where=directory, hint=hint)
         try:
             return cls(directory, Schema.model_validate_json(path.read_text(encoding="utf-8")))
         except (ValidationError, OSError, UnicodeDecodeError):

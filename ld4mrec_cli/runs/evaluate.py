@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,22 @@ from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import DatasetError
+
+
+def open_run_dataset(run: RunDirectory, path: Path | None = None) -> Dataset:
+    """Open the dataset of a run.
+
+    Args:
+        run: the run.
+        path: where the dataset is now; None where it was in training.
+
+    Raises:
+        DatasetError: it is missing or damaged.
+    """
+    if path is not None:
+        return Dataset.open(path)
+    hint = "If the dataset was moved, name it with --data DIR"
+    return Dataset.open(Path(run.manifest.dataset.path), hint)
 
 
 def check_same_dataset(run: RunDirectory, dataset: Dataset) -> None:

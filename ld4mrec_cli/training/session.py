@@ -27,7 +27,7 @@ from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.registry import build_baseline, check_trainable, fit_closed_form
 from ld4mrec_cli.plotting import plot_learning_curve
-from ld4mrec_cli.runs.evaluate import check_same_dataset
+from ld4mrec_cli.runs.evaluate import check_same_dataset, open_run_dataset
 from ld4mrec_cli.runs.manifest import BestEpoch, DatasetInfo, Manifest
 from ld4mrec_cli.runs.paths import new_run_path, point_latest
 from ld4mrec_cli.runs.run_directory import CHECKPOINT, SIGNALS, WEIGHTS, RunDirectory
@@ -128,7 +128,7 @@ def resume(
     _check_resumable(run, config)
     device = _resolve_device(config, group)
     moved = config.data.path if config.data.path != run.config.data.path else None
-    dataset = Dataset.open(moved or Path(run.manifest.dataset.path))
+    dataset = open_run_dataset(run, moved)
     check_same_dataset(run, dataset)
     group.barrier()  # all have read the run before it is changed
     with run.locked():

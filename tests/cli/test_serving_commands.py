@@ -427,6 +427,14 @@ def test_evaluate_refuses_another_dataset(fails, cli, workspace):
     assert "is not the dataset" in fails("evaluate", "--run", workspace.run, "--data", "other")
 
 
+def test_evaluate_says_how_to_name_a_dataset_that_was_moved(fails, cli, workspace):
+    cli("prepare", "--raw", workspace.raw, "--out", "first")
+    cli("train", "--data", "first", "--model", "popularity", "--run", "run")
+    Path("first").rename("second")
+    assert "If the dataset was moved, name it with --data DIR" in fails("evaluate", "--run", "run")
+    assert cli("evaluate", "--run", "run", "--data", "second").code == 0
+
+
 def test_the_help_lists_every_command_by_group_and_cuts_no_summary(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = cli("--help").out.splitlines()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from craft import craft_all
+from events import stop_at_events
 from fuzz_readers import fuzz, make_cases
+from kills import kill_at_random
+from scenarios import make_scenarios
 from tamper import tamper
 
 CASES = make_cases()
@@ -36,3 +41,13 @@ def test_crafted_directories_are_refused_or_harmless(tmp_path):
     tally = craft_all(tmp_path, models=("ld4mrec", "itemknn"), every=23)
     assert tally.bugs == []
     assert tally.counts["refused"] > 50
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_loses_nothing(tmp_path):
+    prepare, _, train, *_ = make_scenarios(tmp_path / "root")
+    counts = kill_at_random(train, 1, tmp_path / "work", random.Random(0))
+    assert (counts.tries, counts.examples) == (1, [])
+    counts = stop_at_events(prepare, tmp_path / "work", "kill", every=12)
+    assert counts.tries > 2
+    assert counts.examples == []

@@ -14,7 +14,7 @@ from ld4mrec_cli.runs import paths as places
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.training.session import Callbacks, resume, train
-from ld4mrec_cli.utils.errors import RunError, TrainingDiverged, TrainingInterrupted
+from ld4mrec_cli.utils.errors import DatasetError, RunError, TrainingDiverged, TrainingInterrupted
 
 CPU = torch.device("cpu")
 
@@ -93,6 +93,9 @@ def test_a_moved_dataset_is_taken_up_by_its_content(planted_dataset, planted_con
     with pytest.raises(TrainingInterrupted):
         train(planted_config(data__path=str(data)), tmp_path / "run", interrupting_after(1))
     data.rename(tmp_path / "there")
+    with pytest.raises(DatasetError, match=r"moved, name it with --data DIR") as caught:
+        resume(tmp_path / "run", None, Callbacks())
+    assert str(data) in str(caught.value)
     moved = load_config(
         None, [f"data.path={tmp_path / 'there'}"], base=RunDirectory.open(tmp_path / "run").config
     )
