@@ -48,6 +48,6 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path):
     prepare, _, train, *_ = make_scenarios(tmp_path / "root")
     counts = kill_at_random(train, 1, tmp_path / "work", random.Random(0))
     assert (counts.tries, counts.examples) == (1, [])
-    counts = stop_at_events(prepare, tmp_path / "work", "kill", every=12)
-    assert counts.tries > 2
+    counts = stop_at_events(prepare, tmp_path / "work", "kill", every=40)
+    assert counts.tries > 1
     assert counts.examples == []
