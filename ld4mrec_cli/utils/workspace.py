@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,8 +28,6 @@ LOCK = ".lock"
 OLD = "old"
 NAME = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]+\.tmp", re.DOTALL)
 ATTEMPTS = 3
-UNLOCKED_SECONDS = 60.0
-"""Age from which a workspace without a lock file counts as dead."""
 
 
 @contextmanager
@@ -48,11 +45,11 @@ def open_workspace(target: Path, parent: Path, where: Path) -> Iterator[Path]:
         OutputError: the parent is missing or not writable.
     """
     with ExitStack() as stack:
-        for _ in range(ATTEMPTS):  # another process may clean it before it is locked
+        for _ in range(ATTEMPTS):
             workspace = _make(target, parent, where)
             stack.callback(_clear, workspace, target)
-            if stack.enter_context(locked_file(workspace / LOCK)):
-                break
+            if stack.enter_context(locked_file(workspace / LOCK)) and workspace.is_dir():
+                break  # otherwise another process removed it before it was locked
         else:
             raise OutputError("cannot be locked", where=where)
         yield workspace
@@ -102,11 +99,10 @@ def _is_workspace(path: Path) -> bool:
 
 
 def _remove_dead(workspace: Path, target: Path) -> None:
-    status = workspace.lstat()
-    if not _is_workspace(workspace) or not _is_own(status.st_uid):
+    if not _is_workspace(workspace) or not _is_own(workspace.lstat().st_uid):
         return
     if not (workspace / LOCK).exists():
-        if not any(workspace.iterdir()) and time.time() - status.st_mtime > UNLOCKED_SECONDS:
+        with suppress(OSError):  # not empty: of another process, which locked it just now
             workspace.rmdir()
         return
     with locked_file(workspace / LOCK, timeout=0.0) as is_held:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -74,15 +73,28 @@ def test_a_workspace_in_use_is_left_alone(tmp_path):
     assert names(tmp_path) == ["report.md"]
 
 
-def test_a_workspace_without_a_lock_is_removed_when_it_is_old(tmp_path):
-    path = tmp_path / ".data.a1b2c3d4.tmp"
-    path.mkdir()
+def test_a_workspace_without_a_lock_is_removed_if_it_is_empty(tmp_path):
+    empty, full = tmp_path / ".data.a1b2c3d4.tmp", tmp_path / ".data.e5f6a7b8.tmp"
+    empty.mkdir()
+    full.mkdir()
+    (full / "data").touch()
     recover(tmp_path / "data")
-    assert path.is_dir()  # its process may be about to lock it
-    long_ago = time.time() - 2 * workspace.UNLOCKED_SECONDS
-    os.utime(path, (long_ago, long_ago))
-    recover(tmp_path / "data")
-    assert not path.exists()
+    assert names(tmp_path) == [full.name]
+
+
+def test_a_workspace_that_another_process_removed_is_made_again(tmp_path, monkeypatch):
+    make, calls = workspace._make, []
+
+    def make_and_lose(*arguments):
+        path = make(*arguments)
+        calls.append(path)
+        if len(calls) == 1:
+            path.rmdir()
+        return path
+
+    monkeypatch.setattr(workspace, "_make", make_and_lose)
+    write_text(tmp_path / "report.md", "new")
+    assert names(tmp_path) == ["report.md"]
 
 
 def test_a_link_in_the_place_of_a_workspace_is_not_followed(tmp_path):
