@@ -66,10 +66,10 @@ class BaseConfig(Section):
                 "training.target=masked needs masking: "
                 "set diffusion.mask_rate above 0, or training.target=all"
             )
-        if self.model.ials and self.training.loss == "mse":
+        if self.model.ials and self.training.loss != "multinomial":
             raise ValueError("model.ials needs training.loss=multinomial")
         drawn = self.diffusion.soft_reconstruction and self.diffusion.soft_labels == "drawn"
-        if self.training.sampled_items and (self.training.loss == "mse" or drawn):
+        if self.training.sampled_items and (self.training.loss != "multinomial" or drawn):
             raise ValueError(
                 "training.sampled_items needs training.loss=multinomial "
                 "and diffusion.soft_labels=expected"

@@ -236,7 +236,8 @@ def accuracy(
     Returns:
         ``name@k`` → ``(n,)`` float64, for the names in :data:`ACCURACY`.
     """
-    hits, n_targets = hit_matrix(lists, targets), np.diff(targets.indptr)
+    hits = hit_matrix(lists, targets)
+    n_targets = np.diff(targets.indptr).astype(np.int64)  # a cutoff may be larger than int32
     values: dict[str, np.ndarray] = {}
     for k in cutoffs:
         top = TopK(k, hits[:, :k], n_targets)

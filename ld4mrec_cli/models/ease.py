@@ -9,12 +9,16 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.models.ease_settings import EASEConfig
+from ld4mrec_cli.models.ops.item_bases import join_features
 from ld4mrec_cli.models.ops.item_item import ItemItemRecommender
 from ld4mrec_cli.models.ops.ridge import check_memory, fit_ease
 
 
 class EASE(ItemItemRecommender):
-    """Zero-diagonal ridge regression of the items on each other (Steck, WWW 2019)."""
+    """Zero-diagonal ridge regression of the items on each other (Steck, WWW 2019).
+
+    With a ``content_weight``, items of similar features support each other (collective EASE).
+    """
 
     @classmethod
     def check_catalog(cls, n_items: int) -> None:
@@ -33,4 +37,8 @@ class EASE(ItemItemRecommender):
             UserError: the memory of this machine is too small, or the ridge is.
         """
         cls.check_catalog(train.shape[1])
-        return cls(fit_ease(train, settings.ridge))
+        content = join_features(features, settings.content_weight)
+        weights = fit_ease(
+            train, settings.ridge, settings.degree_ridge, settings.user_exponent, content
+        )
+        return cls(weights)

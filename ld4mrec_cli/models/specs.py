@@ -74,6 +74,7 @@ _SPECS = (
         {"ease": EASEConfig},
         closed_form=True,
         deterministic=True,
+        reads_features=True,
     ),
     ModelSpec(
         "ials",

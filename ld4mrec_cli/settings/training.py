@@ -20,6 +20,9 @@ from ld4mrec_cli.settings.base import (
     Seed,
 )
 
+METRIC = r"^[a-z][a-z0-9_]*@[1-9][0-9]{0,8}$"
+"""Name of a metric and its cutoff."""
+
 
 class TrainingConfig(Section):
     """The training loop."""
@@ -62,7 +65,7 @@ class TrainingConfig(Section):
     validation_users: NonNegativeInt | None = None
     """Users of a validation, sampled once by the seed; 0 takes all. Unset: all while users times
     items is up to 2·10⁹, else as many as that allows, but at least 2,000."""
-    metric: Annotated[str, Field(pattern=r"^[a-z]+@[1-9][0-9]{0,8}$"), NOT_SEARCHED] = "ndcg@20"
+    metric: Annotated[str, Field(pattern=METRIC), NOT_SEARCHED] = "ndcg@20"
     """Validation metric that selects the epoch, e.g. `recall@20`."""
     precision: Literal["float32", "bf16", "auto"] = "float32"
     """`bf16` computes the matrix products of training in bfloat16 (autocast), `auto` only where the

@@ -81,7 +81,7 @@ def train(
     device = _resolve_device(config, group)
     dataset = open_dataset(config)
     modalities = dataset.modality_names(config.data.modalities)
-    _check_guidance(config, modalities)
+    _check_modalities(config, modalities)
     check_trainable(config.model_name, dataset.shape[1], modalities)
     name = config.name or dataset.name
     manifest = Manifest(
@@ -176,13 +176,20 @@ def _check_resumable(run: RunDirectory, config: Config) -> None:
         )
 
 
-def _check_guidance(config: Config, modalities: tuple[str, ...]) -> None:
+def _check_modalities(config: Config, modalities: tuple[str, ...]) -> None:
+    """Check that the modalities that settings name are there. Raises ConfigError."""
     signals = (COLLABORATIVE, *modalities)
     for name in config.model.guidance or ():
         if name not in signals:
             raise ConfigError(
                 f"model.guidance names '{name}', but the signals are {', '.join(signals)}"
             )
+    for section in config.spec.sections:
+        for key, value in getattr(config, section):
+            for name in value if isinstance(value, Mapping) else ():  # weights by modality
+                if name not in modalities:
+                    what = f"{section}.{key} names '{name}', but the modalities are "
+                    raise ConfigError(what + (", ".join(modalities) or "none"))
 
 
 class TrainingSession:
@@ -260,13 +267,9 @@ class TrainingSession:
         model, n_items = self.config.model, self.dataset.shape[1]
         features, seed = self._load_features(), self.config.training.seed
         signals = ItemSignals.compute(model, self.train_rows, features, seed)
-        missing = {
-            "EASE weights": model.ease and signals.ease_weights is None,
-            "iALS scores": model.ials and signals.ials_items is None,
-        }
-        for part in (name for name, is_missing in missing.items() if is_missing):
+        if model.ease and signals.ease_weights is None:
             limit = f"model.ease_max_items, {model.ease_max_items:,}"
-            self._note(f"without {part}: the {n_items:,} items are more than {limit}")
+            self._note(f"without EASE weights: the {n_items:,} items are more than {limit}")
         self.run.save_signals(signals)
 
     def _fit_closed_form(self) -> RunDirectory:

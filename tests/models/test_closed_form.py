@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from model_zoo import CLOSED_FORM, fit, settings_of
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config
@@ -118,6 +118,9 @@ def test_a_cold_item_is_scored_zero_by_the_linear_models():
 
 SETTINGS = [
     ("ease", "ridge", 1.0),
+    ("ease", "degree_ridge", 40.0),
+    ("ease", "user_exponent", 4.0),
+    ("ease", "content_weight", 100.0),
     ("itemknn", "neighbors", 1),
     ("itemknn", "shrinkage", 9.0),
     ("itemknn", "user_exponent", 1.0),
@@ -133,8 +136,10 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("name", "field", "value"), SETTINGS)
 def test_every_setting_of_a_fitted_baseline_acts(name, field, value):
-    usual = fit(name, TRAIN, Config()).score(TRAIN)
-    changed = fit(name, TRAIN, Config.model_validate({name: {field: value}})).score(TRAIN)
+    features = {"text": np.eye(5, 3, dtype=np.float32)}
+    usual = fit(name, TRAIN, Config(), features).score(TRAIN)
+    config = Config.model_validate({name: {field: value}})
+    changed = fit(name, TRAIN, config, features).score(TRAIN)
     assert (usual - changed).abs().max() > 1e-3
 
 
@@ -152,6 +157,35 @@ def test_arrays_restore_the_same_recommender(name):
     fitted = fit(name, TRAIN, Config())
     restored = load_class(name).from_arrays(fitted.arrays(), settings_of(Config(), name))
     assert torch.equal(restored.score(TRAIN), fitted.score(TRAIN))
+
+
+def test_content_ranks_an_item_that_nobody_has():
+    """Collective EASE: items of two kinds by their features; the last one has no interactions."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(12) % 2
+    likes = rng.integers(0, 2, 40)
+    dense = ((kinds == likes[:, None]) & (rng.random((40, 12)) < 0.6)).astype(np.float32)
+    dense[:, 11] = 0.0
+    features = {"text": np.stack([kinds, 1 - kinds], axis=1).astype(np.float32)}
+    config = Config(ease={"ridge": 5.0, "content_weight": 10.0})
+    scores = fit("ease", csr_matrix(dense), config, features).score(csr_matrix(dense)).numpy()
+    assert scores[likes == 1, 11].min() > 0.01
+    assert scores[likes == 0, 11].max() < 0.0
+    plain = fit("ease", csr_matrix(dense), Config(ease={"ridge": 5.0}), features)
+    assert_array_equal(plain.score(csr_matrix(dense))[:, 11], 0.0)
+
+
+def test_a_mapping_weighs_modalities_apart():
+    features = {"a": np.eye(5, 2, dtype=np.float32), "b": np.eye(5, 3, k=1, dtype=np.float32)}
+    weights = {
+        str(value): fit("ease", TRAIN, Config(ease={"content_weight": value}), features).weights
+        for value in (0.0, 7.0, {"a": 7.0, "b": 7.0}, {"a": 7.0}, {})
+    }
+    zero, both, each, first, none = weights.values()
+    assert_array_equal(both, each)
+    assert_array_equal(zero, none)
+    assert np.abs(first - both).max() > 1e-4
+    assert np.abs(first - zero).max() > 1e-4
 
 
 def test_ease_is_stored_dense_and_itemknn_sparse():

@@ -129,7 +129,7 @@ def test_multinomial_known_answer_of_equal_scores(clean, corrupted):
     assert losses[0].item() == pytest.approx(np.log(4))
 
 
-@pytest.mark.parametrize("kind", ["multinomial", "mse"])
+@pytest.mark.parametrize("kind", LOSSES)
 def test_visible_behaviors_have_no_gradient_when_only_destroyed_ones_count(
     scores, clean, corrupted, kind
 ):
@@ -141,7 +141,7 @@ def test_visible_behaviors_have_no_gradient_when_only_destroyed_ones_count(
     assert torch.isfinite(scores.grad).all()
 
 
-@pytest.mark.parametrize("kind", ["multinomial", "mse"])
+@pytest.mark.parametrize("kind", LOSSES)
 def test_visible_scores_do_not_matter_when_only_destroyed_ones_count(
     scores, clean, corrupted, kind
 ):
@@ -151,7 +151,7 @@ def test_visible_scores_do_not_matter_when_only_destroyed_ones_count(
     torch.testing.assert_close(after, before.detach())
 
 
-@pytest.mark.parametrize("kind", ["multinomial", "mse"])
+@pytest.mark.parametrize("kind", LOSSES)
 def test_rows_without_targets_do_not_count(scores, clean, corrupted, kind):
     losses, counts = loss_of(scores, clean, corrupted, kind, "masked")
     assert counts.tolist() == [True, False, False]
@@ -181,7 +181,7 @@ def test_a_row_that_sees_every_item_costs_nothing_and_is_finite():
     assert torch.equal(scores.grad[0], torch.zeros(3))
 
 
-CASES = [(kind, target) for kind in ("multinomial", "mse") for target in ("all", "masked")]
+CASES = [(kind, target) for kind in LOSSES for target in ("all", "masked")]
 
 
 @pytest.mark.parametrize(("kind", "target"), CASES)

@@ -39,6 +39,8 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("model.ease_ridge", 1000.0, {}),
     ("model.ease_degree_ridge", 4.0, {}),
     ("model.ease_user_exponent", 0.0, {}),
+    ("model.ease_content_weight", 5.0, {}),
+    ("model.ease_content_weight", {"image": 5.0}, {"model.ease_content_weight": {"text": 5.0}}),
     ("model.ease_max_items", 10, {}),
     ("model.ials", True, {}),
     ("model.ials", True, {"model.ease": False}),

@@ -71,9 +71,11 @@ def test_ease_in_tiles_agrees_with_numpy(monkeypatch, tile_size, degree_ridge, u
     weight = np.maximum(degree, 1.0) ** -user_exponent
     weight *= degree.sum() / (weight @ degree)
     gram = dense.T @ (weight[:, None] * dense)
-    precision = np.linalg.inv(gram + np.diag(2.0 + degree_ridge * gram.diagonal()))
+    content = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
+    ridge = np.diag(2.0 + degree_ridge * gram.diagonal())
+    precision = np.linalg.inv(gram + content @ content.T + ridge)
     expected = np.eye(40) - precision / precision.diagonal()
-    weights = fit_ease(train, 2.0, degree_ridge, user_exponent)
+    weights = fit_ease(train, 2.0, degree_ridge, user_exponent, content)
     assert weights.dtype == np.float32
     assert weights.flags.c_contiguous
     assert_allclose(weights, expected, atol=1e-6)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ld4mrec_cli.settings.base import (
+    ContentWeight,
     Count,
     Depth,
     Fraction,
@@ -60,8 +61,12 @@ class ModelConfig(Section):
     ease_user_exponent: NonNegative = 0.5
     """An interaction of a user with d interactions has the weight d^-this in the regression. So few
     very active users do not dominate."""
-    ease_max_items: Count = 10_000
-    """Larger catalogs have no EASE and iALS part (EASE inverts an items × items matrix)."""
+    ease_content_weight: ContentWeight = 0.0
+    """Weight a of item features in the regression, `G = XᵀWX + a·FFᵀ`: a number for every modality,
+    or a mapping such as `{text: 5, image: 1}`."""
+    ease_max_items: Count = 20_000
+    """Larger catalogs have no EASE part (EASE inverts an items × items matrix: about 8 bytes for
+    each pair of items, 3 GB at 20,000)."""
     ials: bool = False
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE."""

@@ -12,7 +12,7 @@ from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.settings import ModelConfig
 from ld4mrec_cli.models.ops.als import fit_item_factors
-from ld4mrec_cli.models.ops.item_bases import collaborative_basis, modality_basis
+from ld4mrec_cli.models.ops.item_bases import collaborative_basis, join_features, modality_basis
 from ld4mrec_cli.models.ops.ridge import fit_ease
 
 
@@ -45,13 +45,16 @@ class ItemSignals:
         bases = {COLLABORATIVE: basis.astype(np.float32)}
         for name, values in features.items():
             bases[name] = modality_basis(values, config.modality_dim)
-        is_small = train.shape[1] <= config.ease_max_items
         ease_weights, ials_items = None, None
-        if config.ease and is_small:
+        if config.ease and train.shape[1] <= config.ease_max_items:
             ease_weights = fit_ease(
-                train, config.ease_ridge, config.ease_degree_ridge, config.ease_user_exponent
+                train,
+                config.ease_ridge,
+                config.ease_degree_ridge,
+                config.ease_user_exponent,
+                join_features(features, config.ease_content_weight),
             )
-        if config.ials and is_small:
+        if config.ials:
             ials_items = fit_item_factors(train, ials_config(config), seed).numpy()
         degree = np.asarray(train.sum(axis=0)).ravel()
         return cls(bases, degree, ease_weights, ials_items)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_matrix, diags
@@ -66,6 +68,28 @@ def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:
         values = values @ principal_axes(values, max_dim)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, length, out=np.zeros_like(values), where=length > 1e-12)
+
+
+def join_features(
+    features: Mapping[str, np.ndarray], weight: float | Mapping[str, float]
+) -> np.ndarray | None:
+    """Put the standardized features of all modalities side by side.
+
+    Args:
+        features: modality → item features ``(n_items, dim)``.
+        weight: weight a of every modality, or by modality; others have none.
+
+    Returns:
+        C ``(n_items, Σ dim)`` float32 with ``C Cᵀ = Σ_m a_m F_m F_mᵀ``, where rows of F have length
+        1; None without any weight.
+    """
+    weights = weight if isinstance(weight, Mapping) else dict.fromkeys(features, weight)
+    parts = [
+        modality_basis(values, values.shape[1]) * np.float32(np.sqrt(weights[name]))
+        for name, values in features.items()
+        if weights.get(name, 0.0) > 0.0
+    ]
+    return np.concatenate(parts, axis=1) if parts else None
 
 
 def principal_axes(centered: np.ndarray, rank: int) -> np.ndarray:

@@ -29,22 +29,28 @@ def check_memory(n_items: int) -> None:
 
 
 def fit_ease(
-    train: csr_matrix, ridge: float, degree_ridge: float = 0.0, user_exponent: float = 0.0
+    train: csr_matrix,
+    ridge: float,
+    degree_ridge: float = 0.0,
+    user_exponent: float = 0.0,
+    content: np.ndarray | None = None,
 ) -> np.ndarray:
     """Zero-diagonal ridge regression of the items on each other.
 
-    ``B = I - P / diag(P)`` with ``P = (G + Λ)⁻¹`` and ``G = Xᵀ W X``. Users have the weight
-    ``W ∝ degree^-user_exponent`` (of mean 1 over the interactions), and
-    ``Λ = ridge + degree_ridge · diag(G)``. Time is cubic and memory quadratic in the items.
+    ``B = I - P / diag(P)`` with ``P = (G + Λ)⁻¹`` and ``G = Xᵀ W X + C Cᵀ``. Users have the
+    weight ``W ∝ degree^-user_exponent`` (of mean 1 over the interactions), and
+    ``Λ = ridge + degree_ridge · diag(Xᵀ W X)``. Time is cubic and memory quadratic in the items.
 
     Sources: EASE^R (Steck, WWW 2019, eq. 8), where W = I and Λ = λI; EDLAE (Steck, NeurIPS 2020,
-    section 3), whose dropout p is a ``degree_ridge`` of p / (1 - p).
+    section 3), whose dropout p is a ``degree_ridge`` of p / (1 - p); collective EASE with content C
+    (Jeunen et al., RecSys 2020).
 
     Args:
         train: interactions ``(n_users, n_items)``.
         ridge: λ of every item.
         degree_ridge: ridge in proportion to the weighted interactions of the item.
         user_exponent: 0 gives all users the same weight.
+        content: weighted features of the items C ``(n_items, dim)``, or None.
 
     Returns:
         B ``(n_items, n_items)``, float32.
@@ -52,7 +58,7 @@ def fit_ease(
     Raises:
         UserError: the ridge is too small for float64.
     """
-    gram = _regularized_gram(train, ridge, degree_ridge, user_exponent)
+    gram = _regularized_gram(train, ridge, degree_ridge, user_exponent, content)
     try:
         gram.invert()
     except NotPositiveDefiniteError:
@@ -67,7 +73,11 @@ def fit_ease(
 
 
 def _regularized_gram(
-    train: csr_matrix, ridge: float, degree_ridge: float, user_exponent: float
+    train: csr_matrix,
+    ridge: float,
+    degree_ridge: float,
+    user_exponent: float,
+    content: np.ndarray | None,
 ) -> SymmetricTiles:
     """``G + Λ`` of :func:`fit_ease`."""
     degree = np.diff(train.indptr)
@@ -81,6 +91,8 @@ def _regularized_gram(
         tile = product.toarray().astype(np.float64, copy=False)
         if i == j:
             tile[np.diag_indices_from(tile)] = tile.diagonal() * (1.0 + degree_ridge) + ridge
+        if content is not None:
+            tile += content[gram.spans[i]] @ content[gram.spans[j]].T
         gram.tiles[i, j] = tile
     return gram
 
