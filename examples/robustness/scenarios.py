@@ -54,8 +54,8 @@ class Scenario:
     command: Sequence[str]
     result: Callable[[Path], Any]
     """Result from the working directory; raises where the output is damaged."""
-    restart: Callable[[Path], Sequence[str] | None]
-    """Command after an interruption; None where the output is complete already."""
+    restart: Callable[[Path], Sequence[str]]
+    """Command after an interruption."""
     initial: Path | None = None
     """A directory that is copied to ``out`` before."""
 
@@ -133,16 +133,17 @@ def check_restart(
     except (UserError, ValueError, OSError) as error:
         counts.add("corrupt", f"{label}: {error}")
         return
-    if command is not None:
-        code, output = run(command, work)
-        if any(sign in output for sign in BUG_SIGNS):
-            counts.add("tracebacks", f"{label}: {output[-600:]}")
-        if code != 0:
-            counts.add("corrupt", f"{label}: exit {code}: {output[-600:]}")
-            return
+    code, output = run(command, work)
+    if any(sign in output for sign in BUG_SIGNS):
+        counts.add("tracebacks", f"{label}: {output[-600:]}")
+    if code != 0:
+        counts.add("corrupt", f"{label}: exit {code}: {output[-600:]}")
+        return
     try:
-        if scenario.result(work) != expected:
-            counts.add("silent", f"{label}: another result")
+        result = scenario.result(work)
+        if result != expected:
+            parts = [str(n) for n, part in enumerate(expected) if part != result[n]]
+            counts.add("silent", f"{label}: another result, in part {', '.join(parts)}: {result}")
     except (UserError, ValueError, OSError) as error:
         counts.add("corrupt", f"{label}: {error}")
         return
@@ -187,13 +188,13 @@ def _restart_overwrite(command: Sequence[str]) -> Callable[[Path], Sequence[str]
     return restart
 
 
-def _restart_train(command: Sequence[str]) -> Callable[[Path], Sequence[str] | None]:
-    def restart(work: Path) -> Sequence[str] | None:
+def _restart_train(command: Sequence[str]) -> Callable[[Path], Sequence[str]]:
+    def restart(work: Path) -> Sequence[str]:
         manifest = work / "out" / "manifest.json"
         if not manifest.exists():
             return command
         if read_manifest(manifest).status == "complete":
-            return None
+            return ["evaluate", "--run=out", "--device=cpu"]
         return ["train", "--resume", "--run=out"]
 
     return restart

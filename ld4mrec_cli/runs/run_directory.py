@@ -20,7 +20,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -111,7 +111,13 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = True) -> RunDirectory:
-        """Open a run directory. Raises RunError where it is none or its manifest is damaged."""
+        """Open a run directory.
+
+        A checkpoint that a kill left in a complete run is removed.
+
+        Raises:
+            RunError: it is none, or its manifest is damaged.
+        """
         file = path / MANIFEST
         if not file.is_file():
             problem = "no such run directory"
@@ -119,7 +125,11 @@ class RunDirectory:
                 problem = "is not a run directory (no manifest.json)"
             hint = "Train a model with `ld4mrec train`, or name another --run"
             raise RunError(problem, where=path, hint=hint)
-        return cls(path, read_manifest(file), writable=writable)
+        run = cls(path, read_manifest(file), writable=writable)
+        if run.manifest.status == "complete":
+            with suppress(OSError):  # not ours to change
+                run.delete_checkpoint()
+        return run
 
     def reload(self) -> None:
         """Read the manifest again, after another process wrote it."""

@@ -77,6 +77,14 @@ def test_what_a_kill_left_behind_is_removed(interrupted, planted_config, tmp_pat
     assert names(interrupted.path) == names(whole.path)
 
 
+def test_a_checkpoint_that_a_kill_left_in_a_complete_run_is_removed(planted_config, tmp_path):
+    run = train(planted_config(training__max_epochs=1), tmp_path / "run", Callbacks())
+    before = names(run.path)
+    (run.path / "checkpoint.safetensors").write_bytes(b"old")
+    RunDirectory.open(run.path)
+    assert names(run.path) == before
+
+
 def test_an_interrupted_baseline_is_fitted_again(planted_config, tmp_path, monkeypatch):
     def stop(text):
         raise KeyboardInterrupt
