@@ -113,7 +113,7 @@ class RunDirectory:
     def open(cls, path: Path, *, writable: bool = True) -> RunDirectory:
         """Open a run directory.
 
-        A checkpoint that a kill left in a complete run is removed.
+        What a kill left in a finished run is removed: a checkpoint, workspaces.
 
         Raises:
             RunError: it is none, or its manifest is damaged.
@@ -126,9 +126,10 @@ class RunDirectory:
             hint = "Train a model with `ld4mrec train`, or name another --run"
             raise RunError(problem, where=path, hint=hint)
         run = cls(path, read_manifest(file), writable=writable)
-        if run.manifest.status == "complete":
+        if not run.is_unfinished:
             with suppress(OSError):  # not ours to change
                 run.delete_checkpoint()
+                run.remove_temporaries()
         return run
 
     def reload(self) -> None:

@@ -193,10 +193,12 @@ def test_what_a_kill_left_of_a_trial_does_no_harm(planted_config, tmp_path, left
         }[left]
         for name in names:
             (path / name).write_text("{")
-        if left == "half":
-            leave_workspace(path / "manifest.json")
+    if left in ("half", "complete"):
+        leave_workspace(path / "manifest.json")
+    leave_workspace(path.with_name("000") / "manifest.json")
     search(base, NETWORK, tmp_path / "cut", trials=2)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert not list((tmp_path / "cut").rglob(".*"))
 
 
 @pytest.mark.slow

@@ -81,6 +81,7 @@ def test_a_checkpoint_that_a_kill_left_in_a_complete_run_is_removed(planted_conf
     run = train(planted_config(training__max_epochs=1), tmp_path / "run", Callbacks())
     before = names(run.path)
     (run.path / "checkpoint.safetensors").write_bytes(b"old")
+    leave_workspace(run.path / "manifest.json")
     RunDirectory.open(run.path)
     assert names(run.path) == before
 

@@ -153,8 +153,10 @@ class SearchDirectory:
             self.write_best(best)
         for trial in self.trials:
             path = self.run_path(trial.number)
-            if trial is not best and path.is_dir():
-                remove_temporaries(path)
+            if not path.is_dir():
+                continue
+            remove_temporaries(path)
+            if trial is not best:
                 for file in path.iterdir():
                     if file.is_file() and file.name not in KEPT_FILES:
                         file.unlink()
