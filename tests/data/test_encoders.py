@@ -140,6 +140,7 @@ def test_without_encoders_nothing_changes(raw, out):
     assert schema.provenance["options"]["text_encoder"] == "tfidf"
 
 
+@pytest.mark.slow
 def test_preparing_without_encoders_imports_no_optional_package(raw, out):
     code = (
         "import sys; from pathlib import Path\n"

@@ -312,6 +312,7 @@ def test_the_page_needs_no_network_and_repeats_byte_for_byte(inspection):
     assert render_page(inspection) == html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "times", [[-(10**10) * 9, 0], [0, 99_999_999_999], [5], [1_600_000_000] * 3]
 )

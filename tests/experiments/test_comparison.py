@@ -185,6 +185,7 @@ def test_what_a_killed_training_left_is_trained_anew(bench):
     assert result_of(bench.compare([], ["ease", "popularity"]), "ease").worked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -82,6 +82,7 @@ def test_the_seed_acts_where_something_is_drawn(world, name, fitted, users):
     assert same == (name in DETERMINISTIC)
 
 
+@pytest.mark.slow
 def test_what_training_learned_ranks_the_held_out_items_better_than_chance(world, name):
     """Tastes are planted: two thirds of the items are not of a user's kind."""
     if name == "popularity":

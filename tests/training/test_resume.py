@@ -81,6 +81,7 @@ def assert_same_run(resumed: RunDirectory, expected: RunDirectory) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "status"), [(KeyboardInterrupt, "interrupted"), (HardStop, "running")]
 )

@@ -46,6 +46,7 @@ def test_a_policy_of_the_user_counts(variable):
     assert os.environ.get("OMP_WAIT_POLICY") == ("1" if variable == "OMP_WAIT_POLICY" else None)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_acts_on_all_libraries():
     environment = {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
     subprocess.run([sys.executable, "-c", COUNT_THREADS], env=environment, check=True)

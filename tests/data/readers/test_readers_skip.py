@@ -146,6 +146,7 @@ good = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(good, min_size=1, max_size=12),
     bad=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(list(BAD))), max_size=8),
