@@ -86,7 +86,11 @@ def is_blank(directory: Path) -> bool:
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Remove workspaces that a killed process left in a directory of ours."""
+    """Remove what a killed process left in a directory of ours: workspaces, its lock file."""
+    lock = directory / LOCK
+    if lock.is_file() and not lock.is_symlink():
+        with suppress(OutputError), locked_file(lock, timeout=0.0):
+            pass  # a lock that is released is removed
     for path in directory.glob(".*.tmp"):
         match = NAME.fullmatch(path.name)
         if match and _is_workspace(path):

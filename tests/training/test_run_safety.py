@@ -82,6 +82,7 @@ def test_a_checkpoint_that_a_kill_left_in_a_complete_run_is_removed(planted_conf
     before = names(run.path)
     (run.path / "checkpoint.safetensors").write_bytes(b"old")
     leave_workspace(run.path / "manifest.json")
+    (run.path / ".lock").touch()
     RunDirectory.open(run.path)
     assert names(run.path) == before
 

@@ -14,6 +14,7 @@ from run_files import leave_workspace
 from ld4mrec_cli.utils import durable, files, workspace
 from ld4mrec_cli.utils.errors import OutputError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory, write_text
+from ld4mrec_cli.utils.locks import locked_file
 from ld4mrec_cli.utils.names import is_file_name
 from ld4mrec_cli.utils.workspace import is_blank, open_workspace, recover, remove_temporaries
 
@@ -71,6 +72,16 @@ def test_a_workspace_in_use_is_left_alone(tmp_path):
         write_text(target, "of another process")
         assert path.is_dir()
     assert names(tmp_path) == ["report.md"]
+
+
+def test_the_lock_file_of_a_dead_process_is_removed_and_a_held_one_stays(tmp_path):
+    (tmp_path / ".lock").touch()
+    remove_temporaries(tmp_path)
+    assert names(tmp_path) == []
+    with locked_file(tmp_path / ".lock"):
+        remove_temporaries(tmp_path)
+        assert names(tmp_path) == [".lock"]
+    assert names(tmp_path) == []
 
 
 def test_a_workspace_without_a_lock_is_removed_if_it_is_empty(tmp_path):
