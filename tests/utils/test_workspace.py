@@ -133,7 +133,7 @@ def test_a_directory_with_leftovers_alone_is_blank(tmp_path):
     leave_workspace(tmp_path / "manifest.json")
     assert is_blank(tmp_path)
     remove_temporaries(tmp_path)
-    assert names(tmp_path) == [".lock"]
+    assert names(tmp_path) == []
 
 
 def test_two_writers_without_overwrite_do_not_replace_each_other(tmp_path):
