@@ -47,9 +47,11 @@ def open_workspace(target: Path, parent: Path, where: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         for _ in range(ATTEMPTS):
             workspace = _make(target, parent, where)
-            stack.callback(_clear, workspace, target)
+            stack.callback(_remove_empty, workspace)
             if stack.enter_context(locked_file(workspace / LOCK)) and workspace.is_dir():
-                break  # otherwise another process removed it before it was locked
+                stack.callback(_clear, workspace, target)
+                break
+            # another process removed it before it was locked
         else:
             raise OutputError("cannot be locked", where=where)
         yield workspace
@@ -106,13 +108,13 @@ def _remove_dead(workspace: Path, target: Path) -> None:
     if not _is_workspace(workspace) or not _is_own(workspace.lstat().st_uid):
         return
     if not (workspace / LOCK).exists():
-        with suppress(OSError):  # not empty: of another process, which locked it just now
-            workspace.rmdir()
+        _remove_empty(workspace)
         return
     with locked_file(workspace / LOCK, timeout=0.0) as is_held:
         if not is_held:
             return
-    _clear(workspace, target)
+        _clear(workspace, target)
+    _remove_empty(workspace)
 
 
 def _is_own(owner: int) -> bool:
@@ -120,8 +122,21 @@ def _is_own(owner: int) -> bool:
 
 
 def _clear(workspace: Path, target: Path) -> None:
-    """Move the old directory back where its place is empty, then remove the workspace."""
+    """Move the old directory back where its place is empty, then remove all but the lock file.
+
+    The lock is held until the workspace is empty, so that a kill leaves one that is known as dead.
+    """
     old = workspace / OLD / target.name
     if os.path.lexists(old) and not os.path.lexists(target):
         os.rename(old, target)
-    shutil.rmtree(workspace, ignore_errors=True)
+    for path in workspace.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
+def _remove_empty(workspace: Path) -> None:
+    """Remove the workspace unless it holds files: of another process that has just locked it."""
+    with suppress(OSError):
+        workspace.rmdir()

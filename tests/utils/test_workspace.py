@@ -218,3 +218,28 @@ def test_usual_names_are_names(name):
 )
 def test_names_that_leave_the_directory_are_refused(name):
     assert not is_file_name(name)
+
+
+KILLED_REMOVAL = """
+import os, shutil, signal, sys
+from pathlib import Path
+from ld4mrec_cli.utils.files import atomic_directory
+original = shutil.rmtree
+def rmtree(path, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+shutil.rmtree = rmtree
+with atomic_directory(Path(sys.argv[1]), overwrite=True, is_replaceable=lambda path: True) as new:
+    (new / "new.txt").write_text("new")
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_old_directory_is_removed_leaves_nothing_for_good(tmp_path):
+    target = tmp_path / "data"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    subprocess.run([sys.executable, "-c", KILLED_REMOVAL, target], check=False)
+    assert [path.name for path in target.iterdir()] == ["new.txt"]
+    assert len(names(tmp_path)) == 2
+    recover(target)
+    assert names(tmp_path) == ["data"]
