@@ -129,7 +129,7 @@ def _clear(workspace: Path, target: Path) -> None:
     old = workspace / OLD / target.name
     if os.path.lexists(old) and not os.path.lexists(target):
         os.rename(old, target)
-    for path in workspace.iterdir():
+    for path in workspace.iterdir() if workspace.is_dir() else ():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK:
