@@ -20,6 +20,13 @@ TABLE = {CSV: "user,item\na,x\nb,y\n"}
 LONG = "word " * 60_000
 
 
+def gzip_times(times: int, content: bytes) -> bytes:
+    """The same bytes at every call: they name a test, which xdist's processes must agree on."""
+    for _ in range(times):
+        content = gzip.compress(content, mtime=0)
+    return content
+
+
 @pytest.mark.parametrize("brand", ["", "Acme"], ids=["empty last field", "full"])
 def test_long_fields_are_read(read, brand):
     items = f'item,title,description,brand\nx,Red,"{LONG}",{brand}\ny,"Blue ""pan""",short,\n'
@@ -65,8 +72,8 @@ def test_a_gzipped_atomic_file_is_read_as_one(read):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (gzip.compress(b"user,item\na,x\n" * 99)[:-9], "damaged gzip"),
-        (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"user")))), "more than 3 times"),
+        (gzip.compress(b"user,item\na,x\n" * 99, mtime=0)[:-9], "damaged gzip"),
+        (gzip_times(4, b"user"), "more than 3 times"),
         (b"PK\x03\x04rest", "is a zip archive. Unpack it"),
         ("user,item\na,x\n".encode("utf-16"), "is UTF-16 text. Save it as UTF-8"),
     ],
