@@ -18,6 +18,8 @@ SIGNALS = tuple(
 )
 STARTING = ("ld4mrec_cli.__main__", "ld4mrec_cli.cli", "__main__")
 """Modules whose imports happen before a command has begun its work."""
+IMPORT_SYSTEM = ("importlib._bootstrap", "_frozen_importlib")
+"""The second name is that until `importlib` itself is imported."""
 RETRY_SECONDS = 0.02
 REPEAT_SECONDS = 1.0
 """Further signals within this time count as the same one: a shell and torchrun each send theirs."""
@@ -93,7 +95,7 @@ def _importer(frame: FrameType | None) -> str | None:
         frame = frame.f_back
     name = None
     for module in reversed(frames):  # from the outermost call inwards
-        if module.startswith("importlib._bootstrap"):
+        if module.startswith(IMPORT_SYSTEM):
             return name or "__main__"
         if module.startswith("ld4mrec_cli") or module == "__main__":
             name = module
