@@ -11,11 +11,9 @@ before it, ``interrupt`` SIGINT. The next start must end with the result of an u
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 from pathlib import Path
 
-from scenarios import BUG_SIGNS, Counts, Scenario, check_restart, kill_group, make_scenarios, start
+from scenarios import BUG_SIGNS, Counts, Scenario, check_restart, kill_group, run_campaign, start
 
 INJECT = Path(__file__).parent / "inject"
 
@@ -66,15 +64,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only each N-th event")
     parser.add_argument("--only", help="a command, such as train")
     options = parser.parse_args()
-    is_clean = True
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        for scenario in make_scenarios(root):
-            if options.only in (None, scenario.name):
-                counts = stop_at_events(scenario, root / "work", options.kind, options.every)
-                print(counts.line(scenario.name), *counts.examples, sep="\n  ", flush=True)
-                is_clean &= not counts.examples
-    sys.exit(0 if is_clean else 1)
+
+    def interrupt(scenario: Scenario, work: Path) -> Counts:
+        return stop_at_events(scenario, work, options.kind, options.every)
+
+    run_campaign(options.only, interrupt)
 
 
 if __name__ == "__main__":

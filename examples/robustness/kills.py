@@ -12,12 +12,10 @@ from __future__ import annotations
 import argparse
 import random
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-from scenarios import Counts, Scenario, check_restart, kill_group, make_scenarios, start
+from scenarios import Counts, Scenario, check_restart, kill_group, run_campaign, start
 
 POLL_SECONDS = 0.005
 
@@ -64,16 +62,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="a command, such as train")
     options = parser.parse_args()
-    is_clean = True
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        for scenario in make_scenarios(root):
-            if options.only in (None, scenario.name):
-                generator = random.Random(options.seed)
-                counts = kill_at_random(scenario, options.tries, root / "work", generator)
-                print(counts.line(scenario.name), *counts.examples, sep="\n  ", flush=True)
-                is_clean &= not counts.examples
-    sys.exit(0 if is_clean else 1)
+
+    def interrupt(scenario: Scenario, work: Path) -> Counts:
+        return kill_at_random(scenario, options.tries, work, random.Random(options.seed))
+
+    run_campaign(options.only, interrupt)
 
 
 if __name__ == "__main__":

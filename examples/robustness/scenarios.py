@@ -13,11 +13,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import prepare
@@ -149,6 +150,19 @@ def check_restart(
         return
     if leftovers := sorted(str(path) for path in work.rglob(".*") if path.name != ".lock"):
         counts.add("leftovers", f"{label}: {', '.join(leftovers)}")
+
+
+def run_campaign(only: str | None, interrupt: Callable[[Scenario, Path], Counts]) -> NoReturn:
+    """Interrupt each scenario, or ``only`` one, and exit with 1 if anything is wrong."""
+    is_clean = True
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        for scenario in make_scenarios(root):
+            if only in (None, scenario.name):
+                counts = interrupt(scenario, root / "work")
+                print(counts.line(scenario.name), *counts.examples, sep="\n  ", flush=True)
+                is_clean &= not counts.examples
+    sys.exit(0 if is_clean else 1)
 
 
 def make_scenarios(root: Path) -> list[Scenario]:

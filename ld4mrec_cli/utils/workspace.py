@@ -94,8 +94,7 @@ def remove_temporaries(directory: Path) -> None:
         with suppress(OutputError), locked_file(lock, timeout=0.0):
             pass  # a lock that is released is removed
     for path in directory.glob(".*.tmp"):
-        match = NAME.fullmatch(path.name)
-        if match and _is_workspace(path):
+        if match := NAME.fullmatch(path.name):
             _remove_dead(path, directory / match["target"])
 
 
@@ -110,10 +109,9 @@ def _remove_dead(workspace: Path, target: Path) -> None:
     if not (workspace / LOCK).exists():
         _remove_empty(workspace)
         return
-    with locked_file(workspace / LOCK, timeout=0.0) as is_held:
-        if not is_held:
-            return
-        _clear(workspace, target)
+    with suppress(OutputError), locked_file(workspace / LOCK, timeout=0.0) as is_held:
+        if is_held:
+            _clear(workspace, target)
     _remove_empty(workspace)
 
 

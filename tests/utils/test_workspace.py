@@ -93,6 +93,20 @@ def test_a_workspace_without_a_lock_is_removed_if_it_is_empty(tmp_path):
     assert names(tmp_path) == [full.name]
 
 
+def test_leftovers_that_cannot_be_locked_are_left_alone(tmp_path, monkeypatch):
+    """A run on a read-only file system is still read."""
+    leave_workspace(tmp_path / "manifest.json")
+    (tmp_path / ".lock").touch()
+
+    def refuse(path, timeout=0.0):
+        raise OutputError("cannot be written (Read-only file system)", where=path)
+
+    monkeypatch.setattr(workspace, "locked_file", refuse)
+    before = names(tmp_path)
+    remove_temporaries(tmp_path)
+    assert names(tmp_path) == before
+
+
 def test_a_workspace_that_another_process_removed_is_made_again(tmp_path, monkeypatch):
     make, calls = workspace._make, []
 
