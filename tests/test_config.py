@@ -215,6 +215,24 @@ def test_a_bad_override_is_refused_with_its_key(override, message):
 
 
 @pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("-1", "ease.content_weight: Input should be greater than or equal to 0 (got -1)"),
+        (
+            "{text: -1}",
+            "ease.content_weight.text: Input should be greater than or equal to 0 (got -1)",
+        ),
+        ("inf", "ease.content_weight: Input should be a finite number (got 'inf')"),
+        ("[1]", "ease.content_weight: Input should be a valid number (got [1])"),
+    ],
+)
+def test_a_setting_of_several_types_names_the_key_alone(value, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"ease.content_weight={value}"])
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["prepare.valid_ratio=0.5", "prepare.test_ratio=0.5"], "prepare: valid_ratio"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,10 +70,11 @@ def config_from_mapping(values: Mapping[str, Any], where: Path | None = None) ->
             hint = nearest(str(name), known)
             raise ConfigError(f"{key}: unknown {kind} '{name}'", where=where, hint=hint)
     defaults = _merge(_preset_values(preset), _model_values(model))
+    merged = _merge(defaults, values)
     try:
-        return Config.model_validate(_merge(defaults, values))
+        return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error), where=where) from None
+        raise ConfigError(_first_problem(error, merged), where=where) from None
 
 
 def config_to_yaml(config: Config) -> str:
@@ -149,11 +150,17 @@ def _section_names() -> set[str]:
     return {name for name, _ in iter_sections()}
 
 
-def _first_problem(error: ValidationError) -> str:
-    """The first problem of a validation in one line; an unknown key goes first."""
+def _first_problem(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """The first problem of a validation in one line; an unknown key goes first.
+
+    A setting of several types has a problem for each; the one deepest in the value is shown.
+    """
     problems = error.errors(include_url=False)
     problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
-    *sections, name = map(str, problem["loc"] or ("configuration",))
+    if problem["type"] != "extra_forbidden":
+        same = [each for each in problems if each["loc"][:2] == problem["loc"][:2]]
+        problem = max(same, key=lambda each: len(_given_keys(each["loc"], values)))
+    *sections, name = map(str, _given_keys(problem["loc"], values) or ("configuration",))
     key = ".".join((*sections, name))
     if problem["type"] == "extra_forbidden":
         section = dict(iter_sections()).get(sections[0]) if sections else Config
@@ -162,6 +169,17 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key}: {message} (got {_abbreviate(problem['input'])})"
+
+
+def _given_keys(location: Iterable[str | int], values: Any) -> list[str | int]:
+    """Path of a problem without pydantic's names for types, which are no keys of the values."""
+    keys = []
+    for part in location:
+        is_key = isinstance(values, Mapping) and part in values
+        if is_key or (isinstance(values, list | tuple) and isinstance(part, int)):
+            values = values[part]
+            keys.append(part)
+    return keys
 
 
 def _abbreviate(value: Any) -> str:
