@@ -21,7 +21,7 @@ MAX_SHOWN = 80
 """Characters of a bad value that a message shows."""
 YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The ones in C are several times as fast, but not in every build of PyYAML."""
+"""The ones in C are faster, but not in every build of PyYAML."""
 
 
 def load_config(
