@@ -149,7 +149,7 @@ def prepare(
             on_read=lambda path, done, total: show(
                 f"reading {path.name}", done, total, megabytes=True
             ),
-            on_encoded=lambda modality, done, total: show(f"encoding {modality}", done, total),
+            on_encoded=show,
         )
     print_summary(prepared, target)
 

@@ -11,6 +11,7 @@ from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress
+from ld4mrec_cli.data.encoders.picture import list_images
 from ld4mrec_cli.data.features import Modality, align, text_features
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.settings.base import TFIDF
@@ -67,7 +68,7 @@ def encode_items(
         _check_not_ready_made(source, IMAGE)
         encoded[IMAGE] = images.encode_images(raw, items[ITEM].to_list(), options, on_encoded)
     else:
-        n_images = len(images.list_images(raw))
+        n_images = len(list_images(raw))
         if n_images:
             left_out["images (prepare.image_encoder would encode them)"] = n_images
     for modality in encoded.values():

@@ -48,7 +48,7 @@ class Prepared:
     left_out: dict[str, int]
     """Reason → number of interactions or items that were left out."""
     bad_lines: list[str]
-    """The first of the malformed lines that were left out."""
+    """The first of the malformed lines and unreadable images that were left out."""
     messages: list[str]
     """The cost of the k-core, items without content, columns that are not used."""
 
@@ -110,7 +110,9 @@ def prepare(
             provenance=_provenance(source, options, _core(options, method), left_out, encoded),
         )
     messages = [*core_cost, *coverage, *context.hints]
-    return Prepared(schema, source.layout, left_out, context.bad_lines, messages)
+    unreadable = [message for made in encoded.values() for message in made.unreadable]
+    bad = [*context.bad_lines, *unreadable]
+    return Prepared(schema, source.layout, left_out, bad, messages)
 
 
 def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:

@@ -81,9 +81,11 @@ class PrepareConfig(Section):
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Interactions rated below this are dropped before anything else; unset keeps all."""
     on_error: Literal["raise", "skip"] = "raise"
-    """A malformed line of raw data is an error (`raise`), or is left out and counted (`skip`)."""
+    """A malformed line or an unreadable image is an error (`raise`), or is left out and counted
+    (`skip`)."""
     max_errors: NonNegativeInt = 100
-    """With `on_error: skip`, more malformed lines than this are an error all the same."""
+    """With `on_error: skip`, more malformed lines, or unreadable images, than this are an error all
+    the same."""
     seed: Seed = 0
     """Seed of the random splits and of the truncated SVD of the text features."""
     text_fields: tuple[str, ...] = ("title", "brand", "categories", "description")
@@ -91,13 +93,14 @@ class PrepareConfig(Section):
     text_dim: Width = 128
     """Columns of the text features (truncated SVD of TF-IDF)."""
     text_encoder: str = TFIDF
-    """Encoder of the `text` modality: `tfidf`, or the directory of a local sentence-transformers
-    model."""
+    """Encoder of the `text` modality: `tfidf`, or a local model directory of sentence-transformers
+    or transformers."""
     image_encoder: Path | None = None
-    """Local weights (`.safetensors`, `.pth`, `.pt`) that encode the raw folder `images/`; unset
-    leaves it out."""
+    """Encoder of the raw folder `images/`: a local model directory of transformers or timm, or a
+    file of timm weights (`.safetensors`, `.pth`, `.pt`); unset leaves it out."""
     image_backbone: str = "resnet50"
-    """The timm model that the weights of `image_encoder` belong to."""
+    """The timm model that a file of weights in `image_encoder` belongs to; a directory names its
+    own."""
     encoder_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where text and image encoders run; `auto` takes CUDA where there is any."""
     columns: dict[ColumnKey, str] = Field(default_factory=dict)

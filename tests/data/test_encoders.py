@@ -20,7 +20,7 @@ from raw_files import assert_rejected, fill, snapshot
 from safetensors.torch import save_file
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.encoders import base
+from ld4mrec_cli.data.encoders import base, extras, picture, timm_backbone
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as text_encoder
 from ld4mrec_cli.data.prepare import prepare
@@ -102,7 +102,7 @@ def text_library(monkeypatch):
             seen.batches.append(texts)
             return np.array([[len(text), len(text.split())] for text in texts])
 
-    for name in text_encoder.OFFLINE_ENVIRONMENT:
+    for name in extras.OFFLINE_ENVIRONMENT:
         monkeypatch.setenv(name, "0")
     library = ModuleType("sentence_transformers")
     library.__spec__ = ModuleSpec("sentence_transformers", None)
@@ -116,11 +116,13 @@ def image_backbone(monkeypatch):
     """A stand-in for a timm backbone: an image becomes its mean color."""
     asked = []
 
-    def load(weights, backbone, device):
-        asked.append((weights, backbone, device))
-        return lambda paths: np.stack(
-            [np.asarray(images.open_image(p), float).mean((0, 1)) for p in paths]
-        )
+    def load(source, device):
+        asked.append((source.path, source.name, device))
+
+        def encode(paths):
+            return np.stack([np.asarray(picture.open_image(p), float).mean((0, 1)) for p in paths])
+
+        return encode, ("torch",)
 
     monkeypatch.setattr(images, "require_extra", lambda module, extra: None)
     monkeypatch.setattr(images, "load_image_encoder", load)
@@ -172,7 +174,7 @@ def test_a_package_that_does_not_import_is_one_line(monkeypatch, tmp_path):
     fill(tmp_path, {"broken_extra.py": "raise RuntimeError('operator nms\\ndoes not exist')\n"})
     monkeypatch.syspath_prepend(tmp_path)
     assert_rejected(
-        lambda: base.import_extra("broken_extra", "images"),
+        lambda: extras.import_extra("broken_extra", "images"),
         "operator nms does not exist",
         "[images]",
     )
@@ -182,7 +184,10 @@ def test_a_package_that_does_not_import_is_one_line(monkeypatch, tmp_path):
     ("made", "parts"),
     [
         (None, ("no such directory", "not downloaded", "tfidf")),
-        ({"config.json": "{}"}, ("not a sentence-transformers model", "no modules.json")),
+        ({"notes.txt": ""}, ("not a model directory", "no modules.json, no config.json")),
+        ({"config.json": "{}"}, ("not a model directory", "config.json has no model_type")),
+        ({"config.json": "{"}, ("config.json: ", "damaged")),
+        ({"config.json": '{"model_type": "bert"}'}, ("not .safetensors", "safe_serialization")),
         ({"modules.json": "{"}, ("modules.json", "damaged")),
         ({"modules.json": "[1]"}, ("modules.json", "damaged")),
         (
@@ -243,7 +248,7 @@ def test_texts_go_in_batches_by_length_and_progress_is_told(
     options = PrepareConfig(text_encoder=str(text_model(tmp_path / "model")))
     prepare(raw(LAYOUTS["table"]), out, options, on_encoded=lambda *progress: told.append(progress))
     assert text_library.batches == [["a very long text", "a blue hat", "red"], ["hat"]]
-    assert told == [("text", 3, 4), ("text", 4, 4)]
+    assert told == [("encoding text", 3, 4), ("encoding text", 4, 4)]
 
 
 def test_the_provenance_names_the_model_files_and_twice_is_the_same(
@@ -339,11 +344,11 @@ def test_images_are_found_by_item_id(tmp_path):
     ]
     raw = with_images(tmp_path, dict.fromkeys([*names, ".a.jpg", "notes.txt", "e.gif"], b""))
     (tmp_path / "images" / "folder.png").mkdir()
-    found = images.map_items_to_images(images.list_images(raw))
+    found = picture.map_items_to_images(picture.list_images(raw))
     assert {item: path.name for item, path in found.items()} == dict(
         zip(["a", "b", "c", "d", "v1.2", "x/y%", "café", "plain é"], names, strict=True)
     )
-    assert images.list_images(tmp_path / "none") == []
+    assert picture.list_images(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(
@@ -355,7 +360,7 @@ def test_images_are_found_by_item_id(tmp_path):
 )
 def test_image_names_that_fit_no_single_item_are_refused(tmp_path, names, parts):
     raw = with_images(tmp_path, dict.fromkeys(names, b""))
-    assert_rejected(lambda: images.map_items_to_images(images.list_images(raw)), *parts)
+    assert_rejected(lambda: picture.map_items_to_images(picture.list_images(raw)), *parts)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -418,7 +423,7 @@ def test_an_image_of_excessive_size_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
     fill(tmp_path, {"big.png": png()})
     assert_rejected(
-        lambda: images.open_image(tmp_path / "big.png"),
+        lambda: picture.open_image(tmp_path / "big.png"),
         "big.png: the image cannot be read",
         "exceeds",
     )
@@ -431,7 +436,7 @@ def test_images_are_upright_on_white_and_rgb(tmp_path):
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.jpg", exif=exif)
     clear, gray, upright = (
-        images.open_image(tmp_path / name) for name in ("clear.png", "gray.png", "turned.jpg")
+        picture.open_image(tmp_path / name) for name in ("clear.png", "gray.png", "turned.jpg")
     )
     assert clear.getpixel((0, 0)) == (255, 255, 255)
     assert gray.getpixel((0, 0)) == (7, 7, 7)
@@ -476,13 +481,18 @@ def tiny_timm(state) -> SimpleNamespace:
     return SimpleNamespace(list_models=lambda: ["tiny"], create_model=create_model, models=models)
 
 
+def load_tiny(state, backbone: str, weights: Path) -> torch.nn.Module:
+    timm = tiny_timm(state)
+    return timm_backbone.load_backbone(timm, backbone, weights, "prepare.image_backbone", "")
+
+
 def test_a_backbone_takes_all_weights_but_those_of_its_classifier(tmp_path):
     state = {
         "body.weight": torch.ones(3, 2),
         "body.bias": torch.ones(3),
         "head.weight": torch.ones(9),
     }
-    model = images.load_backbone(tiny_timm(state), "tiny", tmp_path)
+    model = load_tiny(state, "tiny", tmp_path)
     assert model.body.weight.tolist() == [[1, 1]] * 3
 
 
@@ -511,7 +521,7 @@ def test_a_backbone_takes_all_weights_but_those_of_its_classifier(tmp_path):
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, backbone, state, part):
-    assert_rejected(lambda: images.load_backbone(tiny_timm(state), backbone, tmp_path), part)
+    assert_rejected(lambda: load_tiny(state, backbone, tmp_path), part)
 
 
 def test_a_real_text_model_is_loaded_and_repeats_itself(raw, tmp_path):
@@ -539,7 +549,7 @@ def test_a_real_text_model_is_loaded_and_repeats_itself(raw, tmp_path):
 
 def test_a_real_backbone_gives_penultimate_features_from_safetensors_and_pth(raw, tmp_path):
     try:
-        timm = base.import_extra("timm", "images")
+        timm = extras.import_extra("timm", "images")
     except UserError as error:
         pytest.skip(str(error))
     torch.manual_seed(0)

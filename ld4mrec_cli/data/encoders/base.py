@@ -5,26 +5,22 @@ All weights are local. Nothing is downloaded.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from ld4mrec_cli.data.features import Modality, impute
-from ld4mrec_cli.utils.errors import DeviceError, SourceError, UserError
+from ld4mrec_cli.utils.errors import DeviceError, SourceError
 from ld4mrec_cli.utils.files import sha256
 
 Content = TypeVar("Content")
 Encode = Callable[[Sequence[Content]], np.ndarray]
 """Turns a batch of n texts or image files into ``(n, dim)`` values."""
 Progress = Callable[[str, int, int], None]
-"""Called with the modality, the number of encoded items and the number of all items."""
+"""Called with what is done ("encoding text"), for how many items already, and for how many."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,8 @@ class Encoded:
     """The encoder's entry in the provenance: device, package versions, files with their hashes."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Why contents were not encoded, and how many."""
+    unreadable: tuple[str, ...] = ()
+    """Messages of the first contents that could not be read."""
 
 
 def encode_in_batches(
@@ -60,7 +58,7 @@ def encode_in_batches(
             )
         batches.append(values)
         if on_progress is not None:
-            on_progress(modality, start + len(batch), len(contents))
+            on_progress(f"encoding {modality}", start + len(batch), len(contents))
     return np.concatenate(batches)
 
 
@@ -84,38 +82,6 @@ def resolve_encoder_device(name: Literal["auto", "cpu", "cuda"]) -> str:
     return name
 
 
-def require_extra(module: str, extra: str) -> None:
-    """Raise UserError with the install command where ``module`` is not installed."""
-    if importlib.util.find_spec(module) is None:
-        raise UserError(f"needs the extra: pip install 'ld4mrec[{extra}]'")
-
-
-def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a module of an optional extra.
-
-    Raises:
-        UserError: the module is not installed, or its import fails.
-    """
-    require_extra(module, extra)
-    try:
-        return importlib.import_module(module)
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        # for example two builds that do not fit together
-        hint = f"Install it again: pip install --force-reinstall 'ld4mrec[{extra}]'"
-        raise UserError(f"the package {module} cannot be imported ({error})", hint=hint) from None
-
-
 def describe_file(path: Path, name: str) -> dict[str, Any]:
     """Return name, size in bytes and SHA-256 of a file, for the provenance."""
     return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
-def get_package_versions(*names: str) -> dict[str, str]:
-    """Return the version of each of these packages that is installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

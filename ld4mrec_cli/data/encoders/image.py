@@ -1,17 +1,13 @@
-"""Image encoder: the pictures in ``images/`` of the raw directory, by a local timm backbone."""
+"""Image encoder: the pictures in ``images/`` of the raw directory, by a local model."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
-
-import numpy as np
+from typing import Any
+from urllib.parse import quote
 
 from ld4mrec_cli.data.encoders.base import (
     Encode,
@@ -19,191 +15,155 @@ from ld4mrec_cli.data.encoders.base import (
     Progress,
     describe_file,
     encode_in_batches,
-    get_package_versions,
-    import_extra,
-    require_extra,
     resolve_encoder_device,
     scatter_to_items,
 )
+from ld4mrec_cli.data.encoders.extras import get_package_versions, require_extra
+from ld4mrec_cli.data.encoders.image_model import make_encoder
+from ld4mrec_cli.data.encoders.model_directory import (
+    CONFIG_FILE,
+    check_safetensors,
+    describe_model_directory,
+    read_model_config,
+)
+from ld4mrec_cli.data.encoders.picture import (
+    IMAGE_FOLDER,
+    find_unreadable,
+    list_images,
+    map_items_to_images,
+)
+from ld4mrec_cli.data.encoders.timm_backbone import load_timm_directory, load_timm_file
+from ld4mrec_cli.data.encoders.vision_transformers import (
+    PROCESSOR_FILES,
+    load_transformers_directory,
+)
 from ld4mrec_cli.settings.data import PrepareConfig
-from ld4mrec_cli.utils.errors import ConfigError, SourceError, nearest
+from ld4mrec_cli.utils.errors import ConfigError, SourceError
 from ld4mrec_cli.utils.files import sha256
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import nn
-
-IMAGE_FOLDER = "images"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-PILLOW_FORMATS = ("JPEG", "PNG", "WEBP")
+KEY = "prepare.image_encoder"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 IMAGE_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """What ``prepare.image_encoder`` names."""
+
+    path: Path
+    library: str
+    """``timm`` or ``transformers``."""
+    name: str
+    """Name of the model in the library."""
 
 
 def check_image_encoder(raw: Path, options: PrepareConfig) -> None:
     """Check the image encoder of ``options`` without loading it, so that errors come early.
 
     Raises:
-        ConfigError: the weights are missing, or the file has another suffix.
+        ConfigError: the weights are missing, of another kind, or not safe to load.
         SourceError: the raw directory has no image.
         UserError: the extra is not installed.
         DeviceError: this machine does not have the device.
     """
-    weights = options.image_encoder
-    if weights is None:
+    if options.image_encoder is None:
         return
-    if not weights.is_file() or weights.suffix not in WEIGHT_SUFFIXES:
-        what = "is not a .safetensors, .pth or .pt file" if weights.exists() else "no such file"
-        hint = "Weights are not downloaded: give the path of a local file"
-        raise ConfigError(f"prepare.image_encoder: {what}", where=weights, hint=hint)
+    source = recognize_image_encoder(options.image_encoder, options)
     if raw.is_dir() and not list_images(raw):
         hint = "Name the files by item id, such as B0001.jpg"
-        what = "has no image for prepare.image_encoder"
-        raise SourceError(what, where=raw / IMAGE_FOLDER, hint=hint)
-    require_extra("timm", "images")
+        raise SourceError(f"has no image for {KEY}", where=raw / IMAGE_FOLDER, hint=hint)
+    require_extra(source.library, "images")
     resolve_encoder_device(options.encoder_device)
 
 
-def list_images(raw: Path) -> list[Path]:
-    """Return the image files of a raw directory, sorted by name, without hidden ones."""
-    folder = raw / IMAGE_FOLDER
-    return [
-        path
-        for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    ]
-
-
-def map_items_to_images(paths: Iterable[Path]) -> dict[str, Path]:
-    """Map item ids to image files; the file name is the id, percent-encoded where necessary.
+def recognize_image_encoder(path: Path, options: PrepareConfig) -> ImageSource:
+    """Tell a file of weights from a directory of timm and one of transformers.
 
     Raises:
-        SourceError: an item has two images, or a name is not percent-encoded UTF-8.
+        ConfigError: the path is none of them, or its weights are pickled.
     """
-    images: dict[str, Path] = {}
-    for path in paths:
-        try:
-            item = unquote(path.stem, errors="strict")
-        except UnicodeDecodeError:
-            raise SourceError(
-                "its name is not percent-encoded UTF-8", where=path, hint="Write % as %25"
-            ) from None
-        if item in images:
-            raise SourceError(f"item '{item}' has a second image, {images[item].name}", where=path)
-        images[item] = path
-    return images
+    if not path.is_dir():
+        if path.is_file() and path.suffix in WEIGHT_SUFFIXES:
+            return ImageSource(path, "timm", options.image_backbone)
+        what = "is not a .safetensors, .pth or .pt file" if path.exists() else "no such file"
+        hint = "Models are not downloaded: give a local file of weights or model directory"
+        raise ConfigError(f"{KEY}: {what}", where=path, hint=hint)
+    config = read_model_config(path, f"{KEY}: is not a model directory")
+    check_safetensors(path, KEY)
+    _check_backbone_is_unset(path, options)
+    model_type, architecture = config.get("model_type"), config.get("architecture")
+    if isinstance(architecture, str) and model_type in (None, "timm_wrapper"):
+        return ImageSource(path, "timm", architecture)
+    if not isinstance(model_type, str):
+        what = f"{KEY}: {CONFIG_FILE} has neither a model_type nor an architecture"
+        raise ConfigError(what, where=path, hint="Take a directory of transformers or timm")
+    if not any((path / name).is_file() for name in PROCESSOR_FILES):
+        hint = "It says how pictures are prepared; save the image processor beside the model"
+        raise ConfigError(f"{KEY}: has no {PROCESSOR_FILES[0]}", where=path, hint=hint)
+    return ImageSource(path, "transformers", model_type)
+
+
+def _check_backbone_is_unset(path: Path, options: PrepareConfig) -> None:
+    if options.image_backbone != PrepareConfig.model_fields["image_backbone"].default:
+        what = f"{KEY} is a directory, which names its own model"
+        raise ConfigError(what, where=path, hint="Leave prepare.image_backbone out")
 
 
 def encode_images(
     raw: Path, item_ids: Sequence[str], options: PrepareConfig, on_progress: Progress | None = None
 ) -> Encoded:
-    """Encode the images of the items with the backbone and the weights of ``options``.
+    """Encode the images of the items with the model of ``options``.
 
     Items without an image are imputed.
 
     Raises:
         SourceError: no item has an image, or an image or the weights cannot be read.
-        ConfigError: the backbone is unknown, or the weights belong to another one.
+        ConfigError: the model is unknown, or the weights belong to another one.
     """
-    weights, device = options.image_encoder, resolve_encoder_device(options.encoder_device)
-    assert weights is not None
+    assert options.image_encoder is not None
+    source = recognize_image_encoder(options.image_encoder, options)
+    device = resolve_encoder_device(options.encoder_device)
     images = map_items_to_images(list_images(raw))
-    rows = [row for row, item in enumerate(item_ids) if item in images]
-    if not rows:
+    of_items = {row: images[item] for row, item in enumerate(item_ids) if item in images}
+    encode, packages = load_image_encoder(source, device)
+    unreadable, messages = find_unreadable(
+        list(of_items.values()),
+        options.max_errors if options.on_error == "skip" else None,
+        lambda done, total: on_progress and on_progress("checking images", done, total),
+    )
+    readable = {row: path for row, path in of_items.items() if path not in unreadable}
+    if not readable:
         hint = f"Name the files by item id, such as {quote(item_ids[0], safe=' ')}.jpg"
-        what = "has no image of any item"
-        raise SourceError(what, where=raw / IMAGE_FOLDER, hint=hint)
-    paths = [images[item_ids[row]] for row in rows]
-    encode = load_image_encoder(weights, options.image_backbone, device)
+        raise SourceError("has no image of any item", where=raw / IMAGE_FOLDER, hint=hint)
+    paths = list(readable.values())
     encoded = encode_in_batches("image", paths, encode, IMAGE_BATCH_SIZE, on_progress)
-    n_unused = len(images) - len(paths)
+    left_out = {
+        "images of items that are not kept": len(images) - len(of_items),
+        "images that cannot be read": len(unreadable),
+    }
     return Encoded(
-        scatter_to_items(encoded, rows, len(item_ids)),
+        scatter_to_items(encoded, list(readable), len(item_ids)),
         {
             "device": device,
-            "packages": get_package_versions("torch", "torchvision", "timm", "pillow"),
-            "backbone": options.image_backbone,
-            "files": [describe_file(weights, weights.name)],
+            "packages": get_package_versions(*packages),
+            "backbone": source.name,
+            "files": _describe_weights(source.path),
             "images": {"count": len(paths), "sha256": hash_images(paths)},
         },
-        {"images of items that are not kept": n_unused} if n_unused else {},
+        {reason: count for reason, count in left_out.items() if count},
+        messages,
     )
 
 
-def open_image(path: Path) -> Image:
-    """Decode an image to RGB: upright, and on white where it is transparent.
-
-    Raises:
-        SourceError: the image is damaged, too large or of another format.
-    """
-    from PIL import Image, ImageOps  # an optional package
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata does no harm, excessive sizes do
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=PILLOW_FORMATS) as file:
-                image = ImageOps.exif_transpose(file)
-                if image.has_transparency_data:
-                    image = image.convert("RGBA")
-                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-                return image.convert("RGB")
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        reason = str(error).replace(f" {str(path)!r}", "")
-        raise SourceError(
-            f"the image cannot be read ({reason})", where=path, hint="Replace or remove it"
-        ) from None
-
-
-def load_image_encoder(weights: Path, backbone: str, device: str) -> Encode[Path]:
-    """Load a timm backbone without its classifier; it encodes image files to its last features."""
-    import torch
-
-    timm = import_extra("timm", "images")
-    model = load_backbone(timm, backbone, weights).to(device).eval()
-    transform = timm.data.create_transform(
-        **timm.data.resolve_model_data_config(model), is_training=False
-    )
-
-    def encode(paths: Sequence[Path]) -> np.ndarray:
-        batch = torch.stack([transform(open_image(path)) for path in paths]).to(device)
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False),
-        ):
-            return model(batch).float().cpu().numpy()
-
-    return encode
-
-
-def load_backbone(timm: ModuleType, backbone: str, weights: Path) -> nn.Module:
-    """Create the backbone and load all of its weights.
-
-    Raises:
-        ConfigError: the backbone is unknown, or the weights belong to another one.
-        SourceError: the weights cannot be read.
-    """
-    models = timm.list_models()
-    # This check also refuses names that timm would look up in a hub.
-    if backbone.split(".", maxsplit=1)[0] not in models:
-        raise ConfigError(
-            f"prepare.image_backbone: unknown model '{backbone}'", hint=nearest(backbone, models)
-        )
-    try:
-        model = timm.create_model(backbone, pretrained=False, num_classes=0)
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"prepare.image_backbone: '{backbone}' cannot be created ({error})"
-        ) from None
-    mismatch = _load_weights(model, _read_weights(timm, weights))
-    if mismatch:
-        hint = "prepare.image_backbone must name the model of these weights"
-        raise ConfigError(
-            f"the weights are not those of '{backbone}' ({mismatch})", where=weights, hint=hint
-        )
-    return model
+def load_image_encoder(source: ImageSource, device: str) -> tuple[Encode[Path], tuple[str, ...]]:
+    """Load the model; return its encoder, and the packages whose versions matter."""
+    if source.library == "transformers":
+        model = load_transformers_directory(source.path, source.name)
+    elif source.path.is_dir():
+        model = load_timm_directory(source.path)
+    else:
+        model = load_timm_file(source.path, source.name)
+    return make_encoder(model, source.path, device), model.packages
 
 
 def hash_images(paths: Iterable[Path]) -> str:
@@ -214,27 +174,5 @@ def hash_images(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _read_weights(timm: ModuleType, path: Path) -> dict[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; pickled objects are refused
-            return timm.models.load_state_dict(str(path), device="cpu", weights_only=True)
-    except Exception as error:  # readers of damaged files raise nearly anything
-        reason = re.split(r"\n|\. ", str(error).strip(), maxsplit=1)[0]
-        hint = "Plain weights are needed, best as .safetensors"
-        raise SourceError(f"cannot be read as weights ({reason})", where=path, hint=hint) from None
-
-
-def _load_weights(model: Any, state: dict[str, Any]) -> str | None:
-    """Load weights into the model; return the mismatch, or None. Classifier weights are ignored."""
-    try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # a header line, then one line per shape that differs
-        return re.sub(r"\s+", " ", str(error).strip().split("\n")[-1]).strip(" .")
-    classifier = model.pretrained_cfg.get("classifier") or ()
-    modules = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    prefixes = tuple(f"{module}." for module in modules)
-    unexpected = [name for name in unexpected if not name.startswith(prefixes)]
-    if missing:
-        return f"'{missing[0]}' is missing"
-    return f"'{unexpected[0]}' is not in the model" if unexpected else None
+def _describe_weights(path: Path) -> list[dict[str, Any]]:
+    return describe_model_directory(path) if path.is_dir() else [describe_file(path, path.name)]

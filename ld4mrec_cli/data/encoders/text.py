@@ -1,14 +1,13 @@
-"""Text encoder: a local sentence-transformers model directory.
+"""Text encoder: a local model directory of sentence-transformers or of transformers.
 
 No file of the directory is run as code: its weights are safetensors, its modules the library's own.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,27 +15,28 @@ from ld4mrec_cli.data.encoders.base import (
     Encode,
     Encoded,
     Progress,
-    describe_file,
     encode_in_batches,
-    get_package_versions,
-    import_extra,
-    require_extra,
     resolve_encoder_device,
     scatter_to_items,
+)
+from ld4mrec_cli.data.encoders.extras import get_package_versions, import_extra, require_extra
+from ld4mrec_cli.data.encoders.model_directory import (
+    CONFIG_FILE,
+    check_safetensors,
+    describe_model_directory,
+    read_json,
+    read_model_config,
 )
 from ld4mrec_cli.settings.base import TFIDF
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import ConfigError, SourceError
 
-OFFLINE_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
+KEY = "prepare.text_encoder"
 TEXT_BATCH_SIZE = 64
 MODULES_FILE = "modules.json"
 LIBRARY_NAMESPACE = "sentence_transformers."
+FIXED_LENGTH = ("siglip", "siglip2")
+"""Model types that were trained on texts padded to full length, and read no attention mask."""
 
 
 def check_text_encoder(options: PrepareConfig) -> None:
@@ -51,17 +51,10 @@ def check_text_encoder(options: PrepareConfig) -> None:
         return
     directory = Path(options.text_encoder)
     if not directory.is_dir():
-        hint = (
-            "Models are not downloaded: give the path of a local sentence-transformers directory, "
-            "or tfidf"
-        )
-        raise ConfigError("prepare.text_encoder: no such directory", where=directory, hint=hint)
+        hint = "Models are not downloaded: give the path of a local model directory, or tfidf"
+        raise ConfigError(f"{KEY}: no such directory", where=directory, hint=hint)
     _check_modules(directory)
-    if not any(directory.rglob("*.safetensors")) or _has_only_pickled_weights(directory):
-        hint = "Save the model with safe_serialization=True"
-        raise ConfigError(
-            "prepare.text_encoder: its weights are not .safetensors", where=directory, hint=hint
-        )
+    check_safetensors(directory, KEY)
     require_extra("sentence_transformers", "text")
     resolve_encoder_device(options.encoder_device)
 
@@ -88,26 +81,23 @@ def encode_texts(
     encode = load_text_encoder(directory, device)
     contents = [texts[row] for row in rows]
     encoded = encode_in_batches("text", contents, encode, TEXT_BATCH_SIZE, on_progress)
-    files = [
-        path
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and not _is_hidden(path, directory)
-    ]
     record = {
         "device": device,
         "packages": get_package_versions("torch", "sentence-transformers", "transformers"),
-        "files": [describe_file(path, path.relative_to(directory).as_posix()) for path in files],
+        "files": describe_model_directory(directory),
     }
     return Encoded(scatter_to_items(encoded, rows, len(texts)), record)
 
 
 def load_text_encoder(directory: Path, device: str) -> Encode[str]:
-    """Load a sentence-transformers model from a directory, without network access.
+    """Load a model from a directory, without network access.
+
+    sentence-transformers reads a directory of transformers too: of a model of images and texts
+    (CLIP, SigLIP) it takes the texts' side, of others the mean over the tokens.
 
     Raises:
         SourceError: the library cannot load the directory.
     """
-    os.environ.update(OFFLINE_ENVIRONMENT)  # the libraries read it at import
     library = import_extra("sentence_transformers", "text")
     try:
         model = library.SentenceTransformer(
@@ -118,10 +108,10 @@ def load_text_encoder(directory: Path, device: str) -> Encode[str]:
             model_kwargs={"use_safetensors": True},
         )
     except Exception as error:  # the library raises nearly anything on a damaged directory
-        raise SourceError(
-            f"cannot be loaded as a sentence-transformers model ({error})", where=directory
-        ) from None
+        what = f"cannot be loaded as a model of texts ({error})"
+        raise SourceError(what, where=directory) from None
     model.float().eval()
+    _pad_to_fixed_length(model, directory)
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         return model.encode(
@@ -132,14 +122,22 @@ def load_text_encoder(directory: Path, device: str) -> Encode[str]:
 
 
 def _check_modules(directory: Path) -> None:
-    """Check that ``modules.json``, the list of the model's classes, names only library classes."""
+    """Check that ``modules.json``, the list of the model's classes, names only library classes.
+
+    A directory of transformers has ``config.json`` alone.
+    """
     path = directory / MODULES_FILE
-    what = "prepare.text_encoder: is not a sentence-transformers model"
+    what = f"{KEY}: is not a model directory"
+    if not path.exists():
+        if not (directory / CONFIG_FILE).exists():
+            raise ConfigError(f"{what} (no {MODULES_FILE}, no {CONFIG_FILE})", where=directory)
+        if not isinstance(read_model_config(directory, what).get("model_type"), str):
+            raise ConfigError(f"{what} ({CONFIG_FILE} has no model_type)", where=directory)
+        return
+    modules = read_json(path, what)
     try:
-        classes = [module["type"] for module in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        raise ConfigError(f"{what} (no {MODULES_FILE})", where=directory) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        classes = [module["type"] for module in modules]
+    except (KeyError, TypeError):
         raise ConfigError(f"{what} (damaged)", where=path) from None
     for name in classes:
         if not str(name).startswith(LIBRARY_NAMESPACE):
@@ -147,11 +145,12 @@ def _check_modules(directory: Path) -> None:
             raise ConfigError(f"the model brings code of its own, '{name}'", where=path, hint=hint)
 
 
-def _has_only_pickled_weights(directory: Path) -> bool:
-    """Whether a folder of the model has pickled weights and no safetensors beside them."""
-    folders = {path.parent for path in directory.rglob("pytorch_model*.bin")}
-    return any(not any(folder.glob("*.safetensors")) for folder in folders)
-
-
-def _is_hidden(path: Path, directory: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(directory).parts)
+def _pad_to_fixed_length(model: Any, directory: Path) -> None:
+    """Pad texts as such a model was trained; else a vector would depend on the texts beside it."""
+    if (directory / MODULES_FILE).exists():
+        return
+    config = read_model_config(directory, KEY)
+    if config["model_type"] in FIXED_LENGTH:
+        length = model[0].config.text_config.max_position_embeddings
+        padding = {"padding": "max_length", "max_length": length}
+        model[0].processing_kwargs = {"text": padding}
