@@ -95,6 +95,16 @@ def test_pictures_of_every_shape_are_encoded_alone_as_in_a_batch(tmp_path, trans
 
 
 @pytest.mark.slow
+def test_a_picture_three_pixels_high_is_not_taken_for_three_channels(tmp_path, transformers):
+    directory = save_vision_model(tmp_path / "siglip", "siglip_vision", transformers)
+    paths = [tmp_path / f"{number}.png" for number in range(len(SIZES))]
+    for path, size in zip(paths, SIZES.values(), strict=True):
+        Image.new("RGB", size, (250, 120, 10)).save(path)
+    values = encode(directory, paths)
+    np.testing.assert_allclose(values, np.broadcast_to(values[0], values.shape), atol=1e-5)
+
+
+@pytest.mark.slow
 def test_prepare_reads_images_and_texts_with_one_directory(tmp_path, transformers):
     load_library("sentence_transformers", "text")
     directory = save_vision_model(tmp_path / "clip", "clip", transformers)
@@ -255,7 +265,12 @@ def test_unreadable_images_are_counted_and_named(tmp_path):
     assert "b0.png" in messages[0]
     assert steps == [(8, 8)]
     ignore = lambda *step: None  # noqa: E731
-    assert_rejected(lambda: find_unreadable(bad, None, ignore), "b0.png", "7 such", "--on-error")
+    assert_rejected(
+        lambda: find_unreadable(bad, None, ignore),
+        "b0.png",
+        "7 images cannot be read",
+        "--on-error",
+    )
     assert_rejected(lambda: find_unreadable(bad, 6, ignore), "more than 6 images", "b0.png")
 
 

@@ -113,8 +113,9 @@ def find_unreadable(
         if number % PROGRESS_STEP == 0 or number == len(paths):
             on_progress(number, len(paths))
     if messages and max_errors is None:
-        more = f" ({len(messages):,} such images, the first of them)" if messages[1:] else ""
-        raise SourceError(f"{messages[0]}{more}, or leave such images out: --on-error skip")
+        n = len(messages)
+        count = f"{n:,} images cannot be read, the first of them: " if n > 1 else ""
+        raise SourceError(f"{count}{messages[0]}, or leave it out: --on-error skip")
     if max_errors is not None and len(messages) > max_errors:
         what = f"more than {max_errors} images cannot be read, the first of them: {messages[0]}"
         raise SourceError(what, hint="Raise --max-errors, or mend the images")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from ld4mrec_cli.utils.errors import ConfigError, SourceError
 from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor, nn
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -54,7 +53,7 @@ def load_transformers_directory(directory: Path, model_type: str) -> ImageModel:
         )
     return ImageModel(
         module=model,
-        prepare=_preparation(processor),
+        prepare=lambda images: processor(images=list(images), return_tensors="pt"),
         features=_features(model, has_pooler=not loaded["missing_keys"]),
         packages=("torch", "transformers", "pillow"),
     )
@@ -62,16 +61,6 @@ def load_transformers_directory(directory: Path, model_type: str) -> ImageModel:
 
 def _is_pooler(name: str) -> bool:
     return "pooler" in name.split(".")
-
-
-def _preparation(processor: Any) -> Callable[[Sequence[Image]], Mapping[str, Any]]:
-    # Said once, because a picture three pixels high could also be read as one of three channels.
-    def prepare(images: Sequence[Image]) -> Mapping[str, Any]:
-        return processor(
-            images=list(images), return_tensors="pt", input_data_format="channels_last"
-        )
-
-    return prepare
 
 
 def _features(model: nn.Module, *, has_pooler: bool) -> Callable[[Mapping[str, Any]], Tensor]:
