@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ld4mrec_cli.config import Config, config_from_mapping, iter_searchable, load_config
-from ld4mrec_cli.experiments.tune.space import Categorical, Range, with_values
+from ld4mrec_cli.experiments.tune.space import Categorical, Range, is_valid, with_values
 from ld4mrec_cli.experiments.tune.space_io import (
     NOTHING_TO_TUNE,
     builtin_space,
@@ -18,7 +19,7 @@ from ld4mrec_cli.experiments.tune.space_io import (
     load_space,
     space_from_mapping,
 )
-from ld4mrec_cli.experiments.tune.suggest import suggest
+from ld4mrec_cli.experiments.tune.suggest import _distribution, _known_trials, suggest
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.utils.errors import ConfigError
 
@@ -36,6 +37,8 @@ MIXED = {
     "model.ease": {"choices": [True, False]},
 }
 
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
 
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "space.yaml"
@@ -50,7 +53,8 @@ def test_a_built_in_space_fits_the_config_and_holds_the_defaults(model):
     assert space.contains(space.values_of(base)), "the search could not learn from trial 0"
     tried = [space.values_of(base)]
     for n in range(12):
-        tried.append(suggest(space, tried, [float(n) for n in range(len(tried))], seed=n))
+        results = [float(n) for n in range(len(tried))]
+        tried.append(suggest(space, tried, results, n, partial(is_valid, base)))
         assert with_values(base, tried[-1]) != base
 
 
@@ -238,6 +242,65 @@ def test_a_base_configuration_outside_of_the_space_does_not_disturb_it():
     space = space_from_mapping({"model.dropout": {"low": 0.6, "high": 0.9, "step": 0.1}}, Config())
     assert not space.contains(space.values_of(Config()))
     assert suggest(space, [space.values_of(Config())], [0.5], seed=0)["model.dropout"] >= 0.6
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_no_proposal_around_an_example_is_refused(example):
+    base = load_config(example)
+    space = builtin_space(base)
+    tried = [space.values_of(base)]
+    for n in range(30):
+        values = suggest(
+            space, tried, [float(i) for i in range(len(tried))], n, partial(is_valid, base)
+        )
+        assert with_values(base, values)
+        tried.append(values)
+    losses = {values["training.loss"] for values in tried}
+    assert (
+        losses == {"multinomial"}
+        if base.training.sampled_items
+        else losses
+        == {
+            "multinomial",
+            "mse",
+        }
+    )
+
+
+def test_a_trial_outside_of_the_space_informs_the_sampler_by_what_lies_inside():
+    parameters = {
+        "model.dropout": {"low": 0.2, "high": 0.5, "step": 0.1},
+        "model.bd_blocks": {"low": 2, "high": 5},
+        "model.ease_user_exponent": {"choices": [0.0, 1.0]},
+        "model.ease": {"choices": [False, True]},
+    }
+    space = space_from_mapping(parameters, Config())
+    values = {
+        "model.dropout": 0.7,
+        "model.bd_blocks": 1,
+        "model.ease_user_exponent": 0.5,
+        "model.ease": True,
+    }
+    distributions = {key: _distribution(one) for key, one in space.parameters.items()}
+    (trial,) = _known_trials(space, distributions, [values], [0.25])
+    assert trial.params == {"model.dropout": 0.5, "model.bd_blocks": 2, "model.ease": 1}
+    assert trial.value == 0.25
+
+
+@given(value=st.floats(-3, 3), low=st.floats(-1, 1), width=st.floats(0.2, 2))
+def test_the_nearest_number_of_a_range_is_in_it(value, low, width):
+    step = None if width < 1 else 0.15
+    one = Range(low, low + width, step=step)
+    nearest = one.nearest(value)
+    assert one.contains(nearest)
+    if step is None:
+        expected = max(0.0, low - value, value - low - width)
+        assert abs(nearest - value) == pytest.approx(expected, abs=1e-12)
+    else:
+        grid = [low + step * n for n in range(int(width / step + 1e-9) + 1)]
+        assert abs(nearest - value) <= min(abs(value - point) for point in grid) + 1e-9
+    assert one.nearest("text") is None
+    assert one.nearest(True) is None
 
 
 def test_a_finite_space_is_tried_once_and_then_at_its_end():

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ld4mrec_cli.config import Config, config_from_mapping
+from ld4mrec_cli.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class Range:
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
         return math.isclose(steps, round(steps), abs_tol=1e-8)
+
+    def nearest(self, value: Any) -> float | int | None:
+        """The nearest number of the range; None where ``value`` is no number."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if self.contains(value):
+            return value
+        nearest = min(max(float(value), self.low), self.high)
+        if self.step:
+            n_steps = math.floor((self.high - self.low) / self.step + 1e-8)
+            position = min(round((nearest - self.low) / self.step), n_steps)
+            nearest = min(self.low + self.step * position, self.high)
+        return round(nearest) if self.whole else nearest
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,15 @@ def with_values(base: Config, values: Mapping[str, Any]) -> Config:
         section, name = key.split(".")
         plain[section][name] = value
     return config_from_mapping(plain)
+
+
+def is_valid(base: Config, values: Mapping[str, Any]) -> bool:
+    """Whether values fit together, and to the other settings of ``base``."""
+    try:
+        with_values(base, values)
+    except ConfigError:
+        return False
+    return True
 
 
 def get_value(config: Config, key: str) -> Any:

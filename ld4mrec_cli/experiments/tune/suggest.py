@@ -48,13 +48,18 @@ IsBehind = Callable[[Curve], bool]
 
 
 def suggest(
-    space: Space, tried: Sequence[Mapping[str, Any]], results: Sequence[float | None], seed: int
+    space: Space,
+    tried: Sequence[Mapping[str, Any]],
+    results: Sequence[float | None],
+    seed: int,
+    is_valid: Callable[[Mapping[str, Any]], bool] = lambda values: True,
 ) -> dict[str, Any] | None:
     """Suggest values for the next trial, by config key (TPE, Bergstra et al. 2011).
 
     Args:
         tried: values of the trials so far.
         results: validation value of each, higher is better; None without a result.
+        is_valid: whether values fit together; others are never suggested.
 
     Returns:
         None if all combinations were tried.
@@ -72,7 +77,7 @@ def suggest(
         values = {
             key: _readable(parameter, params[key]) for key, parameter in space.parameters.items()
         }
-        if json.dumps(values, sort_keys=True) not in seen:
+        if json.dumps(values, sort_keys=True) not in seen and is_valid(values):
             return values
     return None
 
@@ -91,18 +96,29 @@ def _known_trials(
     tried: Sequence[Mapping[str, Any]],
     results: Sequence[float | None],
 ) -> list[optuna.trial.FrozenTrial]:
-    """Trials with a result inside the space; the base configuration may lie outside."""
+    """Trials with a result, as the sampler sees them.
+
+    The base configuration may lie outside the space. It counts with the nearest number of a range,
+    and for a categorical setting not at all.
+    """
     trials = []
     for values, result in zip(tried, results, strict=True):
-        if result is not None and space.contains(values):
-            params = {
-                key: parameter.position(values[key])
-                if isinstance(parameter, Categorical)
-                else values[key]
-                for key, parameter in space.parameters.items()
-            }
-            trials.append(create_trial(params=params, distributions=distributions, value=result))
+        if result is None:
+            continue
+        params = {
+            key: _param(parameter, values[key]) for key, parameter in space.parameters.items()
+        }
+        known = {key: param for key, param in params.items() if param is not None}
+        own = {key: distributions[key] for key in known}
+        trials.append(create_trial(params=known, distributions=own, value=result))
     return trials
+
+
+def _param(parameter: Range | Categorical, value: Any) -> float | int | None:
+    """A value of a config as optuna's: the index of a choice, or a number of the range."""
+    if isinstance(parameter, Categorical):
+        return parameter.position(value)
+    return parameter.nearest(value)
 
 
 def _distribution(parameter: Range | Categorical) -> BaseDistribution:

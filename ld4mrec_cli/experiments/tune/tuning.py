@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.experiments.tune.plot import plot_search
 from ld4mrec_cli.experiments.tune.records import MAY_DIFFER, Budget, SearchInfo, Trial
 from ld4mrec_cli.experiments.tune.search import PLOT, SearchDirectory
-from ld4mrec_cli.experiments.tune.space import Space
+from ld4mrec_cli.experiments.tune.space import Space, is_valid
 from ld4mrec_cli.experiments.tune.suggest import IsBehind, median_pruning_rule, never_prune, suggest
 from ld4mrec_cli.experiments.tune.trials import run_trial
 from ld4mrec_cli.runs.paths import new_run_path
@@ -182,9 +183,9 @@ class _Search:
         if not trials:
             return self.space.values_of(self.base)
         results = [self.directory.value(trial) for trial in trials]
-        return suggest(
-            self.space, [trial.values for trial in trials], results, self.base.training.seed
-        )
+        tried = [trial.values for trial in trials]
+        fits = partial(is_valid, self.base)
+        return suggest(self.space, tried, results, self.base.training.seed, fits)
 
     def _pruning_rule(self) -> IsBehind:
         return median_pruning_rule(self.directory.curves()) if self.budget.prune else never_prune
