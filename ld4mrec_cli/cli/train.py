@@ -106,6 +106,9 @@ def print_result(run: RunDirectory) -> None:
         values = [f"{name} {best.valid[name]:.4f}" for name in metrics if name in best.valid]
         line = f"best epoch {best.epoch} of {manifest.epochs}: valid {', '.join(values)}"
         console.print(line, markup=False)
+    if manifest.mixture:
+        parts = [f"{scale:.3g} {part}" for part, scale in manifest.mixture.items()]
+        console.print(f"mixture: {manifest.model} + {' + '.join(parts)}", markup=False)
     memory = f", peak memory {manifest.peak_memory_mb:,.0f} MB" if manifest.peak_memory_mb else ""
     seconds = f"{manifest.seconds:.0f} s on {manifest.device}"
     console.print(f"trained {manifest.model} in {seconds}{memory}", markup=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -109,6 +109,27 @@ class TrainableRecommender(nn.Module, Recommender):
     def training_state(self) -> dict[str, Tensor]:
         """Tensors other than the parameters that training changes, for checkpoints."""
         return {}
+
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        """Parts of a mixture whose weight is chosen on validation, after the training."""
+        return ()
+
+    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
+        """Choose the weights of the :attr:`fitted_parts`.
+
+        Args:
+            evaluate: validation value with the present weights, higher is better.
+
+        Returns:
+            The chosen weights by name of the part, for :meth:`set_scales`.
+        """
+        return {}
+
+    def set_scales(self, scales: Mapping[str, float]) -> None:
+        """Set the weights that :meth:`fit_scales` chose. Raises KeyError for an unknown part."""
+        for name in scales:
+            raise KeyError(name)
 
     def served_weights(self) -> dict[str, Tensor]:
         """Tensors that a run saves to score again; by default the parameters by name."""

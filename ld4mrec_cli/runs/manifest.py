@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ld4mrec_cli.settings.base import Count
+from ld4mrec_cli.settings.base import Count, NonNegative
 from ld4mrec_cli.utils.errors import RunError
 from ld4mrec_cli.utils.files import write_json
 from ld4mrec_cli.utils.names import FileName
@@ -60,6 +60,8 @@ class Manifest(BaseModel):
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     best: BestEpoch | None = None
+    mixture: dict[str, NonNegative] = {}
+    """Weights of the parts of a mixture that were chosen on validation, by name."""
     notes: list[str] = []
     files: dict[str, str] = {}
     """SHA-256 by file name."""

@@ -55,4 +55,5 @@ def _restore(run: RunDirectory, device: torch.device) -> Scorer:
         no_rows = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
         model = build_baseline(name, no_rows, config.model_settings, {}, config.training.seed)
     load_parameters(model, weights)
+    model.set_scales(run.manifest.mixture)
     return model.to(device).eval()

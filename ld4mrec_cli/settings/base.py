@@ -15,6 +15,8 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Scale = Positive | Literal["auto"]
+"""Weight of a part of a mixture; `auto`: chosen on validation after the training."""
 ContentWeight = NonNegative | dict[str, NonNegative]
 """A number weighs every modality; a mapping gives weights by modality, and the others have none."""
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -231,7 +232,8 @@ class TrainingSession:
         self.callbacks.on_note(text)
         self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
 
-    def _validator(self) -> Callable[..., dict[str, float]]:
+    @cached_property
+    def _validate(self) -> Callable[..., dict[str, float]]:
         return make_validator(
             self.config.training,
             self.config.evaluation,
@@ -274,7 +276,7 @@ class TrainingSession:
 
     def _fit_closed_form(self) -> RunDirectory:
         run, config = self.run, self.config
-        validate, name = self._validator(), config.model_name
+        validate, name = self._validate, config.model_name
         self.callbacks.on_stage(f"fitting {name}")
         model = fit_closed_form(
             name,
@@ -302,7 +304,7 @@ class TrainingSession:
     def _train_epochs(self, model: TrainableRecommender) -> RunDirectory:
         run, config = self.run, self.config
         self._prepare_device()
-        trainer = Trainer(model, self.train_rows, config.training, self._validator(), self.group)
+        trainer = Trainer(model, self.train_rows, config.training, self._validate, self.group)
         self._restore(trainer)
         # The main process may finish at once and delete the checkpoint that the others still read.
         self.group.barrier()
@@ -319,6 +321,7 @@ class TrainingSession:
         self.callbacks.on_start(trainer)
         try:
             trainer.run(on_epoch, self.callbacks.on_batch)
+            mixture, valid = self._fit_mixture(trainer)
         except TrainingDiverged as error:
             self._finish(trainer, status="diverged")
             best = trainer.progress.best_epoch
@@ -334,8 +337,22 @@ class TrainingSession:
             epoch = run.manifest.epochs
             raise TrainingInterrupted(f"interrupted after epoch {epoch}", hint=hint) from None
         run.update(seconds=self.seconds)
-        self._finish(trainer, status="complete")
+        self._finish(trainer, "complete", mixture, valid)
         return run
+
+    def _fit_mixture(self, trainer: Trainer) -> tuple[dict[str, float], dict[str, float] | None]:
+        """Choose the weights of a mixture on validation, with the weights of the best epoch.
+
+        Returns:
+            The weights by part, and the metrics with them; nothing where there are none to choose.
+        """
+        model, metric = trainer.model, self.config.training.metric
+        if not model.fitted_parts:
+            return {}, None
+        self.callbacks.on_stage("choosing the weights of the mixture on validation")
+        load_parameters(model, trainer.best)
+        mixture = model.fit_scales(lambda: self._validate(model)[metric])
+        return mixture, self._validate(model)
 
     def _prepare_device(self) -> None:
         kind = self.device.type
@@ -357,16 +374,25 @@ class TrainingSession:
             path = self.run.path / CHECKPOINT
             raise RunError("does not fit this run", where=path, hint="Train again") from None
 
-    def _finish(self, trainer: Trainer, status: str) -> None:
-        """Write the results. The status comes last, so that a kill before it can be resumed."""
+    def _finish(
+        self,
+        trainer: Trainer,
+        status: str,
+        mixture: Mapping[str, float] | None = None,
+        valid: dict[str, float] | None = None,
+    ) -> None:
+        """Write the results. The status comes last, so that a kill before it can be resumed.
+
+        ``valid`` are the metrics with the ``mixture``; None: those of the best epoch.
+        """
         run, progress, metric = self.run, trainer.progress, self.config.training.metric
         lines = [report.as_dict() for report in progress.history]
         run.write_metrics(lines)
         best = None
         if progress.best_epoch:
-            valid = progress.history[progress.best_epoch - 1].valid or {}
+            valid = valid or progress.history[progress.best_epoch - 1].valid or {}
             best = BestEpoch(
-                epoch=progress.best_epoch, metric=metric, value=progress.best_value, valid=valid
+                epoch=progress.best_epoch, metric=metric, value=valid[metric], valid=valid
             )
             load_parameters(trainer.model, trainer.best)
             run.save_weights(trainer.model.served_weights())
@@ -375,7 +401,13 @@ class TrainingSession:
             )
         if status == "complete":
             point_latest(run)
-        run.update(status=status, best=best, epochs=progress.epoch, peak_memory_mb=peak_memory_mb())
+        run.update(
+            status=status,
+            best=best,
+            mixture=dict(mixture or {}),
+            epochs=progress.epoch,
+            peak_memory_mb=peak_memory_mb(),
+        )
         run.delete_checkpoint()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ials_config
 from ld4mrec_cli.models.ops.schedule import LinearSchedule
 from ld4mrec_cli.models.ops.step_sampler import StepSampler
+
+AUTO = "auto"
 
 
 def make_forward_process(config: DiffusionConfig) -> ForwardProcess:
@@ -67,14 +71,22 @@ def make_mixture(config: ModelConfig, signals: ItemSignals, *, with_ease: bool) 
     """The estimates that are mixed with the softmax at inference."""
     ials = None
     if signals.ials_items is not None:
-        ials = IALSScores(signals.ials_items, ials_config(config), config.ials_scale)
-    return Mixture(_make_ease(config, signals) if with_ease else None, ials)
+        ials = IALSScores(signals.ials_items, ials_config(config), _initial(config.ials_scale))
+    mixture = Mixture(_make_ease(config, signals) if with_ease else None, ials)
+    fixed = {"ease": config.ease_scale, "ials": config.ials_scale}
+    mixture.fitted = tuple(name for name in mixture.scales if fixed[name] == AUTO)
+    return mixture
 
 
 def _make_ease(config: ModelConfig, signals: ItemSignals) -> ItemItemWeights | None:
     if signals.ease_weights is None:
         return None
-    return ItemItemWeights(signals.ease_weights, config.ease_scale)
+    return ItemItemWeights(signals.ease_weights, _initial(config.ease_scale))
+
+
+def _initial(scale: float | Literal["auto"]) -> float:
+    """Weight of a part of the mixture during the training."""
+    return 1.0 if isinstance(scale, str) else scale
 
 
 def log_popularity(degree: np.ndarray) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
@@ -12,6 +14,19 @@ from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
 from ld4mrec_cli.models.ops.als import LeastSquares
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
+SCALES = (0.0, *(2.0 ** (exponent / 2) for exponent in range(-10, 13)))
+"""Weights of a part that are tried: 0, and 1/32 to 64 in steps of √2."""
+
+
+def _nearest_scale(scale: float) -> float:
+    return min(SCALES, key=lambda one: abs(one - scale))
+
+
+def _step(scales: dict[str, float], name: str, direction: int) -> dict[str, float] | None:
+    """``scales`` with the next lower or higher weight of a part; None past the end."""
+    position = SCALES.index(scales[name]) + direction
+    return {**scales, name: SCALES[position]} if 0 <= position < len(SCALES) else None
+
 
 class IALSScores:
     """``[w vᵀ]₊`` with item vectors v and a row's vector w, solved from the row itself."""
@@ -20,14 +35,14 @@ class IALSScores:
         """``items``: ``(n_items, dim)``; ``scale``: factor of the scores."""
         self._items = torch.from_numpy(items)
         """On the device of the last scores."""
-        self._scale = scale
+        self.scale = scale
         self._users = LeastSquares(self._items, settings)
 
     def __call__(self, rows: csr_matrix, device: torch.device) -> Tensor:
         """Scores ``(n, n_items)`` on ``device``; the small systems are solved on the CPU."""
         if self._items.device != device:
             self._items = self._items.to(device)
-        vectors = self._users.solve(rows).mul_(self._scale).to(device)
+        vectors = self._users.solve(rows).mul_(self.scale).to(device)
         return (vectors @ self._items.T).clamp_min_(0.0)
 
 
@@ -39,6 +54,53 @@ class Mixture(nn.Module):
         super().__init__()
         self.ease = ease
         self.ials = ials
+        self.fitted: tuple[str, ...] = ()
+        """Parts whose weight is chosen on validation."""
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Weights of the parts that there are, by name."""
+        parts = {"ease": self.ease, "ials": self.ials}
+        return {name: part.scale for name, part in parts.items() if part is not None}
+
+    def set_scales(self, scales: Mapping[str, float]) -> None:
+        """Set the weights of parts by name. Raises KeyError for a part that there is not."""
+        for name, scale in scales.items():
+            part = {"ease": self.ease, "ials": self.ials}[name]
+            if part is None:
+                raise KeyError(name)
+            part.scale = scale
+
+    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
+        """Choose the weights of the :attr:`fitted` parts, so that the scores are best.
+
+        Hill climbing over SCALES, one part at a time, from where the weights are.
+
+        Args:
+            evaluate: value of the scores with the present weights, higher is better.
+
+        Returns:
+            The chosen weights by name.
+        """
+        values: dict[tuple[float, ...], float] = {}
+
+        def value(scales: dict[str, float]) -> float:
+            key = tuple(scales.values())
+            if key not in values:
+                self.set_scales(scales)
+                values[key] = evaluate()
+            return values[key]
+
+        best = {name: _nearest_scale(self.scales[name]) for name in self.fitted}
+        is_better = bool(best)
+        while is_better:
+            is_better = False
+            for name in self.fitted:
+                for direction in (-1, 1):
+                    while (other := _step(best, name, direction)) and value(other) > value(best):
+                        best, is_better = other, True
+        self.set_scales(best)
+        return best
 
     @property
     def is_empty(self) -> bool:

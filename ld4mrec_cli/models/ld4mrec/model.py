@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +191,19 @@ class LD4MRec(TrainableRecommender):
             return Targets(behaviors, None, self.n_items, candidates.log_inclusion)
         n_counted = self.n_items - ignored.counts
         return Targets(behaviors, candidates.select(ignored), n_counted, candidates.log_inclusion)
+
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        """See :attr:`TrainableRecommender.fitted_parts`."""
+        return self.mixture.fitted
+
+    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
+        """See :meth:`TrainableRecommender.fit_scales`."""
+        return self.mixture.fit_scales(evaluate)
+
+    def set_scales(self, scales: Mapping[str, float]) -> None:
+        """See :meth:`TrainableRecommender.set_scales`."""
+        self.mixture.set_scales(scales)
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from ld4mrec_cli.settings.base import (
     NonNegative,
     Positive,
     Probability,
+    Scale,
     Section,
     Steps,
     TimeWidth,
@@ -52,8 +53,9 @@ class ModelConfig(Section):
     ease: bool = True
     """Also score by the item-item weights B of EASE^R. Multinomial loss: mixed with C-Net's softmax
     at inference. `mse`: added to the scores with a learned scale, in training too."""
-    ease_scale: Positive = 1.0
-    """Weight of `[xB]₊` in the mixture; with `mse`, the initial learned scale."""
+    ease_scale: Scale = "auto"
+    """Weight of `[xB]₊` in the mixture, where `auto` is 1 during the training and then chosen on
+    validation. With `mse`, the initial learned scale (`auto`: 1)."""
     ease_ridge: Positive = 400.0
     """Ridge λ of EASE."""
     ease_degree_ridge: NonNegative = 1.0
@@ -70,8 +72,9 @@ class ModelConfig(Section):
     ials: bool = False
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE."""
-    ials_scale: Positive = 1.0
-    """Weight of the iALS scores in the mixture."""
+    ials_scale: Scale = "auto"
+    """Weight of the iALS scores in the mixture, where `auto` is 1 during the training and then
+    chosen on validation."""
     ials_dim: Width = 64
     """Length of the user and item vectors of iALS."""
     ials_unobserved_weight: Positive = 0.004

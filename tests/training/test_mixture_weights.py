@@ -1,0 +1,105 @@
+"""Weights of a mixture that are chosen on validation after the training."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ld4mrec_cli.config import Config, load_config
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
+from ld4mrec_cli.models.ld4mrec.mixture import SCALES, IALSScores, Mixture
+from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.runs.evaluate import evaluate_run
+from ld4mrec_cli.runs.run_directory import MANIFEST, RunDirectory
+from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.settings.evaluation import EvaluationConfig
+from ld4mrec_cli.training.session import Callbacks, train
+from ld4mrec_cli.utils.errors import ConfigError, RunError
+
+CPU = torch.device("cpu")
+
+
+def mixture(*fitted: str) -> Mixture:
+    ease = ItemItemWeights(np.zeros((3, 3)), 1.0)
+    ials = IALSScores(np.zeros((3, 2), np.float32), MODELS["ials"].sections["ials"](), 0.3)
+    made = Mixture(ease, ials)
+    made.fitted = fitted
+    return made
+
+
+def distance(one: float, other: float) -> float:
+    return math.log2(max(one, 1 / 64) / other) ** 2
+
+
+@pytest.mark.parametrize(("ease", "ials"), [(8.0, 0.25), (1 / 32, 64.0), (2**-0.5, 2**0.5)])
+def test_the_best_weights_on_the_grid_are_found(ease, ials):
+    parts = mixture("ease", "ials")
+
+    def value() -> float:
+        return -distance(parts.scales["ease"], ease) - distance(parts.scales["ials"], ials)
+
+    assert parts.fit_scales(value) == {"ease": ease, "ials": ials} == parts.scales
+
+
+def test_a_part_that_does_harm_has_no_weight():
+    parts = mixture("ease")
+    assert parts.fit_scales(lambda: -parts.scales["ease"]) == {"ease": 0.0}
+    assert parts.scales == {"ease": 0.0, "ials": 0.3}, "a weight that is given stays"
+
+
+def test_no_weights_are_tried_twice_and_without_gain_they_stay():
+    parts, tried = mixture("ease", "ials"), []
+
+    def value() -> float:
+        tried.append(tuple(parts.scales.values()))
+        return 0.5
+
+    start = {"ease": 1.0, "ials": min(SCALES, key=lambda one: abs(one - 0.3))}
+    assert parts.fit_scales(value) == start
+    assert len(tried) == len(set(tried)) == 5
+
+
+def test_a_run_serves_the_weights_that_were_chosen_on_validation(planted_config, tmp_path):
+    config = planted_config(model__ials=True, model__ials_dim=4)
+    run = train(config, tmp_path / "run", Callbacks())
+    assert set(run.manifest.mixture) == {"ease", "ials"}
+    assert set(run.manifest.mixture.values()) <= set(SCALES)
+    best = run.manifest.best
+    assert best.value >= max(line["valid"]["ndcg@20"] for line in run.read_metrics())
+    run, dataset = RunDirectory.open(run.path), Dataset.open(config.data.path)
+    again = evaluate_run(run, dataset, "valid", EvaluationConfig(), CPU)
+    assert again.metrics["ndcg@20"] == pytest.approx(best.value)
+    parts = load_scorer(run, CPU).mixture
+    assert parts.scales == run.manifest.mixture
+
+
+def test_a_weight_that_is_given_stays(planted_config, tmp_path):
+    run = train(planted_config(model__ease_scale=0.7), tmp_path / "run", Callbacks())
+    assert run.manifest.mixture == {}
+    assert load_scorer(run, CPU).mixture.scales == {"ease": 0.7}
+    best = max(line["valid"]["ndcg@20"] for line in run.read_metrics())
+    assert run.manifest.best.value == best
+
+
+def test_weights_of_a_part_that_is_not_there_are_refused(planted_config, tmp_path):
+    run = train(planted_config(model__ease_scale=1.0), tmp_path / "run", Callbacks())
+    run.update(mixture={"ials": 0.5})
+    assert json.loads((run.path / MANIFEST).read_text())["mixture"] == {"ials": 0.5}
+    with pytest.raises(RunError, match="do not fit the configuration"):
+        load_scorer(RunDirectory.open(run.path), CPU)
+
+
+def test_the_squared_error_learns_the_scale_of_ease_instead(planted_config, tmp_path):
+    config = planted_config(training__loss="mse")
+    assert train(config, tmp_path / "run", Callbacks()).manifest.mixture == {}
+
+
+def test_auto_is_the_default_and_other_words_are_refused():
+    assert (Config().model.ease_scale, Config().model.ials_scale) == ("auto", "auto")
+    with pytest.raises(ConfigError, match=r"model\.ease_scale"):
+        load_config(overrides=["model.ease_scale=automatic"])
