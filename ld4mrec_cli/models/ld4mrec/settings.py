@@ -96,8 +96,8 @@ class DiffusionConfig(Section):
     """Scale s of the Gaussian noise schedule; 0 switches the Gaussian noise off."""
     noise_min: Fraction = 0.001
     """a_min of the linear schedule."""
-    noise_max: Fraction = 0.02
-    """a_max of the linear schedule."""
+    noise_max: Probability = 0.02
+    """a_max of the linear schedule; the paper's is 1."""
     mask_rate: Fraction = 0.6
     """Probability that the forward process drops a behavior; 0 switches masking off."""
     soft_reconstruction: bool = True
