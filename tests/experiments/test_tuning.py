@@ -279,10 +279,9 @@ def test_a_refused_trial_is_recorded_and_the_search_goes_on(planted_config, tmp_
         trials=9,
         callbacks=callbacks,
     )
-    assert [trial.status for trial in found.trials] == ["complete", "invalid", "invalid", "invalid"]
-    reasons = " ".join(trial.reason for trial in found.trials[1:])
-    assert "model.guidance names 'sound'" in reasons
-    assert "target=masked needs masking" in reasons
+    # A mask rate of 0 beside target=masked is never proposed; that there is no 'sound' shows later.
+    assert [trial.status for trial in found.trials] == ["complete", "invalid"]
+    assert "model.guidance names 'sound'" in found.trials[1].reason
     assert notes == ["every combination of the search space was tried"]
 
 
