@@ -167,6 +167,7 @@ def test_runnable_examples_run(shop, capsys):
         "train",
         "evaluate",
         "recommend",
+        "refit",
     }
     for command in commands:
         assert run(command) == 0, (command, capsys.readouterr().err)

@@ -23,6 +23,7 @@ from ld4mrec_cli.cli import (
     inspect,
     prepare,
     recommend,
+    refit,
     train,
     tune,
 )
@@ -43,6 +44,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Training": {
         "train": train.train,
+        "refit": refit.refit,
         "evaluate": evaluate.evaluate,
     },
     "Recommendations": {
@@ -94,7 +96,7 @@ def _print_version(is_requested: bool) -> None:
         raise typer.Exit
 
 
-SHARED_COMMANDS = ("train", "evaluate", "recommend")
+SHARED_COMMANDS = ("train", "refit", "evaluate", "recommend")
 """Commands that several processes can run together."""
 
 

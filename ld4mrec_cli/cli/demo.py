@@ -94,7 +94,7 @@ def _show_recommendations(run: RunDirectory) -> None:
         "One pass through the network. What the user has had, then what comes next:",
     )
     titles = recommender.titles or recommender.items.ids
-    for item in recommender.train[0].indices:
+    for item in recommender.known[0].indices:
         typer.echo(f"      {recommender.items[item]}              {titles[item]}")
     write_lists(recommender.for_users([someone], 5), Output(Format.TABLE))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ld4mrec_cli.cli.list_writer import LIST_FORMATS, open_writer
 from ld4mrec_cli.cli.options import (
     Data,
     Device,
@@ -19,9 +21,15 @@ from ld4mrec_cli.cli.options import (
     format_option,
     parse_integers,
 )
+from ld4mrec_cli.cli.output import Output, parse_output
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from ld4mrec_cli.evaluation.metrics import OnLists
+    from ld4mrec_cli.runs.run_directory import RunDirectory
+    from ld4mrec_cli.utils.distributed import Group
 
 
 class EvaluatedSplit(StrEnum):
@@ -51,14 +59,27 @@ def evaluate(
             help="Items that are excluded from the ranking.", show_default="the run's, train"
         ),
     ] = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the lists that are measured: .csv, .tsv, .json, .parquet, .txt.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Evaluate a trained run by ranking the whole catalog.
 
+    A refit is evaluated on newer data, which --data names.
+
     Example: ld4mrec evaluate --split test --k 10,20 --format json
+
+    Example: ld4mrec evaluate --k 20 --lists lists.csv
     """
+    output = None if lists is None else _parse_lists(lists)
     cutoffs = parse_cutoffs(k) if k is not None else None
     if split is EvaluatedSplit.VALID and mask is MaskChoice.TRAIN_VALID:
         hint = "Leave out --mask: on the valid split, training items are masked"
@@ -67,8 +88,8 @@ def evaluate(
             hint=hint,
         )
 
-    from ld4mrec_cli.cli.console import progress_counter
-    from ld4mrec_cli.runs.evaluate import evaluate_run, open_run_dataset
+    from ld4mrec_cli.cli.console import log, progress_counter
+    from ld4mrec_cli.runs.evaluate import applied_mask, evaluate_run, open_run_dataset
     from ld4mrec_cli.runs.paths import latest_run
     from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.utils.device import resolve_device
@@ -80,18 +101,50 @@ def evaluate(
         dataset = open_run_dataset(opened, data)
         device_ = group.device_for(resolve_device(device or "auto"))
         own_users = group.shard_sizes(dataset.schema.splits[split.value].users)[group.rank]
-        with progress_counter("evaluating", own_users, group.is_main_process) as on_batch:
-            result = evaluate_run(opened, dataset, split.value, options, device_, on_batch, group)
+        with (
+            progress_counter("evaluating", own_users, group.is_main_process) as on_batch,
+            _list_sink(output, opened, group) as on_lists,
+        ):
+            result = evaluate_run(
+                opened, dataset, split.value, options, device_, on_batch, group, on_lists, log
+            )
         if not group.is_main_process:
             return
+    mask_ = applied_mask(opened, split.value, options)
     if format is Format.JSON:
-        _print_json(result.metrics, len(result.users), split.value, options, opened.path)
+        _print_json(result.metrics, len(result.users), split.value, mask_, opened.path)
     else:
         title = (
             f"{opened.manifest.name} ({opened.manifest.model}), {split.value} split, "
-            f"{len(result.users):,} users, masked: {options.mask}"
+            f"{len(result.users):,} users, masked: {mask_}"
         )
         print_metrics(result.metrics, options.k, title)
+
+
+def _parse_lists(path: Path) -> Output:
+    """The output of ``--lists``: a file, because the metrics are on standard output."""
+    output = parse_output(None, path, LIST_FORMATS)
+    if output.path is None:
+        raise UserError("--lists needs a file: the metrics are on standard output")
+    return output
+
+
+@contextmanager
+def _list_sink(output: Output | None, run: RunDirectory, group: Group) -> Iterator[OnLists | None]:
+    """A function that writes lists, for the evaluation; None where none are asked for."""
+    if output is None:
+        yield None
+        return
+    if group.size > 1:
+        raise UserError("--lists is written by one process", hint="Run it without torchrun")
+    from ld4mrec_cli.runs.catalog import Catalog
+    from ld4mrec_cli.serving.lists import make_lists
+
+    catalog = Catalog(run, "train")
+    with open_writer(output) as write:
+        yield lambda users, items, scores: write(
+            make_lists(catalog, [catalog.users[user] for user in users], items, scores)
+        )
 
 
 def _options(
@@ -127,13 +180,13 @@ def print_metrics(metrics: Mapping[str, float], cutoffs: Sequence[int], title: s
 
 
 def _print_json(
-    metrics: Mapping[str, float], n_users: int, split: str, options: EvaluationConfig, run: Path
+    metrics: Mapping[str, float], n_users: int, split: str, mask: str, run: Path
 ) -> None:
     result = {
         "split": split,
         "n_users": n_users,
         "metrics": metrics,
-        "mask": options.mask,
+        "mask": mask,
         "run": str(run),
     }
     typer.echo(json.dumps(result))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ld4mrec_cli.cli.options import Format
@@ -15,38 +15,56 @@ from ld4mrec_cli.utils.text import printable
 if TYPE_CHECKING:
     import polars as pl
 
-    from ld4mrec_cli.serving.recommender import RecommendationList
+    from ld4mrec_cli.serving.lists import RecommendationList
 
 LIST_FORMATS = (Format.TABLE, Format.JSON, Format.CSV, Format.TSV, Format.PARQUET)
 ENTRIES_PER_FRAME = 200_000
 """Entries of a Parquet export that are Python values at the same time."""
+Write = Callable[[Iterable["RecommendationList"]], None]
+"""Writes lists behind those that it has written before."""
 
 
 def write_lists(lists: Iterable[RecommendationList], output: Output) -> None:
     """Write lists one after the other, while they are computed."""
+    with open_writer(output) as write:
+        write(lists)
+
+
+@contextmanager
+def open_writer(output: Output) -> Iterator[Write]:
+    """Yield a function that writes lists; a file appears complete, when the block ends well."""
     if output.format is Format.PARQUET:
         with output.open_file() as path:
-            _write_parquet(lists, path)
+            frames = _Frames()
+            yield frames.add
+            frames.join().write_parquet(path)
         return
     with output.open_text() as stream:
-        WRITERS[output.format](lists, stream)
+        yield WRITERS[output.format](stream)
 
 
-def _write_json(lists: Iterable[RecommendationList], stream: TextIO) -> None:
-    for ranked in lists:
-        stream.write(json.dumps(_as_object(ranked), ensure_ascii=False) + "\n")
+def _json_writer(stream: TextIO) -> Write:
+    def write(lists: Iterable[RecommendationList]) -> None:
+        for ranked in lists:
+            stream.write(json.dumps(_as_object(ranked), ensure_ascii=False) + "\n")
+
+    return write
 
 
-def _write_csv(lists: Iterable[RecommendationList], stream: TextIO, delimiter: str = ",") -> None:
+def _csv_writer(stream: TextIO, delimiter: str = ",") -> Write:
     writer = csv.writer(_Rows(stream), delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(["user", "rank", "item", "score"])
-    for ranked in lists:
-        for rank, entry in enumerate(ranked.items, start=1):
-            writer.writerow([ranked.user, rank, entry.item, f"{entry.score:.7g}"])
+
+    def write(lists: Iterable[RecommendationList]) -> None:
+        for ranked in lists:
+            for rank, entry in enumerate(ranked.items, start=1):
+                writer.writerow([ranked.user, rank, entry.item, f"{entry.score:.7g}"])
+
+    return write
 
 
-def _write_tsv(lists: Iterable[RecommendationList], stream: TextIO) -> None:
-    _write_csv(lists, stream, delimiter="\t")
+def _tsv_writer(stream: TextIO) -> Write:
+    return _csv_writer(stream, delimiter="\t")
 
 
 class _Rows:
@@ -63,44 +81,64 @@ class _Rows:
         return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
-def _write_table(lists: Iterable[RecommendationList], stream: TextIO) -> None:
-    for number, ranked in enumerate(lists):
-        user = "for the given history" if ranked.user is None else f"user {printable(ranked.user)}"
-        stream.write(("\n" if number else "") + user + "\n")
-        items = [printable(entry.item) for entry in ranked.items]
-        width = max(map(len, items), default=4)
-        for rank, (item, entry) in enumerate(zip(items, ranked.items, strict=True), start=1):
-            title = printable(entry.title or "")
-            line = f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {title}"
-            stream.write(line.rstrip() + "\n")
+def _table_writer(stream: TextIO) -> Write:
+    is_first = True
+
+    def write(lists: Iterable[RecommendationList]) -> None:
+        nonlocal is_first
+        for ranked in lists:
+            stream.write("" if is_first else "\n")
+            _write_table(ranked, stream)
+            is_first = False
+
+    return write
 
 
-WRITERS: dict[Format, Callable[[Iterable[RecommendationList], TextIO], None]] = {
-    Format.TABLE: _write_table,
-    Format.JSON: _write_json,
-    Format.CSV: _write_csv,
-    Format.TSV: _write_tsv,
+def _write_table(ranked: RecommendationList, stream: TextIO) -> None:
+    user = "for the given history" if ranked.user is None else f"user {printable(ranked.user)}"
+    stream.write(user + "\n")
+    items = [printable(entry.item) for entry in ranked.items]
+    width = max(map(len, items), default=4)
+    for rank, (item, entry) in enumerate(zip(items, ranked.items, strict=True), start=1):
+        title = printable(entry.title or "")
+        line = f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {title}"
+        stream.write(line.rstrip() + "\n")
+
+
+WRITERS: dict[Format, Callable[[TextIO], Write]] = {
+    Format.TABLE: _table_writer,
+    Format.JSON: _json_writer,
+    Format.CSV: _csv_writer,
+    Format.TSV: _tsv_writer,
 }
-"""Writer of each text format."""
+"""Starts a text format on a stream."""
 
 
-def _write_parquet(lists: Iterable[RecommendationList], path: Path) -> None:
-    import polars as pl
+class _Frames:
+    """Lists as frames of about ENTRIES_PER_FRAME rows."""
 
-    pl.concat(list(_frames(lists))).write_parquet(path)
+    def __init__(self) -> None:
+        self._frames: list[pl.DataFrame] = []
+        self._pending: list[RecommendationList] = []
+        self._n_entries = 0
 
+    def add(self, lists: Iterable[RecommendationList]) -> None:
+        for ranked in lists:
+            self._pending.append(ranked)
+            self._n_entries += len(ranked.items)
+            if self._n_entries >= ENTRIES_PER_FRAME:
+                self._flush()
 
-def _frames(lists: Iterable[RecommendationList]) -> Iterator[pl.DataFrame]:
-    """The lists as frames of about ENTRIES_PER_FRAME rows, at least one frame."""
-    pending: list[RecommendationList] = []
-    n_entries = 0
-    for ranked in lists:
-        pending.append(ranked)
-        n_entries += len(ranked.items)
-        if n_entries >= ENTRIES_PER_FRAME:
-            yield _frame(pending)
-            pending, n_entries = [], 0
-    yield _frame(pending)
+    def _flush(self) -> None:
+        self._frames.append(_frame(self._pending))
+        self._pending, self._n_entries = [], 0
+
+    def join(self) -> pl.DataFrame:
+        """All rows; columns and types also where there is no list."""
+        import polars as pl
+
+        self._flush()
+        return pl.concat(self._frames)
 
 
 def _frame(lists: Sequence[RecommendationList]) -> pl.DataFrame:

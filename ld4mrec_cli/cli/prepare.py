@@ -48,7 +48,7 @@ def prepare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="auto, random, temporal, global-time, leave-one-out or given.",
+            help="auto, random, temporal, global-time, leave-one-out, given or none.",
             show_default="given labels, else random",
         ),
     ] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,16 @@ from ld4mrec_cli.utils.text import printable
 
 if TYPE_CHECKING:
     from ld4mrec_cli.data.dataset import Ids
-    from ld4mrec_cli.serving.recommender import RecommendationList, Recommender
+    from ld4mrec_cli.serving.lists import RecommendationList
+    from ld4mrec_cli.serving.recommender import Recommender
+
+
+class KnownChoice(StrEnum):
+    """Splits whose interactions are the history of the users."""
+
+    ALL = "all"
+    TRAIN = "train"
+    TRAIN_VALID = "train+valid"
 
 
 def recommend(
@@ -32,6 +42,10 @@ def recommend(
         Path | None, typer.Option(help="File with a user id per line.", show_default=False)
     ] = None,
     all: Annotated[bool, typer.Option("--all", help="Every user of the dataset.")] = False,
+    splits: Annotated[
+        KnownChoice,
+        typer.Option(help="Interactions that are known: all for serving, train as evaluate ranks."),
+    ] = KnownChoice.ALL,
     history: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +70,8 @@ def recommend(
 ) -> None:
     """Recommend items in your own ids.
 
-    Uses the last run, unless --run names another.
+    Uses the last run, unless --run names another. What a user has had, in any split, is known to
+    the model and is not recommended again.
 
     Example: ld4mrec recommend --user 42 --k 20
     """
@@ -73,7 +88,8 @@ def recommend(
 
     with init_distributed() as group:
         opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
-        recommender = Recommender(opened, group.device_for(resolve_device(device or "auto")))
+        chosen = group.device_for(resolve_device(device or "auto"))
+        recommender = Recommender(opened, chosen, splits=splits.value)
         if history is not None:
             items = parse_history(history, recommender)
             lists = iter([recommender.for_history(items, k, include_seen=include_seen)])

@@ -109,6 +109,10 @@ def print_result(run: RunDirectory) -> None:
     if manifest.mixture:
         parts = [f"{scale:.3g} {part}" for part, scale in manifest.mixture.items()]
         console.print(f"mixture: {manifest.model} + {' + '.join(parts)}", markup=False)
+    if manifest.refit_of:
+        epochs = f"{manifest.epochs} epoch" + ("s" if manifest.epochs > 1 else "")
+        line = f"refit of {manifest.refit_of.run}: {epochs} on every interaction, not validated"
+        console.print(line, markup=False)
     memory = f", peak memory {manifest.peak_memory_mb:,.0f} MB" if manifest.peak_memory_mb else ""
     seconds = f"{manifest.seconds:.0f} s on {manifest.device}"
     console.print(f"trained {manifest.model} in {seconds}{memory}", markup=False)

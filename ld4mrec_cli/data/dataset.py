@@ -244,9 +244,13 @@ class Dataset:
             raise DatasetError("has no training interaction", where=path)
         return table
 
-    def matrix(self, split: str) -> csr_matrix:
-        """Return a split as binary float32 matrix ``(n_users, n_items)`` with sorted indices."""
-        return to_matrix(self.interactions(split), self.shape)
+    def matrix(self, *splits: str) -> csr_matrix:
+        """Return splits, merged, as one binary float32 matrix ``(n_users, n_items)``.
+
+        Its indices are sorted.
+        """
+        tables = [self.interactions(split).select(USER, ITEM) for split in splits]
+        return to_matrix(pl.concat(tables), self.shape)
 
     def modality_names(self, selection: Sequence[str] | None = None) -> tuple[str, ...]:
         """Return the names of the selected modalities, or of all of them.

@@ -29,7 +29,7 @@ from ld4mrec_cli.data.readers import read_source
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import OnRead, ReadContext
 from ld4mrec_cli.data.readers.table import table_stem
-from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS
+from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS, Split
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, SourceError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory
@@ -91,7 +91,7 @@ def prepare(
     table = _label_splits(_index(log, all_users, all_items), method, options, left_out)
     table, users = _reindex(table, USER, all_users)
     table, item_ids = _reindex(table, ITEM, all_items)
-    tables = _split(table, raw)
+    tables = _split(table, method, raw)
     items, coverage = load_items(source, item_ids)
     check_text_fields(items, options, raw)
     encoded = encode_items(source, items, options, left_out, raw, on_encoded)
@@ -231,13 +231,14 @@ def _reindex(table: pl.DataFrame, column: str, ids: list[str]) -> tuple[pl.DataF
     return table.with_columns(indices), [ids[code] for code in used]
 
 
-def _split(table: pl.DataFrame, raw: Path) -> dict[str, pl.DataFrame]:
+def _split(table: pl.DataFrame, method: str, raw: Path) -> dict[str, pl.DataFrame]:
+    """Table by split. Raises DatasetError where one is empty that should not be."""
     parts: dict[str, pl.DataFrame] = {
         split: table.filter(pl.col(SPLIT) == label).drop(SPLIT)
         for label, split in enumerate(SPLITS)
     }
     for split, part in parts.items():
-        if part.is_empty():
+        if part.is_empty() and method != "none":
             hint = "Lower --k-core, or choose another --split or other shares"
             raise DatasetError(f"the {split} split is empty", where=raw, hint=hint)
     return parts
@@ -249,6 +250,8 @@ def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndar
     shares = options.valid_ratio, options.test_ratio
     if method == "given":
         return table[SPLIT].to_numpy()
+    if method == "none":
+        return np.full(len(table), SPLITS.index(Split.TRAIN), dtype=np.int8)
     rng = np.random.default_rng(options.seed)
     if method == "random":
         return split_methods.random_split(users, *shares, rng)

@@ -55,6 +55,8 @@ class Exposure:
     """Training interactions of the item, ``(n_items,)``."""
 
 
+OnLists = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+"""Gets users ``(n,)``, their ranked items ``(n, depth)``, -1 past the end, and scores."""
 ACCURACY: dict[str, Callable[[TopK], np.ndarray]] = {}
 """Metrics of each user, by name."""
 LIST_METRICS: dict[str, Callable[[Exposure], float]] = {}
@@ -154,6 +156,7 @@ def evaluate(
     on_batch: Callable[[int], None] | None = None,
     users: np.ndarray | None = None,
     group: Group = SINGLE_PROCESS,
+    on_lists: OnLists | None = None,
 ) -> Evaluation:
     """Rank the catalog for every user with a target and compute the metrics.
 
@@ -165,6 +168,7 @@ def evaluate(
         users: users that count ``(n,)``, ascending, each with a target; None: all with a target.
         group: processes that call this with the same arguments; each ranks for its share of the
             users and returns the whole.
+        on_lists: called with the lists of each batch, of this process's users alone.
 
     Raises:
         ValueError: no user has a target.
@@ -179,7 +183,7 @@ def evaluate(
     values, counts = np.empty((0, len(names))), np.zeros((len(cutoffs), targets.shape[1]), np.int64)
     try:
         values, counts = _evaluate_users(
-            scorer, rows, targets, exclude, cutoffs, batch_size, shard, on_batch
+            scorer, rows, targets, exclude, cutoffs, batch_size, shard, on_batch, on_lists
         )
     except NonFiniteScoresError as raised:
         error = raised  # the others must hear of it before they wait for this process
@@ -205,6 +209,7 @@ def _evaluate_users(
     batch_size: int,
     users: np.ndarray,
     on_batch: Callable[[int], None] | None,
+    on_lists: OnLists | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy metrics ``(n_users, n_metrics)`` and list counts ``(n_cutoffs, n_items)``.
 
@@ -215,7 +220,9 @@ def _evaluate_users(
     parts: list[np.ndarray] = [np.empty((0, len(cutoffs) * len(ACCURACY)))]
     counts = np.zeros((len(cutoffs), n_items), dtype=np.int64)
     for batch in batches(users, batch_size):
-        lists, _ = rank(scorer, rows[batch], exclude[batch], depth, batch)
+        lists, scores = rank(scorer, rows[batch], exclude[batch], depth, batch)
+        if on_lists:
+            on_lists(batch, lists, scores)
         parts.append(np.array(list(accuracy(lists, targets[batch], cutoffs).values())).T)
         counts += [count_items(lists[:, :k], n_items) for k in cutoffs]
         if on_batch:

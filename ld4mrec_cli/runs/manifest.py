@@ -39,6 +39,17 @@ class BestEpoch(BaseModel):
     valid: dict[str, float]
 
 
+class RefitSource(BaseModel):
+    """The run whose settings and number of epochs a refit has."""
+
+    model_config = ConfigDict(extra="forbid")
+    run: str
+    started: str
+    epochs: Count
+    """Epochs that its weights were trained for, and so those of the refit."""
+    dataset_hash: str
+
+
 class Manifest(BaseModel):
     """Content of ``manifest.json``, without its checksum."""
 
@@ -60,8 +71,12 @@ class Manifest(BaseModel):
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     best: BestEpoch | None = None
+    """None for a refit, which has no validation."""
     mixture: dict[str, NonNegative] = {}
-    """Weights of the parts of a mixture that were chosen on validation, by name."""
+    """Weights of the parts of a mixture that were chosen on validation, by name; of a refit, by
+    that of the run it came from."""
+    refit_of: RefitSource | None = None
+    """Set where the run was trained on every interaction, without validation."""
     notes: list[str] = []
     files: dict[str, str] = {}
     """SHA-256 by file name."""

@@ -9,7 +9,9 @@
     learning_curve.png
     weights.safetensors      the weights that are served (of a baseline: its arrays)
     signals.safetensors      item signals, computed once from the training data
-    users.parquet  items.parquet  train.parquet    the dataset's, for serving
+    users.parquet  items.parquet                     the dataset's, for serving
+    train.parquet  valid.parquet  test.parquet       likewise: what is known of the users
+    evaluation.json          metrics of `evaluate`; may be missing, and is not in the manifest
     checkpoint.safetensors   only until training is complete: the state for --resume
     .lock                    only while a process trains the run
 """
@@ -33,6 +35,7 @@ from torch import Tensor
 
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.splits import SPLITS
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.runs.checkpoint import read_checkpoint, write_checkpoint
 from ld4mrec_cli.runs.config_file import check_config_file
@@ -54,7 +57,8 @@ WEIGHTS, SIGNALS, CHECKPOINT = (
     "signals.safetensors",
     "checkpoint.safetensors",
 )
-SERVING_TABLES = ("users.parquet", "items.parquet", "train.parquet")
+SPLIT_TABLES = tuple(f"{split}.parquet" for split in SPLITS)
+SERVING_TABLES = ("users.parquet", "items.parquet", *SPLIT_TABLES)
 
 Args = ParamSpec("Args")
 
@@ -190,7 +194,7 @@ class RunDirectory:
 
     @_if_writable
     def add_serving_tables(self, dataset: Dataset) -> None:
-        """Copy ids, titles and training interactions: the run serves without the dataset."""
+        """Copy ids, titles and interactions: the run serves without the dataset."""
         for name in SERVING_TABLES:
             with atomic_file(self.path / name) as temporary:
                 shutil.copyfile(dataset.path(name), temporary)
@@ -251,7 +255,10 @@ class RunDirectory:
         if name == WEIGHTS and self.manifest.status == "diverged":
             what = "this run diverged before it had weights"
             return RunError(what, where=self.path, hint="Train again")
-        return RunError("is missing from the run", where=self.path / name, hint="Train again")
+        hint = "Train again"
+        if name in SPLIT_TABLES:  # runs of an earlier version have train.parquet alone
+            hint = "Serve the run with --splits train, or train again"
+        return RunError("is missing from the run", where=self.path / name, hint=hint)
 
     @_if_writable
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -11,42 +10,37 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.checks import read_ids, read_interactions
-from ld4mrec_cli.data.columns import ITEM, TITLE, USER
-from ld4mrec_cli.data.dataset import Ids, to_matrix
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.models.popularity import Popularity
+from ld4mrec_cli.runs.catalog import Catalog, KnownSplits
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.serving.lists import RecommendationList, make_lists
 from ld4mrec_cli.utils.device import resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
-from ld4mrec_cli.utils.errors import RunError, UserError
-
-
-@dataclass(frozen=True)
-class RecommendedItem:
-    """One entry of a list."""
-
-    item: str
-    score: float
-    title: str | None
-
-
-@dataclass(frozen=True)
-class RecommendationList:
-    """Ranked items for one user; ``user`` is None for a history without a known user."""
-
-    user: str | None
-    items: list[RecommendedItem]
-    is_popular: bool = False
-    """The model scores every item 0 for this history, so the most popular items are listed."""
+from ld4mrec_cli.utils.errors import UserError
 
 
 class Recommender:
-    """Serves the model of a run: known users by id, new users by their history."""
+    """Serves the model of a run: known users by id, new users by their history.
 
-    def __init__(self, run: RunDirectory | str | Path, device: torch.device | str = "auto") -> None:
-        """``run`` is a run directory or its path.
+    What is known of a user is what the model reads, and is not recommended again.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory | str | Path,
+        device: torch.device | str = "auto",
+        *,
+        splits: KnownSplits = "all",
+    ) -> None:
+        """Load a run.
+
+        Args:
+            run: a run directory or its path.
+            device: where the model scores.
+            splits: whose interactions are known: ``all`` of the dataset, for serving; ``train``
+                gives the lists that ``evaluate`` measures; or ``train+valid``.
 
         Raises:
             RunError: there is no run, or it is damaged or has no weights yet.
@@ -56,26 +50,22 @@ class Recommender:
         device = resolve_device(device) if isinstance(device, str) else device
         self.run = run
         self.scorer = load_scorer(run, device)
-        n_users, n_items = run.manifest.dataset.n_users, run.manifest.dataset.n_items
-        users = read_ids(run.verified_path("users.parquet"), USER, n_users, RunError)
-        self.users = Ids(users[USER].to_list(), USER)
-        table = read_ids(run.verified_path("items.parquet"), ITEM, n_items, RunError)
-        self.items = Ids(table[ITEM].to_list(), ITEM)
-        self.titles: list[str | None] | None = (
-            table[TITLE].to_list() if TITLE in table.columns else None
+        self.catalog = Catalog(run, splits)
+        self.users, self.items, self.titles = (
+            self.catalog.users,
+            self.catalog.items,
+            self.catalog.titles,
         )
 
-    @cached_property
-    def train(self) -> csr_matrix:
-        """Training interactions ``(n_users, n_items)``."""
-        shape = len(self.users), len(self.items)
-        path = self.run.verified_path("train.parquet")
-        return to_matrix(read_interactions(path, shape, RunError), shape)
+    @property
+    def known(self) -> csr_matrix:
+        """Known interactions ``(n_users, n_items)``: the histories of the users."""
+        return self.catalog.known
 
     @cached_property
     def popularity(self) -> Popularity:
         """The model that ranks for histories to which the run's model relates no item."""
-        return Popularity(np.asarray(self.train.sum(axis=0)).ravel())
+        return Popularity(np.asarray(self.known.sum(axis=0)).ravel())
 
     def recommend(
         self,
@@ -124,11 +114,13 @@ class Recommender:
     ) -> Iterator[RecommendationList]:
         for batch in batches(users, batch_size * group.size):
             shard = batch[slice(*group.shard_bounds(len(batch)))]
-            rows, sizes = self.train[shard], group.shard_sizes(len(batch))
+            rows, sizes = self.known[shard], group.shard_sizes(len(batch))
             ranked = self._rank(rows, None if include_seen else rows, k, shard)
             items, scores = (group.gather_array(part, sizes) for part in ranked)
             if group.is_main_process:
-                yield from self._to_lists(items, scores, batch)
+                names = [self.users[user] for user in batch]
+                is_popular = _is_all_zero(items, scores)
+                yield from make_lists(self.catalog, names, items, scores, is_popular)
 
     def for_history(
         self, items: Sequence[str], k: int, *, include_seen: bool = False
@@ -149,7 +141,8 @@ class Recommender:
             shape=(1, len(self.items)),
         )
         lists, scores = self._rank(row, None if include_seen else row, k)
-        return next(self._to_lists(lists, scores, None))
+        is_popular = _is_all_zero(lists, scores)
+        return next(make_lists(self.catalog, [None], lists, scores, is_popular))
 
     def _rank(
         self,
@@ -164,29 +157,13 @@ class Recommender:
         its ranking would be the order of the catalog.
         """
         items, scores = rank(self.scorer, rows, exclude, k, users)
+        if users is not None and self.catalog.splits == "train":
+            return items, scores  # what `evaluate` measured
         zero = np.flatnonzero(_is_all_zero(items, scores))
         if len(zero):
             excluded = None if exclude is None else exclude[zero]
             items[zero], _ = rank(self.popularity, rows[zero], excluded, k)
         return items, scores
-
-    def _to_lists(
-        self, items: np.ndarray, scores: np.ndarray, users: np.ndarray | None
-    ) -> Iterator[RecommendationList]:
-        """The lists of ``users`` ``(n,)``, or of a history, in raw ids."""
-        is_popular = _is_all_zero(items, scores)
-        for n, (row, row_scores) in enumerate(zip(items, scores, strict=True)):
-            yield RecommendationList(
-                None if users is None else self.users[users[n]],
-                [
-                    RecommendedItem(
-                        self.items[item], float(score), self.titles[item] if self.titles else None
-                    )
-                    for item, score in zip(row, row_scores, strict=True)
-                    if item >= 0
-                ],
-                bool(is_popular[n]),
-            )
 
 
 def _is_all_zero(items: np.ndarray, scores: np.ndarray) -> np.ndarray:

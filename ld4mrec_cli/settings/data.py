@@ -70,7 +70,8 @@ class PrepareConfig(Section):
     items: Path | None = None
     """Table of the items, whatever its name; unset looks for it in the raw directory."""
     split: SplitMethod = "auto"
-    """How interactions are split. `auto` takes the labels of the source, else `random`."""
+    """How interactions are split. `auto` takes the labels of the source, else `random`. `none`:
+    every interaction is for training, as `refit` does it for serving."""
     k_core: NonNegativeInt | None = None
     """Keep users and items with at least this many interactions, repeatedly; 0 keeps all.
     Unset: 0 if the split is given, else 5."""

@@ -1,4 +1,4 @@
-"""A training from configuration to finished run: train, resume.
+"""A training from configuration to finished run: train, resume, and what `refit` shares.
 
 Dataset, model, trainer and run directory meet here; none of them knows the others.
 """
@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.evaluation.validation import make_validator
 from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
@@ -29,7 +29,7 @@ from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.registry import build_baseline, check_trainable, fit_closed_form
 from ld4mrec_cli.plotting import plot_learning_curve
 from ld4mrec_cli.runs.evaluate import check_same_dataset, open_run_dataset
-from ld4mrec_cli.runs.manifest import BestEpoch, DatasetInfo, Manifest
+from ld4mrec_cli.runs.manifest import BestEpoch, DatasetInfo, Manifest, RefitSource
 from ld4mrec_cli.runs.paths import new_run_path, point_latest
 from ld4mrec_cli.runs.run_directory import CHECKPOINT, SIGNALS, WEIGHTS, RunDirectory
 from ld4mrec_cli.runs.versions import device_name, package_versions
@@ -38,6 +38,7 @@ from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import (
     ConfigError,
+    DatasetError,
     RunError,
     TrainingDiverged,
     TrainingInterrupted,
@@ -78,9 +79,29 @@ def train(
     Raises:
         UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory.
     """
+    dataset = open_dataset(config)
+    if not dataset.schema.splits[Split.VALID].interactions:
+        hint = "Refit a run on it: `ld4mrec refit --run RUN --data DIR`; or prepare it with a split"
+        raise DatasetError("the valid split is empty", where=dataset.directory, hint=hint)
+    return start_training(config, dataset, run_path, callbacks, group)
+
+
+def start_training(
+    config: Config,
+    dataset: Dataset,
+    run_path: Path | None,
+    callbacks: Callbacks,
+    group: Group,
+    refit_of: RefitSource | None = None,
+    mixture: Mapping[str, float] | None = None,
+) -> RunDirectory:
+    """Make a run directory, train the run and return it, as :func:`train` does.
+
+    With ``refit_of``, it is trained on every interaction and without validation, and ``mixture``
+    are the weights of its mixture.
+    """
     _check_group(config, group)
     device = _resolve_device(config, group)
-    dataset = open_dataset(config)
     modalities = dataset.modality_names(config.data.modalities)
     _check_modalities(config, modalities)
     check_trainable(config.model_name, dataset.shape[1], modalities)
@@ -101,6 +122,8 @@ def train(
         versions=package_versions(),
         device=device_name(device),
         started=datetime.now().astimezone().isoformat(),
+        refit_of=refit_of,
+        mixture=dict(mixture or {}),
     )
     run = _create_run(run_path or new_run_path(name), manifest, config, group)
     with run.locked():
@@ -211,7 +234,8 @@ class TrainingSession:
         self.device = device
         self.callbacks = callbacks
         self.group = group
-        self.train_rows: csr_matrix = dataset.matrix(Split.TRAIN)
+        self.is_refit = run.manifest.refit_of is not None
+        self.train_rows: csr_matrix = dataset.matrix(*(SPLITS if self.is_refit else [Split.TRAIN]))
         self._started = time.monotonic() - run.manifest.seconds
         """Start of the training's clock; time spent before an interruption counts."""
 
@@ -233,7 +257,10 @@ class TrainingSession:
         self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
 
     @cached_property
-    def _validate(self) -> Callable[..., dict[str, float]]:
+    def _validate(self) -> Callable[..., dict[str, float]] | None:
+        """The ``validate`` callable; None for a refit."""
+        if self.is_refit:
+            return None
         return make_validator(
             self.config.training,
             self.config.evaluation,
@@ -285,16 +312,19 @@ class TrainingSession:
             self._load_features(),
             config.training.seed,
         )
+        arrays = model.arrays()
         try:
-            valid = validate(model)
+            valid = validate(model) if validate else None
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise TrainingDiverged("the weights are not finite")
         except TrainingDiverged:
             run.update(status="diverged")
             hint = f"Change the settings of the section {name}"
             raise TrainingDiverged(f"{name} gave scores that are not finite", hint=hint) from None
         seconds, metric = self.seconds, config.training.metric
-        run.save_arrays(WEIGHTS, model.arrays())
-        run.write_metrics([EpochReport(1, 0.0, seconds, valid, is_best=True).as_dict()])
-        best = BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
+        run.save_arrays(WEIGHTS, arrays)
+        run.write_metrics([EpochReport(1, 0.0, seconds, valid, bool(valid)).as_dict()])
+        best = valid and BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
         point_latest(run)
         run.update(
             status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb()
@@ -311,7 +341,7 @@ class TrainingSession:
         throttle = CheckpointThrottle()
 
         def on_epoch(report: EpochReport) -> None:
-            if report.valid is not None and throttle.is_due():
+            if (report.valid is not None or self.is_refit) and throttle.is_due():
                 with throttle.timed():
                     run.save_checkpoint(trainer.state)
                 run.write_metrics(line.as_dict() for line in trainer.progress.history)
@@ -343,16 +373,21 @@ class TrainingSession:
     def _fit_mixture(self, trainer: Trainer) -> tuple[dict[str, float], dict[str, float] | None]:
         """Choose the weights of a mixture on validation, with the weights of the best epoch.
 
+        A refit has those of the run that it came from.
+
         Returns:
             The weights by part, and the metrics with them; nothing where there are none to choose.
         """
-        model, metric = trainer.model, self.config.training.metric
+        model, metric, validate = trainer.model, self.config.training.metric, self._validate
+        if validate is None:
+            chosen = self.run.manifest.mixture
+            return {part: chosen[part] for part in model.fitted_parts if part in chosen}, None
         if not model.fitted_parts:
             return {}, None
         self.callbacks.on_stage("choosing the weights of the mixture on validation")
         load_parameters(model, trainer.best)
-        mixture = model.fit_scales(lambda: self._validate(model)[metric])
-        return mixture, self._validate(model)
+        mixture = model.fit_scales(lambda: validate(model)[metric])
+        return mixture, validate(model)
 
     def _prepare_device(self) -> None:
         kind = self.device.type
@@ -390,8 +425,8 @@ class TrainingSession:
         run.write_metrics(lines)
         best = None
         if progress.best_epoch:
-            valid = valid or progress.history[progress.best_epoch - 1].valid or {}
-            best = BestEpoch(
+            valid = valid or progress.history[progress.best_epoch - 1].valid
+            best = valid and BestEpoch(
                 epoch=progress.best_epoch, metric=metric, value=valid[metric], valid=valid
             )
             load_parameters(trainer.model, trainer.best)

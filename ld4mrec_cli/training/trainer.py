@@ -70,10 +70,12 @@ class Trainer:
         model: TrainableRecommender,
         train: csr_matrix,
         config: TrainingConfig,
-        validate: Validate,
+        validate: Validate | None,
         group: Group = SINGLE_PROCESS,
     ) -> None:
         """``train``: ``(n_users, n_items)``; ``validate`` returns metrics with ``config.metric``.
+
+        With ``validate`` None, all ``config.max_epochs`` are trained and the last one is the best.
 
         Processes of a ``group`` have the same arguments and share every batch. ``validate`` returns
         the same metrics in all of them.
@@ -178,6 +180,8 @@ class Trainer:
 
     def _validate_epoch(self) -> dict[str, float] | None:
         epoch = self.progress.epoch + 1
+        if self._validate is None:
+            return None
         if epoch % self.config.validate_every and epoch < self.config.max_epochs:
             return None
         with self._average.applied():
@@ -190,15 +194,20 @@ class Trainer:
 
     def _update_best(self, metrics: Mapping[str, float] | None) -> bool:
         if metrics is None:
+            if self._validate is None:
+                self._keep_as_best()
             return False
         value = metrics[self.config.metric]
         if value <= self.progress.best_value:
             self.progress.stale += 1
             return False
-        self.progress.best_value, self.progress.best_epoch = value, self.progress.epoch
-        self.progress.stale = 0
-        self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
+        self.progress.best_value, self.progress.stale = value, 0
+        self._keep_as_best()
         return True
+
+    def _keep_as_best(self) -> None:
+        self.progress.best_epoch = self.progress.epoch
+        self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to continue exactly: tensors by name, and plain values."""

@@ -21,7 +21,8 @@ from ld4mrec_cli.cli.app import COMMANDS, run
 from ld4mrec_cli.cli.options import Format
 from ld4mrec_cli.cli.output import Output
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.serving.recommender import RecommendationList, RecommendedItem
+from ld4mrec_cli.data.splits import SPLITS
+from ld4mrec_cli.serving.lists import RecommendationList, RecommendedItem
 from ld4mrec_cli.utils.files import sha256
 from ld4mrec_cli.utils.threads import THREAD_VARIABLES
 
@@ -103,7 +104,7 @@ def test_a_k_far_beyond_the_catalog_is_the_catalog(cli, recommend, workspace, da
 
 def test_exported_lists_give_the_metrics_that_evaluate_prints(cli, recommend, workspace, dataset):
     lists = {}
-    for row in rows(recommend("--all", "--k", "20", "--format", "csv").out):
+    for row in rows(recommend("--all", "--splits", "train", "--k", 20, "--format", "csv").out):
         lists.setdefault(row["user"], []).append(row["item"])
     targets, seen = {}, {}
     for split, items_of in (("test", targets), ("train", seen)):
@@ -147,13 +148,18 @@ def test_ways_to_name_users(recommend, tmp_path, dataset):
 
 
 def test_history_of_a_training_user_gives_that_users_list(recommend, dataset):
-    train = dataset.matrix("train")
     user = dataset.users.index("user-0005")
-    history = ",".join(reversed([dataset.items[item] for item in train[user].indices]))
-    by_history = recommend("--history", history, "--format", "json").json
-    by_user = recommend("--user", "user-0005", "--format", "json").json
-    assert by_history["items"] == by_user["items"]
-    assert by_history["user"] is None
+    lists = []
+    for splits in ("train", "train+valid", "all"):
+        known = dataset.matrix(*(SPLITS if splits == "all" else splits.split("+")))[user].indices
+        history = ",".join(reversed([dataset.items[item] for item in known]))
+        by_history = recommend("--history", history, "--format", "json").json
+        by_user = recommend("--user", "user-0005", "--splits", splits, "--format", "json").json
+        assert by_history["items"] == by_user["items"]
+        assert by_history["user"] is None
+        lists.append(by_user["items"])
+    assert lists[0] != lists[1] != lists[2]
+    assert lists[2] == recommend("--user", "user-0005", "--format", "json").json["items"]
 
 
 def test_include_seen(recommend, dataset):
@@ -162,7 +168,7 @@ def test_include_seen(recommend, dataset):
         "--user", "user-0001", "--k", count, "--include-seen", "--format", "json"
     ).json["items"]
     unseen = recommend("--user", "user-0001", "--k", count, "--format", "json").json["items"]
-    had = dataset.matrix("train")[dataset.users.index("user-0001")].nnz
+    had = dataset.matrix(*SPLITS)[dataset.users.index("user-0001")].nnz
     assert len(everything) == count
     assert len(unseen) == count - had
 
@@ -319,7 +325,7 @@ def island_run(tmp_path_factory):
 
 @pytest.mark.parametrize("model", ["ease", "itemknn"])
 def test_a_history_without_relations_gets_the_most_popular_items(cli, island_run, model):
-    train = Dataset.open(island_run / "data").matrix("train")
+    train = Dataset.open(island_run / "data").matrix(*SPLITS)
     items = Dataset.open(island_run / "data").items.ids
     degree = dict(zip(items, train.sum(axis=0).A1.tolist(), strict=True))
     arguments = ("recommend", "--run", island_run / model, "--k", "4", "--format", "json")

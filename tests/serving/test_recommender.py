@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.splits import SPLITS
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.serving.recommender import Recommender
 from ld4mrec_cli.training.session import Callbacks, train
@@ -33,7 +34,7 @@ def recommender(request, planted_config, tmp_path) -> Recommender:
 
 def history_of(dataset: Dataset, user: str) -> list[str]:
     return [
-        dataset.items[item] for item in dataset.matrix("train")[dataset.users.index(user)].indices
+        dataset.items[item] for item in dataset.matrix(*SPLITS)[dataset.users.index(user)].indices
     ]
 
 
@@ -100,7 +101,9 @@ def test_no_users_give_no_lists(recommender):
     assert list(recommender.for_users([], 5)) == []
 
 
-@pytest.mark.parametrize("name", ["users.parquet", "items.parquet", "train.parquet"])
+@pytest.mark.parametrize(
+    "name", ["users.parquet", "items.parquet", "train.parquet", "test.parquet"]
+)
 def test_damaged_serving_tables_are_refused(planted_config, dataset, tmp_path, name):
     run = train(planted_config(model_name="popularity"), tmp_path / "run", Callbacks())
     path = run.path / name

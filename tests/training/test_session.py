@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -31,6 +32,7 @@ from ld4mrec_cli.utils.errors import (
     TrainingDiverged,
     UserError,
 )
+from ld4mrec_cli.utils.files import sha256
 
 CPU = torch.device("cpu")
 RUN_FILES = {
@@ -43,6 +45,8 @@ RUN_FILES = {
     "users.parquet",
     "items.parquet",
     "train.parquet",
+    "valid.parquet",
+    "test.parquet",
 }
 
 
@@ -171,15 +175,29 @@ def test_mask_with_validation_items_removes_them_from_the_lists(run, dataset, mo
 
 
 @pytest.mark.parametrize("model", ["ld4mrec", "ease"])
-def test_training_never_reads_the_test_split(planted_dataset, planted_config, tmp_path, model):
+def test_training_ignores_the_test_split(planted_dataset, planted_config, tmp_path, model):
+    """It is copied for serving, and nothing else: other test interactions, the same run."""
     path = copy_of(planted_dataset, tmp_path)
-    (path / "test.parquet").unlink()
-    run = train(
-        planted_config(data__path=str(path), model_name=model), tmp_path / "run", Callbacks()
-    )
-    assert run.manifest.status == "complete"
-    with pytest.raises(DatasetError, match=r"test\.parquet: is missing"):
-        evaluate_run(run, Dataset.open(path), "test", EvaluationConfig(), CPU)
+    test = pl.read_parquet(path / "test.parquet", glob=False)
+    other = test.with_columns(item=test["item"].reverse()).unique(["user", "item"])
+    other.sort("user", "item").write_parquet(path / "test.parquet")
+    schema = json.loads((path / "schema.json").read_text())
+    schema["files"]["test.parquet"] = sha256(path / "test.parquet")
+    schema["splits"]["test"]["interactions"] = len(other)
+    (path / "schema.json").write_text(json.dumps(schema))
+    runs = [
+        train(planted_config(data__path=str(data), model_name=model), tmp_path / name, Callbacks())
+        for name, data in (("first", planted_dataset), ("second", path))
+    ]
+    first, second = (run.load_tensors("weights.safetensors") for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert runs[0].manifest.best == runs[1].manifest.best
+    # The evaluation does see it.
+    found = [
+        evaluate_run(run, Dataset.open(data), "test", EvaluationConfig(), CPU).metrics
+        for run, data in zip(runs, (planted_dataset, path), strict=True)
+    ]
+    assert found[0] != found[1]
 
 
 def test_a_dataset_that_changed_since_training_is_refused(run, planted_dataset, tmp_path):
