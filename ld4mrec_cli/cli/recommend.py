@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ld4mrec_cli.cli.list_writer import LIST_FORMATS, write_lists
 from ld4mrec_cli.cli.options import Device, Format, Run, Threads, format_option
 from ld4mrec_cli.cli.output import parse_output
-from ld4mrec_cli.utils.errors import UnknownIdError, UserError
-from ld4mrec_cli.utils.text import printable
-
-if TYPE_CHECKING:
-    from ld4mrec_cli.data.dataset import Ids
-    from ld4mrec_cli.serving.lists import RecommendationList
-    from ld4mrec_cli.serving.recommender import Recommender
+from ld4mrec_cli.cli.selection import FilterFlags, UserFlags, make_filters, make_lists, note_popular
+from ld4mrec_cli.utils.errors import UserError
 
 
 class KnownChoice(StrEnum):
@@ -42,10 +35,6 @@ def recommend(
         Path | None, typer.Option(help="File with a user id per line.", show_default=False)
     ] = None,
     all: Annotated[bool, typer.Option("--all", help="Every user of the dataset.")] = False,
-    splits: Annotated[
-        KnownChoice,
-        typer.Option(help="Interactions that are known: all for serving, train as evaluate ranks."),
-    ] = KnownChoice.ALL,
     history: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +42,59 @@ def recommend(
             show_default=False,
         ),
     ] = None,
-    k: Annotated[int, typer.Option(min=1, help="Items per user.")] = 20,
+    histories_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns user and item: new users, and newer purchases of known "
+            "ones.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns user and item: rank these items for these users.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    splits: Annotated[
+        KnownChoice,
+        typer.Option(help="Interactions that are known: all to serve, train as evaluate ranks."),
+    ] = KnownChoice.ALL,
+    items_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Only these items: a table with the column item, or an id per line.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    exclude_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Not these items; in a table with the columns user and item, not for that user.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Only items with this value in a column of the item table; may be repeated: "
+            "values of one column are alternatives, all columns must fit.",
+            show_default=False,
+        ),
+    ] = None,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Skip unknown users and items, and say how many.")
+    ] = False,
+    k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Items per user.", show_default="20; all with --candidates"),
+    ] = None,
     format: Annotated[
         Format | None,
         format_option(*LIST_FORMATS, default="by the suffix of --out, else table"),
@@ -74,10 +115,16 @@ def recommend(
     the model and is not recommended again.
 
     Example: ld4mrec recommend --user 42 --k 20
+
+    Example: ld4mrec recommend --all --items-file stock.csv --where category=shoes --out mail.csv
+
+    Example: ld4mrec recommend --histories-file today.csv --skip-unknown --out today.parquet
     """
     if more_users and not user:
         raise UserError(f"unexpected argument '{more_users[0]}'", hint="Name users with --user ID")
-    _check_one_way(user, users_file, all, history)
+    ids = [*(user or ()), *(more_users or ())]
+    users = UserFlags(ids, users_file, all, history, histories_file, candidates, skip_unknown)
+    filters = FilterFlags(items_file, exclude_file, where or ())
     output = parse_output(format, out, LIST_FORMATS)
 
     from ld4mrec_cli.runs.paths import latest_run
@@ -90,102 +137,9 @@ def recommend(
         opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
         chosen = group.device_for(resolve_device(device or "auto"))
         recommender = Recommender(opened, chosen, splits=splits.value)
-        if history is not None:
-            items = parse_history(history, recommender)
-            lists = iter([recommender.for_history(items, k, include_seen=include_seen)])
-        else:
-            ids = [*(user or ()), *(more_users or ())]
-            users = recommender.users.ids if all else _read_users(users_file, ids, recommender)
-            batch = opened.config.evaluation.batch_size
-            lists = recommender.for_users(
-                users, k, include_seen=include_seen, batch_size=batch, group=group
-            )
+        allowed = make_filters(filters, recommender, users, group)
+        lists = make_lists(users, recommender, allowed, k, include_seen, group)
         if group.is_main_process:
-            write_lists(_note_popular(lists), output)
+            write_lists(note_popular(lists), output)
         else:
             list(lists)  # this process scores its share; the main process writes all lists
-
-
-def _check_one_way(
-    user: list[str] | None, users_file: Path | None, everyone: bool, history: str | None
-) -> None:
-    """Raise UserError unless users are named in exactly one way."""
-    n_ways = sum([bool(user), users_file is not None, everyone, history is not None])
-    if n_ways != 1:
-        what = "several ways to name users" if n_ways else "no users given"
-        raise UserError(what, hint="Give one of --user, --users-file, --all, --history")
-
-
-def _note_popular(lists: Iterable[RecommendationList]) -> Iterator[RecommendationList]:
-    """Pass lists on, and say at the end how many of them are the most popular items."""
-    from ld4mrec_cli.cli.console import log
-
-    n_popular = n_lists = 0
-    for ranked in lists:
-        n_lists += 1
-        n_popular += ranked.is_popular
-        yield ranked
-    if n_popular:
-        subject = "the list is" if n_lists == 1 else f"{n_popular:,} of {n_lists:,} lists are"
-        log(f"{subject} the most popular items: the model relates no item to the history")
-
-
-def _read_users(path: Path | None, ids: list[str], recommender: Recommender) -> list[str]:
-    """Users of the command line or of a file, each once, in order.
-
-    Raises:
-        UserError: the file cannot be read or names no user.
-        UnknownIdError: the file names an unknown user.
-    """
-    if path is None:
-        return list(dict.fromkeys(_match_id(user, recommender.users) for user in ids))
-    users: dict[str, None] = {}
-    for number, line in enumerate(_read_lines(path), start=1):
-        user = _match_id(line, recommender.users)
-        if not user.strip() and user not in recommender.users:
-            continue
-        if user not in recommender.users:
-            raise UnknownIdError(
-                f"unknown user '{printable(user.strip())}'", where=path, line=number
-            )
-        users[user] = None
-    if not users:
-        raise UserError("names no user", where=path)
-    return list(users)
-
-
-def _read_lines(path: Path) -> list[str]:
-    """Lines of a text file, split at newlines alone: ids may hold other Unicode line breaks."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError("no such file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read ({error})", where=path) from None
-    return [line.removesuffix("\r") for line in text.split("\n")]
-
-
-def _match_id(text: str, ids: Ids) -> str:
-    """The id as it stands or, if only that is known, without the spaces around it."""
-    stripped = text.strip()
-    return stripped if text not in ids and stripped in ids else text
-
-
-def parse_history(text: str, recommender: Recommender) -> list[str]:
-    """Split a comma-separated history; ids with commas are quoted as in CSV, or stand alone.
-
-    Raises:
-        UserError: the text is not CSV or names no item.
-    """
-    if text in recommender.items:
-        return [text]
-    hint = "Give item ids, comma-separated"
-    try:
-        fields = next(csv.reader([text], skipinitialspace=True), [])
-    except csv.Error as error:
-        raise UserError(f"--history cannot be read ({error})", hint=hint) from None
-    items = [_match_id(field, recommender.items) for field in fields]
-    items = [item for item in items if item.strip() or item in recommender.items]
-    if not items:
-        raise UserError("--history names no item", hint=hint)
-    return items

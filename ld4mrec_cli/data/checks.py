@@ -47,6 +47,22 @@ def read_ids(path: Path, column: str, count: int, error: type[UserError]) -> pl.
     return table
 
 
+def read_item_columns(path: Path, count: int, error: type[UserError]) -> pl.DataFrame:
+    """Read columns of the items, ``count`` rows.
+
+    Raises:
+        error: the number of rows differs, or a column holds neither text, numbers, booleans nor
+            lists of texts.
+    """
+    table = read_checked(path, error)
+    if len(table) != count:
+        raise error(f"has {len(table):,} rows in place of {count:,}", where=path, hint=HINT)
+    for name, dtype in table.schema.items():
+        if not (dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.List(pl.String))):
+            raise error(f"its column '{name}' is {dtype}", where=path, hint=HINT)
+    return table
+
+
 def read_interactions(path: Path, shape: tuple[int, int], error: type[UserError]) -> pl.DataFrame:
     """Read a table of internal indices into ``shape``, ``(n_users, n_items)``.
 

@@ -5,6 +5,7 @@
     schema.json            format, counts, provenance, SHA-256 of every other file
     users.parquet          user                   raw ids; the row is the internal index
     items.parquet          item, title            likewise
+    item_columns.parquet   the other columns of the item table, if any, by which lists are filtered
     train.parquet          user, item             internal indices, sorted; with rating and
     valid.parquet          …                      timestamp where the source has them
     test.parquet           …
@@ -26,9 +27,16 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.checks import map_array, read_array, read_ids, read_interactions
+from ld4mrec_cli.data.checks import (
+    map_array,
+    read_array,
+    read_ids,
+    read_interactions,
+    read_item_columns,
+)
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.features import Modality
+from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.settings.base import Count, NonNegativeInt
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, UnknownIdError, nearest
@@ -231,6 +239,13 @@ class Dataset:
     def _item_table(self) -> pl.DataFrame:
         return read_ids(self.path("items.parquet"), ITEM, self.shape[1], DatasetError)
 
+    @cached_property
+    def item_columns(self) -> pl.DataFrame | None:
+        """Columns of the item table ``(n_items, …)``; None where the source has none."""
+        if ITEM_COLUMNS_FILE not in self.schema.files:
+            return None
+        return read_item_columns(self.path(ITEM_COLUMNS_FILE), self.shape[1], DatasetError)
+
     def interactions(self, split: str) -> pl.DataFrame:
         """Return the table of a split, with internal indices ``user`` and ``item``.
 
@@ -321,6 +336,7 @@ def write_dataset(
     name: str,
     users: Sequence[str],
     items: pl.DataFrame,
+    item_columns: pl.DataFrame,
     splits: Mapping[str, pl.DataFrame],
     modalities: Mapping[str, Modality],
     split_method: str,
@@ -330,10 +346,13 @@ def write_dataset(
 
     Args:
         items: ``item`` and, where known, ``title``; the row is the internal index.
+        item_columns: other columns of the items, in the same order; may have none.
         splits: table of internal indices by split name.
     """
     pl.DataFrame({USER: users}, schema={USER: pl.String}).write_parquet(directory / "users.parquet")
     items.write_parquet(directory / "items.parquet")
+    if item_columns.width:
+        item_columns.write_parquet(directory / ITEM_COLUMNS_FILE)
     for split in SPLITS:
         splits[split].sort(USER, ITEM).write_parquet(directory / f"{split}.parquet")
     (directory / "features").mkdir()

@@ -13,6 +13,7 @@ from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress
 from ld4mrec_cli.data.encoders.picture import list_images
 from ld4mrec_cli.data.features import Modality, align, text_features
+from ld4mrec_cli.data.item_columns import ITEM_COLUMNS
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.settings.base import TFIDF
 from ld4mrec_cli.settings.data import PrepareConfig
@@ -114,7 +115,7 @@ def check_text_fields(items: pl.DataFrame, options: PrepareConfig, raw: Path) ->
         return
     for name in options.text_fields:
         if not has_text(items, name):
-            known = [column for column in items.columns if column not in (ITEM, name)]
+            known = [c for c in items.columns if c not in (ITEM, ITEM_COLUMNS, name)]
             raise SourceError(
                 f"no item has text in field '{name}'", where=raw, hint=nearest(name, known)
             )

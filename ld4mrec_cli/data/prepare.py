@@ -18,6 +18,7 @@ from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress, describe_file
 from ld4mrec_cli.data.filters import k_core
+from ld4mrec_cli.data.item_columns import unpack_columns
 from ld4mrec_cli.data.item_content import (
     build_modalities,
     check_text_fields,
@@ -104,6 +105,7 @@ def prepare(
             name=out.name,
             users=users,
             items=items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
+            item_columns=unpack_columns(items),
             splits=tables,
             modalities=modalities,
             split_method=method,

@@ -1,4 +1,4 @@
-"""From scores to ranked lists: the one place that excludes items and breaks ties."""
+"""From scores to ranked lists: the one place that excludes items."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
-from torch.nn import functional as F
 
+from ld4mrec_cli.evaluation.topk import RunningTopK
 from ld4mrec_cli.utils.errors import UserError
 
 
@@ -34,8 +34,17 @@ class BlockwiseScores(Protocol):
         """Items that there are scores for."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where they are computed."""
+        ...
+
     def block(self, start: int, stop: int) -> BlockwiseScores:
         """The same for the items from ``start`` to before ``stop``."""
+        ...
+
+    def of_items(self, item_ids: Tensor) -> BlockwiseScores:
+        """The same for the items ``item_ids`` ``(m,)`` int64, in their order."""
         ...
 
     def scores(self) -> Tensor:
@@ -54,6 +63,17 @@ class BlockScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class ItemScorer(Protocol):
+    """A scorer that computes the scores of some items for less than those of all."""
+
+    def score_items(
+        self, rows: csr_matrix, items: np.ndarray, users: np.ndarray | None = None
+    ) -> Tensor:
+        """Scores of :meth:`Scorer.score` of the items ``(m,)``, ascending: ``(n, m)``."""
+        ...
+
+
 @dataclass(frozen=True)
 class _DenseScores:
     """Dense scores ``(n, n_items)``; a block is a copy, since ranking writes into it."""
@@ -64,8 +84,15 @@ class _DenseScores:
     def n_items(self) -> int:
         return self.dense.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.dense.device
+
     def block(self, start: int, stop: int) -> _DenseScores:
         return _DenseScores(self.dense[:, start:stop])
+
+    def of_items(self, item_ids: Tensor) -> _DenseScores:
+        return _DenseScores(self.dense[:, item_ids])
 
     def scores(self) -> Tensor:
         return self.dense.clone()
@@ -79,8 +106,9 @@ class NonFiniteScoresError(UserError):
 
 ITEMS_CHUNK_SIZE = 4096
 """Items whose scores are in memory at a time, where they are computed in blocks."""
-GROUP_SIZE = 64
-"""Scores of which only the maximum is compared first."""
+MAX_GATHERED_SHARE = 0.25
+"""Share of the items up to which the vectors of allowed items are gathered; above it, gathering
+would cost more than the scores of the others."""
 
 
 @torch.inference_mode()
@@ -90,53 +118,138 @@ def rank(
     exclude: csr_matrix | None,
     k: int,
     users: np.ndarray | None = None,
+    allowed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rank all items for a batch of rows.
+    """Rank all items for a batch of rows, or the allowed ones.
 
     Args:
         rows: input of the recommender, ``(n, n_items)``.
         exclude: items that must not be ranked, ``(n, n_items)``, or None.
         users: training users of the rows ``(n,)``; None for histories of new users.
         k: length of the lists; a list is never longer than the catalog.
+        allowed: items that may be ranked ``(m,)`` int64, ascending; None: all. Where they are few,
+            the others are not scored if the scorer can do without.
 
     Returns:
         Item indices ``(n, depth)`` int64, -1 past the end of a list where fewer items remain, and
-        their scores ``(n, depth)`` float32; ``depth = min(k, n_items)``. Where the scorer has
+        their scores ``(n, depth)`` float32; ``depth = min(k, n_items or m)``. Where the scorer has
         factored scores, only the scores of n rows and a block of items are in memory.
 
     Raises:
         NonFiniteScoresError: a score is NaN or infinite.
     """
-    if not rows.shape[0]:
-        depth = min(k, rows.shape[1])
-        return np.empty((0, depth), dtype=np.int64), np.empty((0, depth), dtype=np.float32)
+    n_items = rows.shape[1] if allowed is None else len(allowed)
+    if not rows.shape[0] or not n_items:
+        empty = rows.shape[0], min(k, n_items)
+        return np.empty(empty, dtype=np.int64), np.empty(empty, dtype=np.float32)
+    gathered = allowed if _is_small_share(allowed, rows.shape[1]) else None
+    denied = None if gathered is not None else _others(allowed, rows.shape[1])
+    blocks = _blocks(scorer, rows, users, gathered)
+    k = min(k, n_items)
+    best = RunningTopK(k)
+    mask = ExclusionMask(exclude, gathered)
+    width = max(ITEMS_CHUNK_SIZE, k)  # the first block fills the lists
+    for start, stop, scores in _score_blocks(blocks, width):
+        if denied is not None:
+            scores.masked_fill_(denied[start:stop].to(scores.device), -torch.inf)
+        mask.apply(scores, start, stop)
+        best.update(scores, start)
+    values, order = best.values.sort(dim=1, descending=True, stable=True)
+    items = best.items.gather(1, order).cpu()
+    if gathered is not None:
+        items = torch.from_numpy(gathered)[items]
+    items = items.masked_fill(values.cpu() == -torch.inf, -1)
+    return items.numpy(), values.float().cpu().numpy()
+
+
+@torch.inference_mode()
+def score_pairs(
+    scorer: Scorer, rows: csr_matrix, pairs: csr_matrix, users: np.ndarray | None = None
+) -> np.ndarray:
+    """Scores of some pairs of row and item; only items of a pair are scored, where that is cheaper.
+
+    Args:
+        rows: input of the recommender, ``(n, n_items)``.
+        pairs: the pairs ``(n, n_items)``, with sorted indices.
+        users: training users of the rows ``(n,)``; None for histories of new users.
+
+    Returns:
+        Scores in the order of ``pairs.indices``, ``(pairs.nnz,)`` float32.
+
+    Raises:
+        NonFiniteScoresError: a score is NaN or infinite.
+    """
+    values = np.empty(pairs.nnz, dtype=np.float32)
+    items = np.unique(pairs.indices).astype(np.int64)
+    if not len(items):
+        return values
+    gathered = items if _is_small_share(items, rows.shape[1]) else None
+    column_of = pairs.indices if gathered is None else np.searchsorted(items, pairs.indices)
+    row_of = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
+    for start, stop, scores in _score_blocks(
+        _blocks(scorer, rows, users, gathered), ITEMS_CHUNK_SIZE
+    ):
+        at = np.flatnonzero((column_of >= start) & (column_of < stop))
+        index = (row_of[at], column_of[at].astype(np.int64) - start)
+        chosen = scores[tuple(torch.from_numpy(i).to(scores.device) for i in index)]
+        values[at] = chosen.float().cpu().numpy()
+    return values
+
+
+def _is_small_share(items: np.ndarray | None, n_items: int) -> bool:
+    return items is not None and len(items) <= MAX_GATHERED_SHARE * n_items
+
+
+def _others(allowed: np.ndarray | None, n_items: int) -> Tensor | None:
+    """Which items are not allowed ``(n_items,)`` bool; None where all are."""
+    if allowed is None:
+        return None
+    is_denied = torch.ones(n_items, dtype=torch.bool)
+    is_denied[torch.from_numpy(allowed)] = False
+    return is_denied
+
+
+def _blocks(
+    scorer: Scorer, rows: csr_matrix, users: np.ndarray | None, items: np.ndarray | None
+) -> BlockwiseScores:
+    """Scores of all items, or of ``items`` ``(m,)`` ascending."""
     blocks = scorer.factored_scores(rows, users) if isinstance(scorer, BlockScorer) else None
+    if items is not None and blocks is None and isinstance(scorer, ItemScorer):
+        return _DenseScores(scorer.score_items(rows, items, users))
     if blocks is None:
         blocks = _DenseScores(scorer.score(rows, users))
-    k = min(k, blocks.n_items)
-    best = RunningTopK(k)
-    mask = ExclusionMask(exclude)
-    width = max(ITEMS_CHUNK_SIZE, k)  # the first block fills the lists
+    if items is None:
+        return blocks
+    return blocks.of_items(torch.from_numpy(items).to(blocks.device))
+
+
+def _score_blocks(blocks: BlockwiseScores, width: int) -> Iterator[tuple[int, int, Tensor]]:
+    """First item, end, and scores ``(n, end - first)`` of each block. Checks that all are finite.
+
+    Raises:
+        NonFiniteScoresError: a score is NaN or infinite.
+    """
     for start in range(0, blocks.n_items, width):
         stop = min(start + width, blocks.n_items)
         scores = blocks.block(start, stop).scores()
         if not bool(torch.isfinite(torch.stack([scores.amax(), scores.amin()])).all()):
             raise NonFiniteScoresError("the recommender returned scores that are not finite")
-        mask.apply(scores, start, stop)
-        best.update(scores, start)
-    values, order = best.values.sort(dim=1, descending=True, stable=True)
-    items = best.items.gather(1, order).masked_fill(values == -torch.inf, -1)
-    return items.cpu().numpy(), values.float().cpu().numpy()
+        yield start, stop, scores
 
 
 class ExclusionMask:
     """The excluded entries, in order of their items."""
 
-    def __init__(self, exclude: csr_matrix | None) -> None:
+    def __init__(self, exclude: csr_matrix | None, gathered: np.ndarray | None = None) -> None:
+        """``gathered``: the items that are scored ``(m,)``, ascending; None: all."""
         rows, items = (np.empty(0, np.int64),) * 2
         if exclude is not None:
             rows = np.repeat(np.arange(exclude.shape[0]), np.diff(exclude.indptr))
             items = exclude.indices.astype(np.int64)
+        if gathered is not None and len(items):
+            places = np.searchsorted(gathered, items).clip(max=len(gathered) - 1)
+            is_scored = gathered[places] == items
+            rows, items = rows[is_scored], places[is_scored]
         order = np.argsort(items, kind="stable")
         self._rows, self._items = rows[order], items[order]
 
@@ -145,92 +258,6 @@ class ExclusionMask:
         first, last = np.searchsorted(self._items, [start, stop])
         at = (self._rows[first:last], self._items[first:last] - start)
         scores[tuple(torch.from_numpy(i).to(scores.device) for i in at)] = -torch.inf
-
-
-class RunningTopK:
-    """The k best entries of each row so far, in order of their items."""
-
-    values: Tensor
-    """``(n, k)``."""
-    items: Tensor
-    """``(n, k)`` int64."""
-
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._is_empty = True
-
-    def update(self, scores: Tensor, start: int) -> None:
-        """Add the ``scores`` ``(n, width)`` of items from ``start`` on. Blocks come in order."""
-        if self._is_empty:
-            self._is_empty = False
-            places = _k_best(scores, self._k)
-            self.values, self.items = scores.gather(1, places), places + start
-            return
-        rows, places, values = _above(scores, self.values.amin(dim=1))
-        if not len(rows):
-            return
-        counts = torch.bincount(rows, minlength=len(scores))
-        column = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        shape = (len(scores), int(counts.max()))
-        new_values = values.new_full(shape, -torch.inf).index_put_((rows, column), values)
-        new_items = places.new_zeros(shape).index_put_((rows, column), places + start)
-        all_values, all_items = (
-            torch.cat([self.values, new_values], dim=1),
-            torch.cat([self.items, new_items], dim=1),
-        )
-        best = _k_best(all_values, self._k)
-        self.values, self.items = all_values.gather(1, best), all_items.gather(1, best)
-
-
-def _above(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, column and value of the scores above their row's ``bound`` ``(n,)``, in order.
-
-    The maximum of each group is compared first, so that few scores are compared one by one.
-    """
-    n, width = scores.shape
-    if width % GROUP_SIZE:
-        scores = F.pad(scores, (0, -width % GROUP_SIZE), value=-torch.inf)
-    groups = scores.view(n, -1, GROUP_SIZE)
-    row, group = (groups.amax(dim=2) > bound.unsqueeze(1)).nonzero(as_tuple=True)
-    candidates = groups[row, group]
-    index, offset = (candidates > bound[row].unsqueeze(1)).nonzero(as_tuple=True)
-    return row[index], group[index] * GROUP_SIZE + offset, candidates[index, offset]
-
-
-def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row of ``scores`` ``(n, n_items)``, best first; ties by the lower index.
-
-    Returns:
-        Columns ``(n, k)`` int64, and scores ``(n, k)``.
-    """
-    items = _k_best(scores, k)
-    values, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
-    return items.gather(1, order), values
-
-
-def _k_best(scores: Tensor, k: int) -> Tensor:
-    """Columns of the k best of each row ``(n, k)``, ascending.
-
-    ``torch.topk`` takes any of several equal scores. Rows whose k-th score equals the next one are
-    therefore cut again, in order of index.
-    """
-    if k == scores.shape[1]:
-        return torch.arange(k, device=scores.device).expand(len(scores), -1)
-    values, items = scores.topk(k + 1, dim=1)  # one more shows whether the k-th is tied
-    last, items = values[:, k - 1 : k], items[:, :k].contiguous()
-    rows = (last == values[:, k:]).squeeze(1).nonzero().squeeze(1)
-    if len(rows):
-        items[rows] = break_ties(scores[rows], last[rows], k)
-    return items.sort(dim=1).values
-
-
-def break_ties(scores: Tensor, last: Tensor, k: int) -> Tensor:
-    """Columns ``(n, k)`` of the k best; of ties with the k-th (``last``), the lower columns."""
-    above = scores > last
-    level = scores == last
-    room = k - above.sum(dim=1, keepdim=True)
-    is_best = above | (level & (level.cumsum(dim=1) <= room))
-    return is_best.nonzero()[:, 1].view(len(scores), k)
 
 
 def batches(users: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -9,9 +9,10 @@ from typing import Literal
 import polars as pl
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.checks import read_ids, read_interactions
+from ld4mrec_cli.data.checks import read_ids, read_interactions, read_item_columns
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
 from ld4mrec_cli.data.dataset import Ids, to_matrix
+from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.utils.errors import RunError
@@ -49,6 +50,14 @@ class Catalog:
     def shape(self) -> tuple[int, int]:
         """``(n_users, n_items)``."""
         return len(self.users), len(self.items)
+
+    @cached_property
+    def item_columns(self) -> pl.DataFrame:
+        """Columns of the item table ``(n_items, …)``; none where the dataset has none."""
+        if ITEM_COLUMNS_FILE not in self._run.manifest.files:
+            return pl.DataFrame()
+        path = self._run.verified_path(ITEM_COLUMNS_FILE)
+        return read_item_columns(path, len(self.items), RunError)
 
     @cached_property
     def known(self) -> csr_matrix:

@@ -10,6 +10,7 @@
     weights.safetensors      the weights that are served (of a baseline: its arrays)
     signals.safetensors      item signals, computed once from the training data
     users.parquet  items.parquet                     the dataset's, for serving
+    item_columns.parquet                             likewise, where it has them
     train.parquet  valid.parquet  test.parquet       likewise: what is known of the users
     evaluation.json          metrics of `evaluate`; may be missing, and is not in the manifest
     checkpoint.safetensors   only until training is complete: the state for --resume
@@ -35,6 +36,7 @@ from torch import Tensor
 
 from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.splits import SPLITS
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -195,10 +197,13 @@ class RunDirectory:
     @_if_writable
     def add_serving_tables(self, dataset: Dataset) -> None:
         """Copy ids, titles and interactions: the run serves without the dataset."""
-        for name in SERVING_TABLES:
+        names = [*SERVING_TABLES]
+        if ITEM_COLUMNS_FILE in dataset.schema.files:
+            names.append(ITEM_COLUMNS_FILE)
+        for name in names:
             with atomic_file(self.path / name) as temporary:
                 shutil.copyfile(dataset.path(name), temporary)
-        self._record(SERVING_TABLES)
+        self._record(names)
 
     def save_signals(self, signals: ItemSignals) -> None:
         """Write the item signals."""

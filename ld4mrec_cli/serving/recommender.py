@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,10 +12,15 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.models.popularity import Popularity
+from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.runs.catalog import Catalog, KnownSplits
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.serving.candidates import rank_candidates
+from ld4mrec_cli.serving.filters import Filters
+from ld4mrec_cli.serving.ids import UNKNOWN, OnNote, find_known, ignore_note
 from ld4mrec_cli.serving.lists import RecommendationList, make_lists
+from ld4mrec_cli.serving.requests import Pairs, Requests, for_histories, for_known_users
 from ld4mrec_cli.utils.device import resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import UserError
@@ -24,7 +29,8 @@ from ld4mrec_cli.utils.errors import UserError
 class Recommender:
     """Serves the model of a run: known users by id, new users by their history.
 
-    What is known of a user is what the model reads, and is not recommended again.
+    What is known of a user is what the model reads, and is not recommended again. Models that score
+    training users alone (``bpr``, ``lightgcn``, ``vbpr``) do not read it, but it is left out, too.
     """
 
     def __init__(
@@ -62,6 +68,11 @@ class Recommender:
         """Known interactions ``(n_users, n_items)``: the histories of the users."""
         return self.catalog.known
 
+    @property
+    def filters(self) -> Filters:
+        """Filters that allow every item; their methods narrow them."""
+        return Filters(self.catalog)
+
     @cached_property
     def popularity(self) -> Popularity:
         """The model that ranks for histories to which the run's model relates no item."""
@@ -74,6 +85,7 @@ class Recommender:
         k: int = 20,
         *,
         include_seen: bool = False,
+        filters: Filters | None = None,
     ) -> RecommendationList:
         """Recommend ``k`` items to a known ``user`` or for a ``history`` of item ids.
 
@@ -84,8 +96,9 @@ class Recommender:
         if (user is None) == (history is None):
             raise UserError("recommend needs either a user or a history")
         if history is not None:
-            return self.for_history(history, k, include_seen=include_seen)
-        return next(self.for_users([str(user)], k, include_seen=include_seen))
+            return self.for_history(history, k, include_seen=include_seen, filters=filters)
+        users = [str(user)]
+        return next(self.for_users(users, k, include_seen=include_seen, filters=filters))
 
     def for_users(
         self,
@@ -93,6 +106,7 @@ class Recommender:
         k: int,
         *,
         include_seen: bool = False,
+        filters: Filters | None = None,
         batch_size: int = 1024,
         group: Group = SINGLE_PROCESS,
     ) -> Iterator[RecommendationList]:
@@ -103,27 +117,18 @@ class Recommender:
 
         Raises:
             UnknownIdError: at the call, for a user that the dataset does not know.
+            UserError: at the call, if the filters leave no item.
         """
-        indices = np.fromiter(
-            (self.users.index(user) for user in users), dtype=np.int64, count=len(users)
-        )
-        return self._lists(indices, k, include_seen, batch_size, group)
-
-    def _lists(
-        self, users: np.ndarray, k: int, include_seen: bool, batch_size: int, group: Group
-    ) -> Iterator[RecommendationList]:
-        for batch in batches(users, batch_size * group.size):
-            shard = batch[slice(*group.shard_bounds(len(batch)))]
-            rows, sizes = self.known[shard], group.shard_sizes(len(batch))
-            ranked = self._rank(rows, None if include_seen else rows, k, shard)
-            items, scores = (group.gather_array(part, sizes) for part in ranked)
-            if group.is_main_process:
-                names = [self.users[user] for user in batch]
-                is_popular = _is_all_zero(items, scores)
-                yield from make_lists(self.catalog, names, items, scores, is_popular)
+        requests = for_known_users(self.catalog, users)
+        return self._lists(requests, k, include_seen, filters, batch_size, group)
 
     def for_history(
-        self, items: Sequence[str], k: int, *, include_seen: bool = False
+        self,
+        items: Sequence[str],
+        k: int,
+        *,
+        include_seen: bool = False,
+        filters: Filters | None = None,
     ) -> RecommendationList:
         """Recommend ``k`` items to a user who interacted with ``items`` (raw ids).
 
@@ -131,39 +136,194 @@ class Recommender:
 
         Raises:
             UnknownIdError: an item that the dataset does not know.
+            UserError: the model scores its training users alone.
         """
-        indices = np.unique([self.items.index(item) for item in items])
-        row = csr_matrix(
-            (
-                np.ones(len(indices), dtype=np.float32),
-                (np.zeros(len(indices), dtype=np.int64), indices),
-            ),
-            shape=(1, len(self.items)),
+        indices = np.unique([self.items.index(item) for item in items]).astype(np.int64)
+        at = np.zeros(len(indices), dtype=np.int64), indices
+        row = csr_matrix((np.ones(len(indices), dtype=np.float32), at), shape=(1, len(self.items)))
+        requests = Requests([None], np.array([UNKNOWN]), self.known, row)
+        self._check_new_users(requests)
+        return next(self._lists(requests, k, include_seen, filters, 1, SINGLE_PROCESS))
+
+    def for_histories(
+        self,
+        histories: Mapping[str, Sequence[str]] | Pairs,
+        k: int,
+        *,
+        skip_unknown: bool = False,
+        include_seen: bool = False,
+        filters: Filters | None = None,
+        batch_size: int = 1024,
+        on_note: OnNote = ignore_note,
+        group: Group = SINGLE_PROCESS,
+    ) -> Iterator[RecommendationList]:
+        """Recommend ``k`` items for each of many histories, in their order.
+
+        The items of a known user are added to what is known of that user. A history of which
+        nothing is left gets the most popular items.
+
+        Args:
+            histories: items by user id, or pairs of them.
+            k: length of the lists.
+            skip_unknown: leave unknown items out, and new users of a model that cannot score them.
+            include_seen: also recommend items of the history.
+            filters: items that may be recommended; None: all.
+            batch_size: histories that are scored at a time.
+            on_note: gets a line on what was left out.
+            group: as for :meth:`for_users`.
+
+        Raises:
+            UnknownIdError: at the call, for unknown items, unless they are skipped.
+            UserError: at the call, if the model scores its training users alone, or the filters
+                leave no item.
+        """
+        if isinstance(histories, Pairs):
+            pairs, empty = histories, []
+        else:
+            users = [user for user, items in histories.items() for _ in items]
+            pairs = Pairs(users, [item for items in histories.values() for item in items])
+            empty = [user for user, items in histories.items() if not items]
+        requests = for_histories(
+            self.catalog, pairs, empty, skip_unknown=skip_unknown, on_note=on_note
         )
-        lists, scores = self._rank(row, None if include_seen else row, k)
-        is_popular = _is_all_zero(lists, scores)
-        return next(make_lists(self.catalog, [None], lists, scores, is_popular))
+        requests = self._check_new_users(requests, skip=skip_unknown, on_note=on_note)
+        return self._lists(requests, k, include_seen, filters, batch_size, group)
+
+    def for_candidates(
+        self,
+        pairs: Pairs,
+        k: int | None = None,
+        *,
+        skip_unknown: bool = False,
+        filters: Filters | None = None,
+        batch_size: int = 1024,
+        on_note: OnNote = ignore_note,
+        group: Group = SINGLE_PROCESS,
+    ) -> Iterator[RecommendationList]:
+        """Score given pairs of known users and items, and rank them for each user.
+
+        Items that a user has had are ranked, too, where they are given.
+
+        Args:
+            pairs: the pairs.
+            k: length of the lists; None: all items of a user.
+            skip_unknown: leave unknown users and items out.
+            filters: items that may be listed; None: all.
+            batch_size: users that are scored at a time.
+            on_note: gets a line on what was left out.
+            group: as for :meth:`for_users`.
+
+        Raises:
+            UnknownIdError: at the call, for unknown ids, unless they are skipped.
+        """
+        notes: list[str] = []
+        items, users = (
+            find_known(raw, ids, skip_unknown=skip_unknown, on_note=notes.append, where=pairs.where)
+            for raw, ids in ((pairs.items, self.items), (pairs.names, self.users))
+        )
+        chosen = self.filters if filters is None else filters
+        chosen.check_any_left()
+        matrix = chosen.keep_pairs(pairs.matrix(items, len(self.items)), pairs.names)
+        kept = np.flatnonzero((users != UNKNOWN) & (np.diff(matrix.indptr) > 0))
+        if not len(kept):
+            raise UserError("no pair of a known user and item is left", where=pairs.where)
+        for note in notes:
+            on_note(note)
+        requests = Requests([pairs.names[at] for at in kept], users[kept], self.known)
+        ranked = rank_candidates(self.scorer, requests, matrix[kept], k, batch_size, group)
+        return (
+            one
+            for names, items, scores in ranked
+            for one in make_lists(self.catalog, names, items, scores)
+        )
+
+    def _check_new_users(
+        self, requests: Requests, *, skip: bool = False, on_note: OnNote = ignore_note
+    ) -> Requests:
+        """The requests that the model can score. Raises UserError unless the others are skipped."""
+        is_new = requests.users == UNKNOWN
+        model = self.run.manifest.model
+        if MODELS[model].scores_new_users or not is_new.any():
+            return requests
+        what = f"{model} scores its training users only, not new histories"
+        if not skip or is_new.all():
+            names = ", ".join(spec.name for spec in MODELS.values() if spec.scores_new_users)
+            raise UserError(what, hint=f"Use a model that does: {names}")
+        on_note(f"{what}: {int(is_new.sum()):,} new users are skipped")
+        return requests.select(np.flatnonzero(~is_new))
+
+    def _lists(
+        self,
+        requests: Requests,
+        k: int,
+        include_seen: bool,
+        filters: Filters | None,
+        batch_size: int,
+        group: Group,
+    ) -> Iterator[RecommendationList]:
+        chosen = self.filters if filters is None else filters
+        chosen.check_any_left()
+        return self._iter_lists(requests, k, include_seen, chosen, batch_size, group)
+
+    def _iter_lists(
+        self,
+        requests: Requests,
+        k: int,
+        include_seen: bool,
+        filters: Filters,
+        batch_size: int,
+        group: Group,
+    ) -> Iterator[RecommendationList]:
+        for batch in batches(np.arange(len(requests)), batch_size * group.size):
+            shard = batch[slice(*group.shard_bounds(len(batch)))]
+            rows, sizes = requests.rows(shard), group.shard_sizes(len(batch))
+            denied = filters.denied_of([requests.names[at] for at in shard])
+            exclude = _merge(None if include_seen else rows, denied)
+            ranked = self._rank(rows, exclude, k, requests.users[shard], filters.allowed)
+            items, scores = (group.gather_array(part, sizes) for part in ranked)
+            if group.is_main_process:
+                names = [requests.names[at] for at in batch]
+                is_popular = _is_all_zero(items, scores) & self._falls_back(requests.users[batch])
+                yield from make_lists(self.catalog, names, items, scores, is_popular)
+
+    def _falls_back(self, users: np.ndarray) -> np.ndarray:
+        """For whom popular items are listed where the model knows nothing ``(n,)`` bool.
+
+        Not for known users with the training split alone: that is what ``evaluate`` measures.
+        """
+        return (users == UNKNOWN) | (self.catalog.splits != "train")
 
     def _rank(
         self,
         rows: csr_matrix,
         exclude: csr_matrix | None,
         k: int,
-        users: np.ndarray | None = None,
+        users: np.ndarray,
+        allowed: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """:func:`rank`, but the most popular items where all scores of a row are 0.
+        """:func:`rank`, but the most popular items where there is nothing to start from.
 
-        Such a row has no item in common with the training data that the model could start from, and
-        its ranking would be the order of the catalog.
+        That is where all scores of a row are 0, so that its ranking would be the order of the
+        catalog, and where a new user has no history. Such entries have the score 0.
         """
-        items, scores = rank(self.scorer, rows, exclude, k, users)
-        if users is not None and self.catalog.splits == "train":
-            return items, scores  # what `evaluate` measured
-        zero = np.flatnonzero(_is_all_zero(items, scores))
-        if len(zero):
-            excluded = None if exclude is None else exclude[zero]
-            items[zero], _ = rank(self.popularity, rows[zero], excluded, k)
+        is_new = users == UNKNOWN
+        items, scores = rank(
+            self.scorer, rows, exclude, k, None if is_new.any() else users, allowed
+        )
+        is_empty = is_new & (np.diff(rows.indptr) == 0)
+        popular = np.flatnonzero(is_empty | (_is_all_zero(items, scores) & self._falls_back(users)))
+        if len(popular):
+            excluded = None if exclude is None else exclude[popular]
+            items[popular], _ = rank(self.popularity, rows[popular], excluded, k, allowed=allowed)
+            scores[popular] = 0.0
         return items, scores
+
+
+def _merge(first: csr_matrix | None, second: csr_matrix | None) -> csr_matrix | None:
+    """The entries of either matrix ``(n, n_items)``."""
+    if first is None or second is None:
+        return second if first is None else first
+    return csr_matrix(first + second)
 
 
 def _is_all_zero(items: np.ndarray, scores: np.ndarray) -> np.ndarray:

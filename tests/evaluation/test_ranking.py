@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.evaluation import ranking
-from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, batches, rank, top_k
+from ld4mrec_cli.evaluation import ranking, topk
+from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, batches, rank
+from ld4mrec_cli.evaluation.topk import top_k
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 
 
@@ -117,7 +118,7 @@ def test_scores_in_blocks_give_the_lists_of_scores_all_at_once(scores, seed, k, 
     expected_items, expected_values = rank(Given(scores), exclude, exclude, k)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "ITEMS_CHUNK_SIZE", width)
-        patch.setattr(ranking, "GROUP_SIZE", 1 + seed % 4)
+        patch.setattr(topk, "GROUP_SIZE", 1 + seed % 4)
         items, values = rank(InBlocks(scores), exclude, exclude, k)
     np.testing.assert_array_equal(items, expected_items)
     np.testing.assert_array_equal(values, expected_values)

@@ -11,11 +11,13 @@ import numpy as np
 import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM
+from ld4mrec_cli.data.item_columns import ITEM_COLUMNS
 from ld4mrec_cli.data.readers.content import part_files
 
 ItemLoader = Callable[[Set[str]], pl.DataFrame]
 """Reads the content of the items with some ids: ``item``, and where known ``title`` and further
-text fields, all strings and without HTML; one row per item. Other items may be in it too."""
+text fields, all strings and without HTML; one row per item. Other items may be in it too. It may
+have a column of structs, for filters of lists (:mod:`ld4mrec_cli.data.item_columns`)."""
 
 
 @dataclass(frozen=True)
@@ -88,5 +90,6 @@ class RawData:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """Content of all items that have an interaction."""
-        return self.load_items(set(self.interactions[ITEM].unique()))
+        """Titles and texts of all items that have an interaction."""
+        content = self.load_items(set(self.interactions[ITEM].unique()))
+        return content.drop(ITEM_COLUMNS, strict=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM, TITLE, plain_name
+from ld4mrec_cli.data.item_columns import pack_columns
 from ld4mrec_cli.data.readers.arrays import feature_files, is_keyed, read_keyed, read_rows
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import (
@@ -166,6 +167,8 @@ def items_from(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Pick item, title and text fields of a table as :func:`read_items` does.
 
+    The values of its other columns come with them, as structs.
+
     Args:
         also: other names of text fields, in lower case without punctuation.
 
@@ -186,6 +189,9 @@ def items_from(
             *(_read_text(frame[column]).alias(name) for name, column in texts.items()),
         ]
     )
+    packed = pack_columns(frame, {columns[ITEM], columns.get(TITLE, columns[ITEM])})
+    if packed is not None:
+        items = items.with_columns(packed)
     empty = items[ITEM].is_null()
     if empty.any():
         fault = f"no value in column '{columns[ITEM]}'"

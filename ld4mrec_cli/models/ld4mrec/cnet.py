@@ -207,9 +207,12 @@ class CNet(nn.Module):
         queries = F.linear(h, maps) + torch.cat(scaled, dim=1)
         return FactoredScores((h, queries), (tables.decoder, tables.side), tables.bias)
 
-    def ease_scores(self, rows: SparseRows) -> Tensor | None:
-        """EASE part of the scores ``(n, n_items)`` with its learned scale, or None."""
-        return None if self.ease is None else self.ease_scale * self.ease(rows)
+    def ease_scores(self, rows: SparseRows, items: Tensor | None = None) -> Tensor | None:
+        """EASE part of the scores ``(n, n_items)`` with its learned scale, or None.
+
+        ``items`` ``(m,)``: of these items alone.
+        """
+        return None if self.ease is None else self.ease_scale * self.ease(rows, items)
 
     def scores(
         self,

@@ -8,6 +8,7 @@ normalized, so it exists for any row: ``g_k(x) = l2_normalize(Σ_i x_i / √d_i 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -87,6 +88,10 @@ class ItemItemWeights(nn.Module):
         self.register_buffer("weights", torch.from_numpy(contiguous))
         self.scale = scale
 
-    def forward(self, rows: SparseRows) -> Tensor:
-        """Return ``x B`` ``(n, n_items)``."""
-        return rows.matmul(self.weights)
+    def forward(self, rows: SparseRows, items: Tensor | None = None) -> Tensor:
+        """Return ``x B`` ``(n, n_items)``, or its columns ``items`` ``(m,)`` int64 alone."""
+        if items is None:
+            return rows.matmul(self.weights)
+        used, at = rows.items.unique(return_inverse=True)
+        block = self.weights[used[:, None], items]
+        return replace(rows, items=at, n_items=len(used)).matmul(block)

@@ -38,12 +38,18 @@ class IALSScores:
         self.scale = scale
         self._users = LeastSquares(self._items, settings)
 
-    def __call__(self, rows: csr_matrix, device: torch.device) -> Tensor:
-        """Scores ``(n, n_items)`` on ``device``; the small systems are solved on the CPU."""
+    def __call__(
+        self, rows: csr_matrix, device: torch.device, items: Tensor | None = None
+    ) -> Tensor:
+        """Scores ``(n, n_items)`` on ``device``, or of ``items`` ``(m,)`` int64 alone.
+
+        The small systems are solved on the CPU.
+        """
         if self._items.device != device:
             self._items = self._items.to(device)
         vectors = self._users.solve(rows).mul_(self.scale).to(device)
-        return (vectors @ self._items.T).clamp_min_(0.0)
+        scored = self._items if items is None else self._items[items]
+        return (vectors @ scored.T).clamp_min_(0.0)
 
 
 class Mixture(nn.Module):
@@ -107,16 +113,28 @@ class Mixture(nn.Module):
         """Whether there is nothing to mix in."""
         return self.ease is None and self.ials is None
 
-    def forward(self, scores: Tensor, observed: SparseRows, rows: csr_matrix) -> Tensor:
+    def forward(
+        self,
+        scores: Tensor,
+        observed: SparseRows,
+        rows: csr_matrix,
+        items: Tensor | None = None,
+    ) -> Tensor:
         """Mix C-Net's ``scores`` ``(n, n_items)`` with the parts.
 
-        ``observed`` and ``rows`` are the same rows, as tensors and as a CSR matrix.
+        Args:
+            scores: of all items.
+            observed: the rows, as tensors.
+            rows: the same rows, as a CSR matrix.
+            items: items to mix the scores of, ``(m,)`` int64; None: all.
         """
         if self.is_empty:
-            return scores
+            return scores if items is None else scores[:, items]
         mixture = scores.softmax(dim=1)
+        if items is not None:
+            mixture = mixture[:, items]
         if self.ease is not None:
-            mixture = self.ease(observed).clamp_min(0.0).mul(self.ease.scale).add(mixture)
+            mixture = self.ease(observed, items).clamp_min(0.0).mul(self.ease.scale).add(mixture)
         if self.ials is not None:
-            mixture = mixture + self.ials(rows, scores.device)
+            mixture = mixture + self.ials(rows, scores.device, items)
         return mixture

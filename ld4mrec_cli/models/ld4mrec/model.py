@@ -221,6 +221,29 @@ class LD4MRec(TrainableRecommender):
         return mixture
 
     @torch.inference_mode()
+    def score_items(
+        self, rows: csr_matrix, items: np.ndarray, users: np.ndarray | None = None
+    ) -> Tensor:
+        """Scores of :meth:`score` of ``items`` ``(m,)`` alone, ``(n, m)``.
+
+        The reverse chain and the softmax of the mixture need C-Net's scores of all items; the parts
+        of the mixture are computed for ``items``.
+        """
+        observed = SparseRows.from_csr(rows, self.device)
+        chosen = torch.from_numpy(items).to(self.device)
+        if self.inference_steps > 1:
+            scores = self._reverse_chain(observed)
+        elif self.mixture.is_empty:
+            factors: FactoredScores = self.cnet(observed, self._input_times(observed))
+            ease = self.cnet.ease_scores(observed, chosen)
+            scores = factors.of_items(chosen).scores()
+            return scores if ease is None else scores + ease
+        else:
+            scores = self.cnet.scores(observed, self._input_times(observed))
+        mixture: Tensor = self.mixture(scores, observed, rows, chosen)
+        return mixture
+
+    @torch.inference_mode()
     def factored_scores(
         self, rows: csr_matrix, users: np.ndarray | None = None
     ) -> FactoredScores | None:

@@ -33,6 +33,11 @@ class FactoredScores:
         """Number of items that are scored."""
         return len(self.bias)
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the vectors."""
+        return self.bias.device
+
     def scores(self) -> Tensor:
         """All scores ``(n, n_items)``, float32 also under autocast."""
         return self.products() + self.bias

@@ -45,3 +45,18 @@ class ItemItemRecommender(ClosedFormRecommender):
         """See :class:`ClosedFormRecommender`."""
         scores = rows.astype(np.float32) @ self.weights
         return torch.from_numpy(scores.toarray() if issparse(scores) else scores)
+
+    def score_items(
+        self, rows: csr_matrix, items: np.ndarray, users: np.ndarray | None = None
+    ) -> Tensor:
+        """See :class:`ld4mrec_cli.evaluation.ranking.ItemScorer`.
+
+        The block of the weights that is needed is gathered: the items of the rows by ``items``.
+        """
+        used = np.unique(rows.indices)
+        if isinstance(self.weights, np.ndarray):
+            block = self.weights[np.ix_(used, items)]
+        else:
+            block = self.weights[used][:, items]
+        scores = rows.astype(np.float32)[:, used] @ block
+        return torch.from_numpy(scores.toarray() if issparse(scores) else scores)

@@ -1,0 +1,91 @@
+"""Files of ids that users give to `recommend`: items, users, and pairs of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from ld4mrec_cli.data.columns import COLUMN_ALIASES, ITEM, USER, plain_name
+from ld4mrec_cli.data.dataset import Ids
+from ld4mrec_cli.data.readers.content import data_suffix
+from ld4mrec_cli.data.readers.context import ReadContext
+from ld4mrec_cli.data.readers.delimited import read_table
+from ld4mrec_cli.data.readers.ids import id_texts
+from ld4mrec_cli.data.readers.table import TABLES
+from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.utils.errors import SourceError, UserError
+
+
+def read_items(path: Path, ids: Ids) -> list[str]:
+    """Items of a table with an item column, or of a text file with an id per line.
+
+    Raises:
+        UserError: the file cannot be read, or holds no item.
+    """
+    if data_suffix(path) in TABLES:
+        items = read_ids(path, (ITEM,))[ITEM].to_list()
+    else:
+        items = [item for item in (match_id(line, ids) for line in read_lines(path)) if item]
+    if not items:
+        raise UserError("names no item", where=path)
+    return items
+
+
+def read_ids(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> pl.DataFrame:
+    """Columns of raw ids of a table (CSV, TSV, Parquet), by our names; other columns are ignored.
+
+    Raises:
+        SourceError: the file is no table, a column is missing, or a row has no id.
+    """
+    if data_suffix(path) not in TABLES:
+        hint = f"Tables end in {', '.join(TABLES)}"
+        raise SourceError(
+            "is not a table" if path.exists() else "no such file", where=path, hint=hint
+        )
+    frame = read_table(path, ReadContext(PrepareConfig()))
+    by_plain_name = {plain_name(name.split(":")[0]): name for name in reversed(frame.columns)}
+    columns = []
+    for name in (*required, *optional):
+        known = (by_plain_name[alias] for alias in COLUMN_ALIASES[name] if alias in by_plain_name)
+        column = next(known, None)
+        if column is not None:
+            columns.append(id_texts(frame[column], path).alias(name))
+        elif name in required:
+            what = f"has no {name} column among: {', '.join(frame.columns)}"
+            hint = f"Name a column '{name}' in the first line"
+            raise SourceError(what, where=path, hint=hint)
+    table = pl.DataFrame(columns)
+    for name in table.columns:
+        missing = table[name].is_null().arg_true()
+        if len(missing):
+            raise SourceError(f"row {missing[0] + 1} has no {name}", where=path, hint="Mend it")
+    return table
+
+
+def read_pairs(path: Path) -> tuple[list[str], list[str]]:
+    """Users and items of a table. Raises SourceError, also where it has no row."""
+    table = read_ids(path, (USER, ITEM))
+    if table.is_empty():
+        raise SourceError("names no user and item", where=path)
+    return table[USER].to_list(), table[ITEM].to_list()
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file, split at newlines alone: ids may hold other Unicode line breaks.
+
+    Raises:
+        UserError: there is no such file, or it is no UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError("no such file", where=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read ({error})", where=path) from None
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def match_id(text: str, ids: Ids) -> str:
+    """The id as it stands or, unless that is known, without the spaces around it."""
+    return text if text in ids else text.strip()
