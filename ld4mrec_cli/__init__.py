@@ -9,10 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.api import Dataset, Recommender, evaluate, prepare, train
+    from ld4mrec_cli.api import Dataset, Pairs, Recommender, evaluate, prepare, refit, train
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "Recommender", "__version__", "evaluate", "prepare", "train"]
+__all__ = [
+    "Dataset",
+    "Pairs",
+    "Recommender",
+    "__version__",
+    "evaluate",
+    "prepare",
+    "refit",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The Python API: prepare data, train and evaluate models, recommend (docs/api.md).
+"""The Python API: prepare data, train, refit and evaluate models, recommend (docs/api.md).
 
 All functions raise :class:`ld4mrec_cli.utils.errors.UserError` for wrong input, with one line that
 says what is wrong, where, and how to fix it.
@@ -17,7 +17,9 @@ from ld4mrec_cli.data.prepare import prepare as _prepare_directory
 from ld4mrec_cli.runs.evaluate import evaluate_run, open_run_dataset
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.serving.recommender import Recommender
+from ld4mrec_cli.serving.requests import Pairs
 from ld4mrec_cli.settings.base import Mask
+from ld4mrec_cli.training.refit import refit as _refit_run
 from ld4mrec_cli.training.session import Callbacks
 from ld4mrec_cli.training.session import train as _train_config
 from ld4mrec_cli.utils.device import resolve_device
@@ -26,7 +28,7 @@ from ld4mrec_cli.utils.errors import ConfigError
 if TYPE_CHECKING:
     from ld4mrec_cli.training.trainer import EpochReport
 
-__all__ = ["Dataset", "Recommender", "evaluate", "prepare", "train"]
+__all__ = ["Dataset", "Pairs", "Recommender", "evaluate", "prepare", "refit", "train"]
 
 StrPath = str | Path
 
@@ -103,6 +105,36 @@ def train(
     return _train_config(complete, None if run is None else Path(run), callbacks)
 
 
+def refit(
+    run: RunDirectory | StrPath,
+    data: Dataset | StrPath | None = None,
+    out: StrPath | None = None,
+    *,
+    device: str | None = None,
+) -> RunDirectory:
+    """Train a finished run's settings for its number of epochs on every interaction, to serve it.
+
+    Nothing is held out and nothing is validated.
+
+    Args:
+        run: a finished run or its directory.
+        data: the dataset, which may be newer than the run's; by default the run's.
+        out: run directory to write; ``runs/NAME-TIME`` by default.
+        device: by default the run's setting.
+
+    Returns:
+        The new run; ``manifest.refit_of`` says from which run it is.
+
+    Raises:
+        RunError: the run is not finished, or ``out`` exists.
+        DatasetError: the dataset is missing or damaged, or lacks a modality of the run.
+    """
+    source = run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))
+    path = data.directory if isinstance(data, Dataset) else Path(data) if data else None
+    target = None if out is None else Path(out)
+    return _refit_run(source, path, target, Callbacks(), device=device)
+
+
 def evaluate(
     run: RunDirectory | StrPath,
     split: Literal["test", "valid"] = "test",
@@ -111,6 +143,7 @@ def evaluate(
     mask: Mask | None = None,
     data: Dataset | StrPath | None = None,
     device: str = "auto",
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
     """Rank the whole catalog for every user of a split and return the metrics (docs/metrics.md).
 
@@ -119,14 +152,15 @@ def evaluate(
         split: on ``"valid"``, the mask is always ``"train"``.
         k: cutoffs; by default those of the run's configuration.
         mask: items that are excluded from the ranking; by default the run's.
-        data: the dataset, if it was moved since training.
+        data: the dataset, if it was moved since training; for a refit, a newer one.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        on_note: gets a line on interactions of newer data that are left out.
 
     Returns:
         Value by metric, such as ``{"recall@20": 0.3, "ndcg@20": 0.2}``.
 
     Raises:
-        RunError: the run is missing, damaged or unfinished.
+        RunError: the run is missing, damaged or unfinished, or a refit on this dataset.
         DatasetError: the dataset is missing, damaged, or not the one of the training.
     """
     if split not in ("test", "valid"):
@@ -139,4 +173,5 @@ def evaluate(
         "evaluation.mask": "train" if split == "valid" else mask,
     }
     options = load_config(flags=flags, base=opened.config).evaluation
-    return evaluate_run(opened, data, split, options, resolve_device(device)).metrics
+    result = evaluate_run(opened, data, split, options, resolve_device(device), on_note=on_note)
+    return result.metrics

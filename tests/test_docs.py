@@ -152,7 +152,55 @@ def shop(tmp_path, monkeypatch):
     titles = [f"{item},a fine {item} of kind {n % 3}" for n, item in enumerate(items)]
     (tmp_path / "shop" / "items.csv").write_text("item,title\n" + "\n".join(titles))
     (tmp_path / "users.txt").write_text("u1\nu2\n")
+    write_orders(
+        tmp_path, [f"{user},{item},2025-01-{day + 1:02d}" for user, item, day in rows], items
+    )
     return tmp_path
+
+
+def write_orders(directory, lines, items):
+    """The files that docs/production.md names."""
+    kinds = ("lamps", "desks", "chairs")
+    texts = {
+        "orders.csv": ["customer,product,date", *lines],
+        "items.csv": [
+            "product,title,category",
+            *(f"{i},a {i},{kinds[n % 3]}" for n, i in enumerate(items)),
+        ],
+        "stock.csv": ["product", *items[::2], "not-sold-yet"],
+        "returned.csv": ["customer,product", "u1,lamp"],
+        "today.csv": [
+            "customer,product",
+            "u1,item20",
+            "someone-new,desk",
+            "someone-else,unheard-of",
+        ],
+        "campaign.csv": ["customer,product", "u1,lamp", "u1,desk", "u2,item3"],
+    }
+    for name, content in texts.items():
+        (directory / name).write_text("\n".join(content) + "\n")
+
+
+@pytest.mark.slow
+def test_the_page_on_production_runs(shop, capsys):
+    page = ROOT / "docs" / "production.md"
+    commands = [
+        c for runnable, _, text in read_blocks(page) if runnable for c in parse_commands(text)
+    ]
+    assert {command[0] for command in commands} >= {
+        "prepare",
+        "train",
+        "refit",
+        "recommend",
+        "runs",
+    }
+    for command in commands:
+        assert run(command) == 0, (command, capsys.readouterr().err)
+    stock = set((shop / "stock.csv").read_text().split())
+    rows = [line.split(",") for line in (shop / "mail.csv").read_text().splitlines()[1:]]
+    bought = {tuple(line.split(",")[:2]) for line in (shop / "orders.csv").read_text().splitlines()}
+    assert rows
+    assert all(item in stock and (user, item) not in bought for user, _, item, _ in rows)
 
 
 @pytest.mark.slow

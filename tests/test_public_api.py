@@ -46,6 +46,22 @@ def test_the_session_trains_and_recommends(session):
     assert session["train_matrix"].shape == session["dataset"].shape
 
 
+def test_the_session_filters_and_refits(session):
+    recommender, user = session["recommender"], session["user"]
+    entries = {entry.item for entry in session["filtered"].items}
+    in_stock = session["in_stock"]
+    assert entries
+    assert entries <= set(in_stock[2:])
+    assert [ranked.user for ranked in session["many"]] == ["new-customer", user]
+    (ranked,) = session["ranked_pairs"]
+    assert {entry.item for entry in ranked.items} == set(recommender.items.ids[3:5])
+    assert session["served"].manifest.refit_of.run == str(session["ease"].path.resolve())
+    own = recommender.known[recommender.users.index(user)].indices
+    listed = {entry.item for entry in session["served_lists"][0].items}
+    assert listed
+    assert not listed & {recommender.items[item] for item in own}
+
+
 def test_evaluate_gives_what_the_command_gives(session, capsys):
     assert run_command(["evaluate", "--run", "runs/ease", "--k", "10,20", "--format", "json"]) == 0
     printed = json.loads(capsys.readouterr().out)["metrics"]

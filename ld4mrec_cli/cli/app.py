@@ -24,6 +24,7 @@ from ld4mrec_cli.cli import (
     prepare,
     recommend,
     refit,
+    runs,
     train,
     tune,
 )
@@ -46,6 +47,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "train": train.train,
         "refit": refit.refit,
         "evaluate": evaluate.evaluate,
+        "runs": runs.runs,
     },
     "Recommendations": {
         "recommend": recommend.recommend,

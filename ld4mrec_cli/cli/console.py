@@ -111,6 +111,9 @@ def print_table(table: Table) -> None:
         printed.add_column(_without_markup(column), justify=justify, overflow="fold")
     for row in table.rows:
         printed.add_row(*map(_without_markup, row))
+    if not console.is_terminal:  # a cell that is wrapped would be lost on `grep`
+        needed = console.measure(printed, options=console.options.update(max_width=10_000)).maximum
+        console.width = max(console.width, needed)
     console.print(printed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -11,12 +12,13 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.metrics import Evaluation, OnLists, evaluate
+from ld4mrec_cli.runs.evaluations import write_evaluation
 from ld4mrec_cli.runs.newer_data import ALL_KNOWN, new_interactions
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
-from ld4mrec_cli.utils.errors import DatasetError, RunError
+from ld4mrec_cli.utils.errors import DatasetError, OutputError, RunError
 
 
 def open_run_dataset(run: RunDirectory, path: Path | None = None) -> Dataset:
@@ -65,7 +67,7 @@ def evaluate_run(
     """Evaluate a run on the validation or test split of its dataset.
 
     A refit has seen all splits, so it is evaluated on newer data: on the interactions of the split
-    that it does not know, with all that it knows as histories.
+    that it does not know, with all that it knows as histories. The metrics are noted in the run.
 
     Args:
         run: a run with weights.
@@ -90,7 +92,7 @@ def evaluate_run(
         check_same_dataset(run, dataset)
         rows, targets, exclude = _split_matrices(dataset, split, applied_mask(run, split, options))
     scorer = load_scorer(run, device)
-    return evaluate(
+    result = evaluate(
         scorer,
         rows,
         targets,
@@ -101,6 +103,18 @@ def evaluate_run(
         group=group,
         on_lists=on_lists,
     )
+    if group.is_main_process:
+        measured = {
+            "mask": applied_mask(run, split, options),
+            "n_users": len(result.users),
+            "dataset_hash": dataset.hash,
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        try:
+            write_evaluation(run.path, split, result.metrics, measured)
+        except OutputError as error:  # a run may be read-only
+            on_note(f"the metrics are not noted in the run: {error}")
+    return result
 
 
 def _check_newer(run: RunDirectory, dataset: Dataset) -> None:
