@@ -106,7 +106,7 @@ class NonFiniteScoresError(UserError):
 
 ITEMS_CHUNK_SIZE = 4096
 """Items whose scores are in memory at a time, where they are computed in blocks."""
-MAX_GATHERED_SHARE = 0.25
+MAX_GATHERED_SHARE = 0.1
 """Share of the items up to which the vectors of allowed items are gathered; above it, gathering
 would cost more than the scores of the others."""
 
@@ -144,14 +144,13 @@ def rank(
         return np.empty(empty, dtype=np.int64), np.empty(empty, dtype=np.float32)
     gathered = allowed if _is_small_share(allowed, rows.shape[1]) else None
     denied = None if gathered is not None else _others(allowed, rows.shape[1])
-    blocks = _blocks(scorer, rows, users, gathered)
     k = min(k, n_items)
     best = RunningTopK(k)
     mask = ExclusionMask(exclude, gathered)
     width = max(ITEMS_CHUNK_SIZE, k)  # the first block fills the lists
-    for start, stop, scores in _score_blocks(blocks, width):
+    for start, stop, scores in _score_blocks(scorer, rows, users, width, gathered):
         if denied is not None:
-            scores.masked_fill_(denied[start:stop].to(scores.device), -torch.inf)
+            scores.add_(denied[start:stop].to(scores.device))
         mask.apply(scores, start, stop)
         best.update(scores, start)
     values, order = best.values.sort(dim=1, descending=True, stable=True)
@@ -186,9 +185,7 @@ def score_pairs(
     gathered = items if _is_small_share(items, rows.shape[1]) else None
     column_of = pairs.indices if gathered is None else np.searchsorted(items, pairs.indices)
     row_of = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    for start, stop, scores in _score_blocks(
-        _blocks(scorer, rows, users, gathered), ITEMS_CHUNK_SIZE
-    ):
+    for start, stop, scores in _score_blocks(scorer, rows, users, ITEMS_CHUNK_SIZE, gathered):
         at = np.flatnonzero((column_of >= start) & (column_of < stop))
         index = (row_of[at], column_of[at].astype(np.int64) - start)
         chosen = scores[tuple(torch.from_numpy(i).to(scores.device) for i in index)]
@@ -201,37 +198,42 @@ def _is_small_share(items: np.ndarray | None, n_items: int) -> bool:
 
 
 def _others(allowed: np.ndarray | None, n_items: int) -> Tensor | None:
-    """Which items are not allowed ``(n_items,)`` bool; None where all are."""
+    """-inf for the items that are not allowed, 0 for the others ``(n_items,)``; None: no item.
+
+    Adding it to the scores costs far less than filling them by a mask.
+    """
     if allowed is None:
         return None
-    is_denied = torch.ones(n_items, dtype=torch.bool)
-    is_denied[torch.from_numpy(allowed)] = False
-    return is_denied
+    penalty = torch.full((n_items,), -torch.inf)
+    penalty[torch.from_numpy(allowed)] = 0.0
+    return penalty
 
 
-def _blocks(
-    scorer: Scorer, rows: csr_matrix, users: np.ndarray | None, items: np.ndarray | None
-) -> BlockwiseScores:
-    """Scores of all items, or of ``items`` ``(m,)`` ascending."""
-    blocks = scorer.factored_scores(rows, users) if isinstance(scorer, BlockScorer) else None
-    if items is not None and blocks is None and isinstance(scorer, ItemScorer):
-        return _DenseScores(scorer.score_items(rows, items, users))
-    if blocks is None:
-        blocks = _DenseScores(scorer.score(rows, users))
-    if items is None:
-        return blocks
-    return blocks.of_items(torch.from_numpy(items).to(blocks.device))
+def _score_blocks(
+    scorer: Scorer,
+    rows: csr_matrix,
+    users: np.ndarray | None,
+    width: int,
+    items: np.ndarray | None,
+) -> Iterator[tuple[int, int, Tensor]]:
+    """First place, end, and scores ``(n, end - first)`` of each block of at most ``width`` items.
 
-
-def _score_blocks(blocks: BlockwiseScores, width: int) -> Iterator[tuple[int, int, Tensor]]:
-    """First item, end, and scores ``(n, end - first)`` of each block. Checks that all are finite.
+    Places count all items, or ``items`` ``(m,)`` ascending.
 
     Raises:
         NonFiniteScoresError: a score is NaN or infinite.
     """
-    for start in range(0, blocks.n_items, width):
-        stop = min(start + width, blocks.n_items)
-        scores = blocks.block(start, stop).scores()
+    blocks = scorer.factored_scores(rows, users) if isinstance(scorer, BlockScorer) else None
+    if items is not None and blocks is None and isinstance(scorer, ItemScorer):
+        blocks, items = _DenseScores(scorer.score_items(rows, items, users)), None
+    if blocks is None:
+        blocks = _DenseScores(scorer.score(rows, users))
+    chosen = None if items is None else torch.from_numpy(items).to(blocks.device)
+    n_items = blocks.n_items if chosen is None else len(chosen)
+    for start in range(0, n_items, width):
+        stop = min(start + width, n_items)
+        block = blocks.block(start, stop) if chosen is None else blocks.of_items(chosen[start:stop])
+        scores = block.scores()
         if not bool(torch.isfinite(torch.stack([scores.amax(), scores.amin()])).all()):
             raise NonFiniteScoresError("the recommender returned scores that are not finite")
         yield start, stop, scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -75,9 +75,7 @@ def evaluate_run(
         split: ``valid`` or ``test``.
         options: cutoffs, mask and batch size.
         device: where the model scores.
-        on_batch: called after each batch with its number of users.
-        group: processes that share the users.
-        on_lists: called with the lists of each batch, of this process's users alone.
+        on_batch, group, on_lists: as for :func:`ld4mrec_cli.evaluation.metrics.evaluate`.
         on_note: gets a line on interactions that are left out.
 
     Raises:
@@ -92,16 +90,9 @@ def evaluate_run(
         check_same_dataset(run, dataset)
         rows, targets, exclude = _split_matrices(dataset, split, applied_mask(run, split, options))
     scorer = load_scorer(run, device)
+    k, size = options.k, options.batch_size
     result = evaluate(
-        scorer,
-        rows,
-        targets,
-        exclude,
-        options.k,
-        options.batch_size,
-        on_batch,
-        group=group,
-        on_lists=on_lists,
+        scorer, rows, targets, exclude, k, size, on_batch, group=group, on_lists=on_lists
     )
     if group.is_main_process:
         measured = {
@@ -110,11 +101,22 @@ def evaluate_run(
             "dataset_hash": dataset.hash,
             "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        try:
-            write_evaluation(run.path, split, result.metrics, measured)
-        except OutputError as error:  # a run may be read-only
-            on_note(f"the metrics are not noted in the run: {error}")
+        _note_in_run(run, split, result, measured, on_note)
     return result
+
+
+def _note_in_run(
+    run: RunDirectory,
+    split: str,
+    result: Evaluation,
+    measured: Mapping[str, object],
+    on_note: Callable[[str], None],
+) -> None:
+    """Write the metrics into the run, which may be read-only."""
+    try:
+        write_evaluation(run.path, split, result.metrics, measured)
+    except OutputError as error:
+        on_note(f"the metrics are not noted in the run: {error}")
 
 
 def _check_newer(run: RunDirectory, dataset: Dataset) -> None:

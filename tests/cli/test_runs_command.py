@@ -86,7 +86,7 @@ def test_runs_are_listed_with_their_metrics(cli, run, workspace, tmp_path):
     assert f"{metrics['ndcg@20']:.4f}" in table
     assert f"{first['best']['valid']['ndcg@20']:.4f}" in table
     rows = {line.split()[0]: line.split() for line in table.splitlines()[1:]}
-    assert rows["served"][3] == "refit"
+    assert rows["served"][:5] == ["served", "*", "data", "ld4mrec", "refit"]
     assert rows["broken"][1] == "damaged"
     assert {name for name, row in rows.items() if row[1] == "*"} == {
         name for name, one in by_name.items() if one.get("is_latest")

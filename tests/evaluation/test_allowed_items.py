@@ -89,7 +89,7 @@ def test_few_allowed_items_are_scored_alone():
     np.testing.assert_array_equal(items, expected)
 
 
-@pytest.mark.parametrize(("n_allowed", "n_scored"), [(2, 2), (10, 10), (39, 40), (40, 40)])
+@pytest.mark.parametrize(("n_allowed", "n_scored"), [(2, 2), (4, 4), (5, 40), (39, 40), (40, 40)])
 def test_no_more_than_all_items_are_scored(n_allowed, n_scored):
     scorer = Factored(np.random.default_rng(0).normal(size=(2, 40)))
     rank(scorer, csr_matrix((2, 40)), None, 3, allowed=np.arange(n_allowed, dtype=np.int64))
