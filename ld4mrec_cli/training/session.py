@@ -79,6 +79,8 @@ def train(
     Raises:
         UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory.
     """
+    _check_group(config, group)
+    _resolve_device(config, group)
     dataset = open_dataset(config)
     if not dataset.schema.splits[Split.VALID].interactions:
         hint = "Refit a run on it: `ld4mrec refit --run RUN --data DIR`; or prepare it with a split"

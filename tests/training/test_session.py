@@ -44,6 +44,7 @@ RUN_FILES = {
     "signals.safetensors",
     "users.parquet",
     "items.parquet",
+    "item_columns.parquet",
     "train.parquet",
     "valid.parquet",
     "test.parquet",
