@@ -16,6 +16,7 @@ from ld4mrec_cli.data.splits import SPLITS
 from ld4mrec_cli.data.synthetic import SyntheticSize, write_synthetic
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.serving.recommender import Recommender
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
@@ -191,3 +192,11 @@ def test_a_refit_is_evaluated_on_newer_data(planted_config, tmp_path):
     assert np.concatenate([users for users, _ in seen]).tolist() == list(range(30))
     with pytest.raises(DatasetError, match="the valid split has no interaction that is new"):
         evaluate_run(done, Dataset.open(newer / "data"), "valid", OPTIONS, CPU)
+
+
+def test_a_refit_has_the_weights_of_the_mixture_that_validation_chose(planted_config, tmp_path):
+    run = make(planted_config, tmp_path, "ld4mrec", model__ials=True, model__ials_dim=4)
+    run.update(mixture={"ease": 0.25, "ials": 2.0})
+    done = refit(run, None, tmp_path / "refit", Callbacks())
+    assert done.manifest.mixture == {"ease": 0.25, "ials": 2.0}
+    assert load_scorer(RunDirectory.open(done.path), CPU).mixture.scales == done.manifest.mixture
