@@ -89,7 +89,35 @@ def make_cases() -> dict[str, Folder]:
             "image_feat.npy": save(lambda b: np.save(b, features)),
         },
         "recbole": {"y.inter": recbole.encode(), "y.item": recbole_items.encode()},
+        **make_movielens_cases(),
         **make_amazon_cases(),
+    }
+
+
+def make_movielens_cases() -> dict[str, Folder]:
+    """The kinds of MovieLens releases: latest and 20M, 1M and 10M, 100K."""
+    ratings = [f"{u + 1}\t{i + 1}\t{1 + u % 5}\t{880_000_000 + u}\n" for u, i in PAIRS]
+    movies = [(str(i + 1), f"Hat, The {i} (1995)", "Comedy|Drama") for i in range(ITEMS)]
+    flags = "|".join("01"[genre in (5, 8)] for genre in range(19))
+    movies_100k = "".join(
+        f"{movie}|Caf\xe9 {title}|01-Jan-1995||http://x/{movie}|{flags}\n"
+        for movie, title, _ in movies
+    )
+    csv_ratings = "".join(line.replace("\t", ",") for line in ratings)
+    csv_movies = "".join(f'{movie},"{title}",{genres}\n' for movie, title, genres in movies)
+    return {
+        "movielens csv": {
+            "ratings.csv": f"userId,movieId,rating,timestamp\n{csv_ratings}".encode(),
+            "movies.csv": f"movieId,title,genres\n{csv_movies}".encode(),
+        },
+        "movielens dat": {
+            "ratings.dat": "".join(line.replace("\t", "::") for line in ratings).encode(),
+            "movies.dat": "".join("::".join(movie) + "\n" for movie in movies).encode(),
+        },
+        "movielens 100k": {
+            "u.data": "".join(ratings).encode(),
+            "u.item": movies_100k.encode("latin-1"),
+        },
     }
 
 

@@ -15,7 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from scenarios import Counts, Scenario, check_restart, kill_group, run_campaign, start
+from scenarios import Counts, Scenario, check_restart, kill_tree, run_campaign, start
 
 POLL_SECONDS = 0.005
 
@@ -37,11 +37,12 @@ def measure(scenario: Scenario, work: Path) -> tuple[float, float]:
     return first if first is not None else end / 2, end
 
 
-def kill_at_random(scenario: Scenario, tries: int, work: Path, generator: random.Random) -> Counts:
+def kill_at_random(
+    scenario: Scenario, tries: int, work: Path, generator: random.Random, counts: Counts
+) -> None:
     """Kill a command ``tries`` times."""
     first, end = measure(scenario, work)
     expected = scenario.result(work)
-    counts = Counts()
     for number in range(tries):
         scenario.set_up(work)
         moment = generator.uniform(0.9 * first, end)
@@ -49,10 +50,11 @@ def kill_at_random(scenario: Scenario, tries: int, work: Path, generator: random
         try:
             process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            kill_tree(process.pid)
             process.communicate()
-        check_restart(scenario, work, expected, counts, f"try {number}, at {moment:.3f} s")
-    return counts
+        label = f"try {number}, at {moment:.3f} s"
+        check_restart(scenario, work, expected, counts, label)
+        counts.show_progress(scenario.name, label)
 
 
 def main() -> None:
@@ -63,8 +65,8 @@ def main() -> None:
     parser.add_argument("--only", help="a command, such as train")
     options = parser.parse_args()
 
-    def interrupt(scenario: Scenario, work: Path) -> Counts:
-        return kill_at_random(scenario, options.tries, work, random.Random(options.seed))
+    def interrupt(scenario: Scenario, work: Path, counts: Counts) -> None:
+        kill_at_random(scenario, options.tries, work, random.Random(options.seed), counts)
 
     run_campaign(options.only, interrupt)
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ FAST = [
 TIMES = ("seconds", "memory", "per_second", "started", "created", "path", "versions")
 """Parts of names of values that differ from run to run."""
 BUG_SIGNS = ("Traceback", "bug in ld4mrec")
+PROGRESS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,20 @@ class Counts:
     leftovers: int = 0
     """Hidden temporary files or directories stayed after the next start."""
     examples: list[str] = field(default_factory=list)
+    shown: float = field(default_factory=time.monotonic)
+    """Time of the last line of progress."""
 
     def add(self, kind: str, text: str) -> None:
         """Count an event of a kind and keep the first few texts."""
         setattr(self, kind, getattr(self, kind) + 1)
         if len(self.examples) < 5:
             self.examples.append(f"{kind}: {text}")
+
+    def show_progress(self, name: str, label: str) -> None:
+        """Print the counts now and then."""
+        if time.monotonic() - self.shown > PROGRESS_SECONDS:
+            self.shown = time.monotonic()
+            print(f"  {label}: {self.line(name)}", flush=True)
 
     def line(self, name: str) -> str:
         """The counts in one line."""
@@ -111,10 +121,18 @@ def start(
     )
 
 
-def kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill a process that :func:`start` started, and its children."""
+def kill_tree(pid: int) -> None:
+    """Kill a leader of a process group, its group, and the groups of its children.
+
+    The children are known before, as a process that is gone has none (Linux).
+    """
+    children = ""
+    with suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
+    for child in children.split():
+        kill_tree(int(child))
 
 
 def run(arguments: Sequence[str], work: Path) -> tuple[int, str]:
@@ -125,7 +143,12 @@ def run(arguments: Sequence[str], work: Path) -> tuple[int, str]:
 
 
 def check_restart(
-    scenario: Scenario, work: Path, expected: Any, counts: Counts, label: str
+    scenario: Scenario,
+    work: Path,
+    expected: Any,
+    counts: Counts,
+    label: str,
+    run: Callable[[Sequence[str], Path], tuple[int, str]] = run,
 ) -> None:
     """Start the command again after an interruption and count what is wrong."""
     counts.tries += 1
@@ -152,16 +175,27 @@ def check_restart(
         counts.add("leftovers", f"{label}: {', '.join(leftovers)}")
 
 
-def run_campaign(only: str | None, interrupt: Callable[[Scenario, Path], Counts]) -> NoReturn:
-    """Interrupt each scenario, or ``only`` one, and exit with 1 if anything is wrong."""
+def run_campaign(only: str | None, interrupt: Callable[[Scenario, Path, Counts], None]) -> NoReturn:
+    """Interrupt each scenario, or ``only`` one, and exit with 1 if anything is wrong.
+
+    Stopped by SIGINT or SIGTERM, it prints the counts so far and exits with 1.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     is_clean = True
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         root = Path(directory)
         for scenario in make_scenarios(root):
             if only in (None, scenario.name):
-                counts = interrupt(scenario, root / "work")
-                print(counts.line(scenario.name), *counts.examples, sep="\n  ", flush=True)
-                is_clean &= not counts.examples
+                counts, state = Counts(), ""
+                try:
+                    interrupt(scenario, root / "work", counts)
+                except KeyboardInterrupt:
+                    state = " (stopped)"
+                print(counts.line(scenario.name) + state, *counts.examples, sep="\n  ", flush=True)
+                is_clean &= not counts.examples and not state
+                if state:
+                    break
     sys.exit(0 if is_clean else 1)
 
 
