@@ -50,7 +50,10 @@ def stop_at_events(
     for number in range(1, n_events + 1)[events]:
         scenario.set_up(work)
         label = f"event {number} of {n_events}"
-        code, output, _ = run_with_events(server, scenario, work, number, kind)
+        code, output, n_counted = run_with_events(server, scenario, work, number, kind)
+        if code == 0 and n_counted < number:  # slow checkpoints are written less often
+            print(f"  {scenario.name}, {label}: this time there were only {n_counted}", flush=True)
+            continue
         if any(sign in output for sign in BUG_SIGNS):
             counts.add("tracebacks", f"{label}: {output[-600:]}")
         if code not in EXIT_CODES[kind] or (code == 1 and output.count("error: ") != 1):

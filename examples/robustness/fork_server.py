@@ -8,7 +8,9 @@ Python's hashes in each process.
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -100,6 +102,7 @@ class ForkServer:
 def serve(connection: socket.socket) -> None:
     """Answer requests by exit codes, None after a timeout, until the connection is closed."""
     stream = connection.makefile("rw")
+    gc.freeze()  # forks collect, and so copy, only what is their own
     for line in stream:
         pid = os.fork()
         if pid == 0:
@@ -115,7 +118,10 @@ def serve(connection: socket.socket) -> None:
 def run_command(
     arguments: list[str], work: str, output: str, environment: dict[str, str]
 ) -> NoReturn:
-    """Become the process of a command, and end as it does."""
+    """Become the process of a command.
+
+    At its end the modules are not taken down, which would copy all the memory of the server.
+    """
     os.setsid()
     os.chdir(work)
     redirect(os.devnull, os.O_RDONLY, 0)
@@ -129,7 +135,12 @@ def run_command(
     importlib.import_module("sitecustomize")
     from ld4mrec_cli.__main__ import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(end.code)
     raise AssertionError("a command ends its process")
 
 
