@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -112,7 +113,8 @@ def serve(connection: socket.socket) -> None:
         os.close(handle)
         kill_tree(pid)  # what it left, and itself after a timeout
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(json.dumps(code if is_done else None), file=stream, flush=True)
+        with suppress(BrokenPipeError):  # closed before the command's end
+            print(json.dumps(code if is_done else None), file=stream, flush=True)
 
 
 def run_command(
