@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ld4mrec_cli.models.bm3_settings import BM3Config
 from ld4mrec_cli.models.bpr_settings import BPRConfig
 from ld4mrec_cli.models.diffrec_settings import DiffRecConfig
 from ld4mrec_cli.models.ease_settings import EASEConfig
+from ld4mrec_cli.models.freedom_settings import FREEDOMConfig
+from ld4mrec_cli.models.gume_settings import GUMEConfig
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.itemknn_settings import ItemKNNConfig
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
 from ld4mrec_cli.models.lightgcn_settings import LightGCNConfig
+from ld4mrec_cli.models.mgcn_settings import MGCNConfig
 from ld4mrec_cli.models.multvae_settings import MultVAEConfig
 from ld4mrec_cli.models.vbpr_settings import VBPRConfig
 from ld4mrec_cli.settings.base import Section
@@ -102,6 +106,45 @@ _SPECS = (
         "vbpr:VBPR",
         "VBPR (He & McAuley, AAAI 2016)",
         {"vbpr": VBPRConfig},
+        reads_features=True,
+        needs_features=True,
+        scores_new_users=False,
+        scores_new_items=True,
+    ),
+    ModelSpec(
+        "freedom",
+        "freedom:FREEDOM",
+        "FREEDOM (Zhou & Shen, MM 2023)",
+        {"freedom": FREEDOMConfig},
+        reads_features=True,
+        needs_features=True,
+        scores_new_users=False,
+        scores_new_items=True,
+    ),
+    ModelSpec(
+        "bm3",
+        "bm3:BM3",
+        "BM3 (Zhou et al., WWW 2023)",
+        {"bm3": BM3Config},
+        reads_features=True,
+        needs_features=True,
+        scores_new_users=False,
+    ),
+    ModelSpec(
+        "mgcn",
+        "mgcn:MGCN",
+        "MGCN (Yu et al., MM 2023)",
+        {"mgcn": MGCNConfig},
+        reads_features=True,
+        needs_features=True,
+        scores_new_users=False,
+        scores_new_items=True,
+    ),
+    ModelSpec(
+        "gume",
+        "gume:GUME",
+        "GUME (Lin et al., CIKM 2024)",
+        {"gume": GUMEConfig},
         reads_features=True,
         needs_features=True,
         scores_new_users=False,

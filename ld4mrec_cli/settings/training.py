@@ -37,7 +37,8 @@ class TrainingConfig(Section):
     """Reconstruct `all` behaviors, or only the `masked` ones: unmasked items do not count in the
     loss."""
     batch_size: Count = 256
-    """Users per step; interactions for `bpr`, `lightgcn` and `vbpr`."""
+    """Users per step; interactions for models that learn from single ones, `bpr` to `gume` in the
+    table of baselines."""
     row_weight_exponent: Annotated[Probability, ReadBy("ld4mrec")] = 0.5
     """a of the weight n^a of a row with n targets in the multinomial loss: 0 weighs every row the
     same, 1 every target the same. Long histories say more about items that go together."""

@@ -38,6 +38,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "bpr": {"factors": 8},
     "lightgcn": {"factors": 8},
     "vbpr": {"factors": 4, "feature_factors": 4},
+    "freedom": {"factors": 8, "neighbors": 4},
+    "bm3": {"factors": 8},
+    "mgcn": {"factors": 8, "neighbors": 4},
+    "gume": {"factors": 8, "neighbors": 4},
     "multvae": {"hidden_dim": 16, "latent_dim": 8, "kl_anneal_steps": 100},
     "diffrec": {"hidden_dims": [16], "noise_scale": 0.5, "noise_min": 0.1, "noise_max": 0.5},
 }
@@ -50,7 +54,11 @@ def planted_blocks() -> csr_matrix:
 
 
 BLOCKS = planted_blocks()
-KIND = {"image": np.kron(np.eye(N_BLOCKS), np.ones((SIZE, 1))).astype(np.float32)}
+KIND = {
+    "image": np.kron(np.eye(N_BLOCKS), np.ones((SIZE, 1))).astype(np.float32),
+    "text": np.kron([[2, 0], [2, 0], [0, 1], [0, 1]], np.ones((SIZE, 1))).astype(np.float32),
+}
+"""The first shows the block, the second a pair of blocks."""
 
 
 def config_of(name: str, training: dict[str, Any] | None = None, **settings: Any) -> Config:
@@ -91,6 +99,37 @@ SETTINGS = [
     ("vbpr", "factors", 3),
     ("vbpr", "feature_factors", 3),
     ("vbpr", "regularization", 1.0),
+    ("freedom", "factors", 3),
+    ("freedom", "layers", 1),
+    ("freedom", "item_layers", 2),
+    ("freedom", "neighbors", 2),
+    ("freedom", "modality_weights", {"text": 1.0}),
+    ("freedom", "edge_dropout", 0.0),
+    ("freedom", "modality_loss", 1.0),
+    ("bm3", "factors", 3),
+    ("bm3", "layers", 2),
+    ("bm3", "target_dropout", 0.0),
+    ("bm3", "alignment", 0.0),
+    ("bm3", "regularization", 1.0),
+    ("mgcn", "factors", 3),
+    ("mgcn", "layers", 1),
+    ("mgcn", "item_layers", 2),
+    ("mgcn", "neighbors", 2),
+    ("mgcn", "contrast", 1.0),
+    ("mgcn", "temperature", 1.0),
+    ("mgcn", "regularization", 1.0),
+    ("gume", "factors", 3),
+    ("gume", "layers", 1),
+    ("gume", "item_layers", 1),
+    ("gume", "neighbors", 2),
+    ("gume", "modality_alignment", 10.0),
+    ("gume", "behavior_alignment", 1.0),
+    ("gume", "behavior_temperature", 1.0),
+    ("gume", "user_contrast", 1.0),
+    ("gume", "user_temperature", 1.0),
+    ("gume", "perturbation", 0.5),
+    ("gume", "regularization", 1.0),
+    ("gume", "extended_regularization", 0.0),
     ("multvae", "hidden_dim", 8),
     ("multvae", "latent_dim", 4),
     ("multvae", "dropout", 0.0),
