@@ -128,10 +128,10 @@ def run_command(
     os.chdir(work)
     redirect(os.devnull, os.O_RDONLY, 0)
     redirect(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 1, 2)
-    os.environ.update(environment)
     sys.argv[1:] = arguments
     if arguments[0] == "compare":
-        train_in_forks()
+        train_in_forks()  # before the environment, which arms the events
+    os.environ.update(environment)
     sys.path.insert(0, str(INJECT))
     sys.modules.pop("sitecustomize", None)
     importlib.import_module("sitecustomize")
