@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import prepare
 from ld4mrec_cli.data.synthetic import SyntheticSize, write_synthetic
+from ld4mrec_cli.runs.evaluations import EVALUATION  # written by the next start, `evaluate`
 from ld4mrec_cli.runs.manifest import read_manifest
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import UserError
@@ -261,7 +262,7 @@ def _run(work: Path) -> Any:
     if files != manifest.files:
         raise ValueError("a file of the run differs from its hash")
     lines = (work / "out" / "metrics.jsonl").read_text().splitlines()
-    names = sorted(path.name for path in (work / "out").iterdir())
+    names = sorted(path.name for path in (work / "out").iterdir() if path.name != EVALUATION)
     best = manifest.best and manifest.best.model_dump()
     return manifest.status, files, best, names, [_without_times(json.loads(line)) for line in lines]
 
