@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from ld4mrec_cli.models.bm3_settings import BM3Config
 from ld4mrec_cli.models.multimodal import MultimodalRecommender
 from ld4mrec_cli.models.ops.contrast import cosine_loss, masked_mean
 from ld4mrec_cli.models.ops.graphs import user_item_operator
-from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 
 
@@ -31,15 +29,6 @@ class BM3(MultimodalRecommender):
         self.graph = user_item_operator(train)
         self.projection = self.projections()
         self.predictor = nn.Linear(settings.factors, settings.factors)
-
-    @classmethod
-    def build(
-        cls, train: csr_matrix, settings: BM3Config, features: Mapping[str, np.ndarray], seed: int
-    ) -> Self:
-        """Make an untrained model; the weights are drawn from ``seed``."""
-        model = cls(train, features, settings)
-        init_xavier(model, seed)
-        return model
 
     def embed(self) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted vectors; see :class:`PairwiseRecommender`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Self
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from ld4mrec_cli.models.freedom_settings import FREEDOMConfig
 from ld4mrec_cli.models.multimodal import MultimodalRecommender
 from ld4mrec_cli.models.ops.contrast import masked_mean, ranking_loss
 from ld4mrec_cli.models.ops.graphs import SparseOperator, user_item_operator
-from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.item_bases import inverse_sqrt
 from ld4mrec_cli.models.ops.item_graphs import frozen_graph
 
@@ -37,19 +35,6 @@ class FREEDOM(MultimodalRecommender):
         self.pruned = self.graph
         """The graph of the present epoch; without one, the whole."""
         self.projection = self.projections()
-
-    @classmethod
-    def build(
-        cls,
-        train: csr_matrix,
-        settings: FREEDOMConfig,
-        features: Mapping[str, np.ndarray],
-        seed: int,
-    ) -> Self:
-        """Make an untrained model; the weights are drawn from ``seed``."""
-        model = cls(train, features, settings)
-        init_xavier(model, seed)
-        return model
 
     def batches(self, train: csr_matrix, batch_size: int) -> PairBatches:
         """Observed interactions; each epoch prunes the graph first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Self
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from ld4mrec_cli.models.gume_settings import GUMEConfig
 from ld4mrec_cli.models.multimodal import MultiViewRecommender
 from ld4mrec_cli.models.ops.contrast import contrastive_loss, ranking_loss
 from ld4mrec_cli.models.ops.graphs import join_user_item_graph
-from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.item_graphs import common_neighbors
 from ld4mrec_cli.models.pairwise import half_square
 
@@ -43,19 +41,6 @@ class GUME(MultiViewRecommender):
         self.extended_users = nn.ParameterList(
             nn.Parameter(torch.empty(self.n_users, settings.factors)) for _ in features
         )
-
-    @classmethod
-    def build(
-        cls,
-        train: csr_matrix,
-        settings: GUMEConfig,
-        features: Mapping[str, np.ndarray],
-        seed: int,
-    ) -> Self:
-        """Make an untrained model; the weights are drawn from ``seed``."""
-        model = cls(train, features, settings)
-        init_xavier(model, seed)
-        return model
 
     def extended_view(self, explicit: list[Tensor]) -> Tensor:
         """Extended interest vectors ``(n_users + n_items, d)``, the mean over the modalities."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from ld4mrec_cli.models.mgcn_settings import MGCNConfig
 from ld4mrec_cli.models.multimodal import MultiViewRecommender
 from ld4mrec_cli.models.ops.contrast import ranking_loss
 from ld4mrec_cli.models.ops.graphs import join_user_item_graph
-from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.pairwise import half_square
 
 
@@ -36,19 +34,6 @@ class MGCN(MultiViewRecommender):
             item_layers=settings.item_layers,
         )
         self.settings = settings
-
-    @classmethod
-    def build(
-        cls,
-        train: csr_matrix,
-        settings: MGCNConfig,
-        features: Mapping[str, np.ndarray],
-        seed: int,
-    ) -> Self:
-        """Make an untrained model; the weights are drawn from ``seed``."""
-        model = cls(train, features, settings)
-        init_xavier(model, seed)
-        return model
 
     def training_loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
         """Ranking loss, contrast of side and behavior vectors, and penalty."""

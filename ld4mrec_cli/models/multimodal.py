@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ld4mrec_cli.models.batches import Pairs
 from ld4mrec_cli.models.ops.contrast import contrastive_loss
 from ld4mrec_cli.models.ops.fusion import BehaviorAwareFuser, BehaviorGate
 from ld4mrec_cli.models.ops.graphs import SparseOperator, normalize_graph
+from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.item_graphs import content_features, similarity_graph
 from ld4mrec_cli.models.pairwise import PairwiseRecommender
 
@@ -43,6 +45,15 @@ class MultimodalRecommender(PairwiseRecommender):
         for position, values in enumerate(features.values()):
             content = torch.from_numpy(content_features(values))
             self.register_buffer(f"content_{position}", content, persistent=False)
+
+    @classmethod
+    def build(
+        cls, train: csr_matrix, settings: Any, features: Mapping[str, np.ndarray], seed: int
+    ) -> Self:
+        """Make an untrained model of its own ``settings``; ``seed`` draws the weights."""
+        model = cls(train, features, settings)
+        init_xavier(model, seed)
+        return model
 
     @property
     def content(self) -> tuple[Tensor, ...]:
