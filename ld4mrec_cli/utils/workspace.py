@@ -7,8 +7,9 @@
         NAME                   the new file or directory
         old/NAME               the directory that is replaced, between two renames
 
-A kill leaves the workspace behind, but no lock. The next command that writes or opens NAME then
-moves ``old/NAME`` back where NAME is missing, and removes the workspace.
+A kill leaves the workspace behind, but no lock; so does an interrupt while it is removed. The next
+command that writes or opens NAME then moves ``old/NAME`` back where NAME is missing, and removes
+the workspace.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def open_workspace(target: Path, parent: Path, where: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         for _ in range(ATTEMPTS):
             workspace = _make(target, parent, where)
-            stack.callback(_remove_empty, workspace)
+            stack.callback(_remove_or_mark, workspace)
             if stack.enter_context(locked_file(workspace / LOCK)) and workspace.is_dir():
                 stack.callback(_clear, workspace, target)
                 break
@@ -109,10 +110,12 @@ def _remove_dead(workspace: Path, target: Path) -> None:
     if not (workspace / LOCK).exists():
         _remove_empty(workspace)
         return
-    with suppress(OutputError), locked_file(workspace / LOCK, timeout=0.0) as is_held:
-        if is_held:
-            _clear(workspace, target)
-    _remove_empty(workspace)
+    try:
+        with suppress(OutputError), locked_file(workspace / LOCK, timeout=0.0) as is_held:
+            if is_held:
+                _clear(workspace, target)
+    finally:
+        _remove_or_mark(workspace)
 
 
 def _is_own(owner: int) -> bool:
@@ -132,6 +135,16 @@ def _clear(workspace: Path, target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK:
             path.unlink(missing_ok=True)
+
+
+def _remove_or_mark(workspace: Path) -> None:
+    """Remove an empty workspace, and mark one that an interrupt left as dead.
+
+    Its lock file was removed when the lock was released, and without one it would be nobody's.
+    """
+    _remove_empty(workspace)
+    with suppress(OSError):
+        (workspace / LOCK).touch()
 
 
 def _remove_empty(workspace: Path) -> None:

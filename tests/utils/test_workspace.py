@@ -257,3 +257,31 @@ def test_a_kill_while_the_old_directory_is_removed_leaves_nothing_for_good(tmp_p
     assert len(names(tmp_path)) == 2
     recover(target)
     assert names(tmp_path) == ["data"]
+
+
+def test_an_interrupt_while_the_old_directory_is_removed_leaves_nothing_for_good(
+    tmp_path, monkeypatch
+):
+    target = tmp_path / "data"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    def overwrite() -> None:
+        with atomic_directory(target, overwrite=True, is_replaceable=lambda path: True) as new:
+            (new / "new.txt").write_text("new")
+            monkeypatch.setattr(workspace.shutil, "rmtree", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        overwrite()
+    assert names(target) == ["new.txt"]
+    (left,) = set(names(tmp_path)) - {"data"}
+    assert (tmp_path / left / ".lock").exists(), "without a lock file it would be nobody's"
+    with pytest.raises(KeyboardInterrupt):
+        recover(target)  # again
+    monkeypatch.undo()
+    recover(target)
+    assert names(tmp_path) == ["data"]
+    assert names(target) == ["new.txt"]
