@@ -193,6 +193,7 @@ def test_the_page_on_production_runs(shop, capsys):
         "refit",
         "recommend",
         "runs",
+        "similar",
     }
     for command in commands:
         assert run(command) == 0, (command, capsys.readouterr().err)

@@ -46,6 +46,14 @@ def test_the_session_trains_and_recommends(session):
     assert session["train_matrix"].shape == session["dataset"].shape
 
 
+def test_the_session_finds_similar_items(session):
+    similar, each = session["similar"], session["similar_to"]
+    assert len(similar.items) == 5
+    assert similar.item not in {entry.item for entry in similar.items}
+    assert list(each) == session["recommender"].items.ids
+    assert [e.item for e in each[similar.item]] == [e.item for e in similar.items]
+
+
 def test_the_session_filters_and_refits(session):
     recommender, user = session["recommender"], session["user"]
     entries = {entry.item for entry in session["filtered"].items}

@@ -25,6 +25,7 @@ from ld4mrec_cli.cli import (
     recommend,
     refit,
     runs,
+    similar,
     train,
     tune,
 )
@@ -51,6 +52,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Recommendations": {
         "recommend": recommend.recommend,
+        "similar": similar.similar,
     },
     "Research": {
         "compare": compare.compare,

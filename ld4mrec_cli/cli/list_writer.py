@@ -1,4 +1,4 @@
-"""Write recommendation lists as a table, JSON lines, CSV, TSV or Parquet."""
+"""Write lists of items, for users or for items, as a table, JSON lines, CSV, TSV or Parquet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ld4mrec_cli.cli.options import Format
@@ -15,56 +16,88 @@ from ld4mrec_cli.utils.text import printable
 if TYPE_CHECKING:
     import polars as pl
 
-    from ld4mrec_cli.serving.lists import RecommendationList
+    from ld4mrec_cli.serving.lists import RecommendationList, RecommendedItem, SimilarItems
 
 LIST_FORMATS = (Format.TABLE, Format.JSON, Format.CSV, Format.TSV, Format.PARQUET)
 ENTRIES_PER_FRAME = 200_000
 """Entries of a Parquet export that are Python values at the same time."""
-Write = Callable[[Iterable["RecommendationList"]], None]
-"""Writes lists behind those that it has written before."""
+Write = Callable[[Iterable[Any]], None]
+"""Writes lists of a layout behind those that it has written before."""
 
 
-def write_lists(lists: Iterable[RecommendationList], output: Output) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """How lists of one kind are written; each list has ``items``."""
+
+    key: str
+    """Column, and attribute of a list: whom or what it is for."""
+    entry: str
+    """Column of the listed items."""
+    head: Callable[[Any], dict[str, Any]]
+    """Of a list, what its JSON object has before the items."""
+    heading: Callable[[Any], str]
+    """Line above a list in the table."""
+
+
+def _user_heading(ranked: RecommendationList) -> str:
+    return "for the given history" if ranked.user is None else f"user {printable(ranked.user)}"
+
+
+def _item_head(ranked: SimilarItems) -> dict[str, Any]:
+    return {"item": ranked.item} | ({"title": ranked.title} if ranked.title else {})
+
+
+def _item_heading(ranked: SimilarItems) -> str:
+    return f"similar to {printable(ranked.item)}  {printable(ranked.title or '')}".rstrip()
+
+
+USER_LISTS = Layout("user", "item", lambda ranked: {"user": ranked.user}, _user_heading)
+ITEM_LISTS = Layout("item", "similar", _item_head, _item_heading)
+
+
+def write_lists(lists: Iterable[Any], output: Output, layout: Layout = USER_LISTS) -> None:
     """Write lists one after the other, while they are computed."""
-    with open_writer(output) as write:
+    with open_writer(output, layout) as write:
         write(lists)
 
 
 @contextmanager
-def open_writer(output: Output) -> Iterator[Write]:
+def open_writer(output: Output, layout: Layout = USER_LISTS) -> Iterator[Write]:
     """Yield a function that writes lists; a file appears complete, when the block ends well."""
     if output.format is Format.PARQUET:
         with output.open_file() as path:
-            frames = _Frames()
+            frames = _Frames(layout)
             yield frames.add
             frames.join().write_parquet(path)
         return
     with output.open_text() as stream:
-        yield WRITERS[output.format](stream)
+        yield WRITERS[output.format](stream, layout)
 
 
-def _json_writer(stream: TextIO) -> Write:
-    def write(lists: Iterable[RecommendationList]) -> None:
+def _json_writer(stream: TextIO, layout: Layout) -> Write:
+    def write(lists: Iterable[Any]) -> None:
         for ranked in lists:
-            stream.write(json.dumps(_as_object(ranked), ensure_ascii=False) + "\n")
+            line = layout.head(ranked) | {"items": list(map(_as_object, ranked.items))}
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     return write
 
 
-def _csv_writer(stream: TextIO, delimiter: str = ",") -> Write:
+def _csv_writer(stream: TextIO, layout: Layout, delimiter: str = ",") -> Write:
     writer = csv.writer(_Rows(stream), delimiter=delimiter, lineterminator="\r\n")
-    writer.writerow(["user", "rank", "item", "score"])
+    writer.writerow([layout.key, "rank", layout.entry, "score"])
 
-    def write(lists: Iterable[RecommendationList]) -> None:
+    def write(lists: Iterable[Any]) -> None:
         for ranked in lists:
+            key = getattr(ranked, layout.key)
             for rank, entry in enumerate(ranked.items, start=1):
-                writer.writerow([ranked.user, rank, entry.item, f"{entry.score:.7g}"])
+                writer.writerow([key, rank, entry.item, f"{entry.score:.7g}"])
 
     return write
 
 
-def _tsv_writer(stream: TextIO) -> Write:
-    return _csv_writer(stream, delimiter="\t")
+def _tsv_writer(stream: TextIO, layout: Layout) -> Write:
+    return _csv_writer(stream, layout, delimiter="\t")
 
 
 class _Rows:
@@ -81,31 +114,30 @@ class _Rows:
         return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
-def _table_writer(stream: TextIO) -> Write:
+def _table_writer(stream: TextIO, layout: Layout) -> Write:
     is_first = True
 
-    def write(lists: Iterable[RecommendationList]) -> None:
+    def write(lists: Iterable[Any]) -> None:
         nonlocal is_first
         for ranked in lists:
             stream.write("" if is_first else "\n")
-            _write_table(ranked, stream)
+            stream.write(layout.heading(ranked) + "\n")
+            _write_table(ranked.items, stream)
             is_first = False
 
     return write
 
 
-def _write_table(ranked: RecommendationList, stream: TextIO) -> None:
-    user = "for the given history" if ranked.user is None else f"user {printable(ranked.user)}"
-    stream.write(user + "\n")
-    items = [printable(entry.item) for entry in ranked.items]
+def _write_table(entries: Sequence[RecommendedItem], stream: TextIO) -> None:
+    items = [printable(entry.item) for entry in entries]
     width = max(map(len, items), default=4)
-    for rank, (item, entry) in enumerate(zip(items, ranked.items, strict=True), start=1):
+    for rank, (item, entry) in enumerate(zip(items, entries, strict=True), start=1):
         title = printable(entry.title or "")
         line = f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {title}"
         stream.write(line.rstrip() + "\n")
 
 
-WRITERS: dict[Format, Callable[[TextIO], Write]] = {
+WRITERS: dict[Format, Callable[[TextIO, Layout], Write]] = {
     Format.TABLE: _table_writer,
     Format.JSON: _json_writer,
     Format.CSV: _csv_writer,
@@ -117,12 +149,13 @@ WRITERS: dict[Format, Callable[[TextIO], Write]] = {
 class _Frames:
     """Lists as frames of about ENTRIES_PER_FRAME rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._frames: list[pl.DataFrame] = []
-        self._pending: list[RecommendationList] = []
+        self._pending: list[Any] = []
         self._n_entries = 0
 
-    def add(self, lists: Iterable[RecommendationList]) -> None:
+    def add(self, lists: Iterable[Any]) -> None:
         for ranked in lists:
             self._pending.append(ranked)
             self._n_entries += len(ranked.items)
@@ -130,7 +163,7 @@ class _Frames:
                 self._flush()
 
     def _flush(self) -> None:
-        self._frames.append(_frame(self._pending))
+        self._frames.append(_frame(self._pending, self._layout))
         self._pending, self._n_entries = [], 0
 
     def join(self) -> pl.DataFrame:
@@ -141,31 +174,28 @@ class _Frames:
         return pl.concat(self._frames)
 
 
-def _frame(lists: Sequence[RecommendationList]) -> pl.DataFrame:
+def _frame(lists: Sequence[Any], layout: Layout) -> pl.DataFrame:
     """One row per entry, built by column: a dict per row would need many times the memory."""
     import polars as pl
 
     entries = [entry for ranked in lists for entry in ranked.items]
     schema = {
-        "user": pl.String,
+        layout.key: pl.String,
         "rank": pl.UInt32,
-        "item": pl.String,
+        layout.entry: pl.String,
         "score": pl.Float32,
         "title": pl.String,
     }
     columns: dict[str, Sequence[Any]] = {
-        "user": [ranked.user for ranked in lists for _ in ranked.items],
+        layout.key: [getattr(ranked, layout.key) for ranked in lists for _ in ranked.items],
         "rank": [rank for ranked in lists for rank in range(1, len(ranked.items) + 1)],
-        "item": [entry.item for entry in entries],
+        layout.entry: [entry.item for entry in entries],
         "score": [entry.score for entry in entries],
         "title": [entry.title for entry in entries],
     }
     return pl.DataFrame(columns, schema=schema)
 
 
-def _as_object(ranked: RecommendationList) -> dict[str, Any]:
-    items = [
-        {"item": entry.item, "score": entry.score} | ({"title": entry.title} if entry.title else {})
-        for entry in ranked.items
-    ]
-    return {"user": ranked.user, "items": items}
+def _as_object(entry: RecommendedItem) -> dict[str, Any]:
+    title = {"title": entry.title} if entry.title else {}
+    return {"item": entry.item, "score": entry.score} | title

@@ -71,6 +71,23 @@ Overrides = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")]
 Run = Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/latest")]
+ItemsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Only these items: a table with the column item, or an id per line.",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Only items with this value in a column of the item table; may be repeated: "
+        "values of one column are alternatives, all columns must fit.",
+        show_default=False,
+    ),
+]
 ModelName = Annotated[
     str | None,
     typer.Option("--model", help=f"One of {MODEL_NAMES}.", show_default=next(iter(MODELS))),

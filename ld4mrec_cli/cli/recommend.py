@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ld4mrec_cli.cli.list_writer import LIST_FORMATS, write_lists
-from ld4mrec_cli.cli.options import Device, Format, Run, Threads, format_option
+from ld4mrec_cli.cli.options import Device, Format, ItemsFile, Run, Threads, Where, format_option
 from ld4mrec_cli.cli.output import parse_output
 from ld4mrec_cli.cli.selection import FilterFlags, UserFlags, make_filters, make_lists, note_popular
 from ld4mrec_cli.utils.errors import UserError
@@ -63,14 +63,7 @@ def recommend(
         KnownChoice,
         typer.Option(help="Interactions that are known: all to serve, train as evaluate ranks."),
     ] = KnownChoice.ALL,
-    items_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Only these items: a table with the column item, or an id per line.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
+    items_file: ItemsFile = None,
     exclude_file: Annotated[
         Path | None,
         typer.Option(
@@ -79,15 +72,7 @@ def recommend(
             show_default=False,
         ),
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN=VALUE",
-            help="Only items with this value in a column of the item table; may be repeated: "
-            "values of one column are alternatives, all columns must fit.",
-            show_default=False,
-        ),
-    ] = None,
+    where: Where = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Skip unknown users and items, and say how many.")
     ] = False,
@@ -137,7 +122,9 @@ def recommend(
         opened = RunDirectory.open(run or Path(group.broadcast(str(latest_run()))))
         chosen = group.device_for(resolve_device(device or "auto"))
         recommender = Recommender(opened, chosen, splits=splits.value)
-        allowed = make_filters(filters, recommender, users, group)
+        allowed = make_filters(
+            filters, recommender, group, has_new_users=histories_file is not None
+        )
         lists = make_lists(users, recommender, allowed, k, include_seen, group)
         if group.is_main_process:
             write_lists(note_popular(lists), output)

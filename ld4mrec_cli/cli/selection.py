@@ -75,7 +75,7 @@ def _log_of(group: Group, path: Path | None = None) -> OnNote:
 
 
 def make_filters(
-    flags: FilterFlags, recommender: Recommender, users: UserFlags, group: Group
+    flags: FilterFlags, recommender: Recommender, group: Group, *, has_new_users: bool = False
 ) -> Filters:
     """Read the files of the filters. Raises UserError where they leave no item."""
     from ld4mrec_cli.data.columns import ITEM, USER
@@ -98,7 +98,7 @@ def make_filters(
     table = read_ids(path, (ITEM,), (USER,))
     if USER not in table.columns:
         return filters.without(table[ITEM].to_list(), note)
-    if users.histories_file is None:  # whose users may be new
+    if not has_new_users:
         strangers = {user for user in table[USER].unique() if user not in recommender.users}
         if strangers:
             note(f"{len(strangers):,} of {table[USER].n_unique():,} users are unknown")

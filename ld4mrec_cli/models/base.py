@@ -23,6 +23,17 @@ class Recommender(ABC):
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """Scores ``(n, n_items)`` float32; see :class:`ld4mrec_cli.evaluation.ranking.Scorer`."""
 
+    def item_similarity(self) -> Recommender:
+        """A recommender whose scores of a row with one item are the similarities to that item.
+
+        By default this model: the scores for a history of the item alone, which are an item's row
+        of the weights where there is an item-item matrix. Models of item vectors give cosines.
+
+        Raises:
+            UserError: this model relates no item to another.
+        """
+        return self
+
     @classmethod
     def check_catalog(cls, n_items: int) -> None:
         """Refuse a catalog that is too large for this model; called before anything is computed.

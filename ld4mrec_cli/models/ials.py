@@ -14,6 +14,7 @@ from ld4mrec_cli.models.base import ClosedFormRecommender
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.ops.als import LeastSquares, fit_item_factors
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
+from ld4mrec_cli.models.ops.item_vectors import CosineSimilarity
 
 
 class IALS(ClosedFormRecommender):
@@ -52,3 +53,7 @@ class IALS(ClosedFormRecommender):
         """Factors of :meth:`score`."""
         vectors = self._users.solve(rows)
         return FactoredScores((vectors,), (self.items,), self.items.new_zeros(len(self.items)))
+
+    def item_similarity(self) -> CosineSimilarity:
+        """Cosines of the item vectors."""
+        return CosineSimilarity(self.items)

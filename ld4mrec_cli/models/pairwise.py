@@ -10,9 +10,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from ld4mrec_cli.models.base import TrainableBaseline
+from ld4mrec_cli.models.base import Recommender, TrainableBaseline
 from ld4mrec_cli.models.batches import PairBatches, Pairs
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
+from ld4mrec_cli.models.ops.item_vectors import CosineSimilarity
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.utils.errors import UserError
 
@@ -21,7 +22,7 @@ RESAMPLINGS = 4
 """Times that a negative item is sampled again if the user has interacted with it."""
 
 
-class FactorModel:
+class FactorModel(Recommender):
     """Scores ``p_u · q_i + b_i`` of training users."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -53,6 +54,10 @@ class FactorModel:
             )
         vectors = self.users[torch.from_numpy(users).to(self.users.device)]
         return FactoredScores((vectors,), (self.items,), self.bias)
+
+    def item_similarity(self) -> CosineSimilarity:
+        """Cosines of the item vectors; the bias of an item says nothing of its likeness."""
+        return CosineSimilarity(self.items)
 
 
 class PairwiseRecommender(TrainableBaseline):
@@ -131,6 +136,11 @@ class PairwiseRecommender(TrainableBaseline):
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
         """See :meth:`FactorModel.factored_scores`."""
         return self._factors().factored_scores(rows, users)
+
+    @torch.no_grad()
+    def item_similarity(self) -> CosineSimilarity:
+        """See :meth:`FactorModel.item_similarity`."""
+        return self._factors().item_similarity()
 
     def _factors(self) -> FactorModel:
         """The factors, cached until the parameters change.

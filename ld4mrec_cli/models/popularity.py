@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
+from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.utils.errors import UserError
 
 
 class Popularity(ClosedFormRecommender):
@@ -39,3 +41,10 @@ class Popularity(ClosedFormRecommender):
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """See :class:`ClosedFormRecommender`."""
         return torch.from_numpy(self.degree).expand(rows.shape[0], -1).clone()
+
+    def item_similarity(self) -> NoReturn:
+        """Raise UserError: the model relates no item to another."""
+        names = ", ".join(name for name in MODELS if name != "popularity")
+        raise UserError(
+            "popularity relates no item to another", hint=f"Use a model that does: {names}"
+        )

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.evaluation.ranking import Scorer
-from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
+from ld4mrec_cli.models.base import Recommender, TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
 from ld4mrec_cli.models.specs import MODELS
@@ -16,7 +15,7 @@ from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
 from ld4mrec_cli.utils.errors import RunError, UserError
 
 
-def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
+def load_scorer(run: RunDirectory, device: torch.device) -> Recommender:
     """Load the model of a run, ready to score.
 
     Raises:
@@ -36,7 +35,7 @@ def load_scorer(run: RunDirectory, device: torch.device) -> Scorer:
     return scorer
 
 
-def _restore(run: RunDirectory, device: torch.device) -> Scorer:
+def _restore(run: RunDirectory, device: torch.device) -> Recommender:
     """Build the model of a run and give it the weights."""
     name, config = run.manifest.model, run.config
     if name != config.model_name:

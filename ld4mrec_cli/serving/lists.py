@@ -29,6 +29,15 @@ class RecommendationList:
     """The history is empty, or the model scores every item 0 for it: the most popular items."""
 
 
+@dataclass(frozen=True)
+class SimilarItems:
+    """Items similar to one, the most similar first; ``score`` is the similarity."""
+
+    item: str
+    title: str | None
+    items: list[RecommendedItem]
+
+
 def make_lists(
     catalog: Catalog,
     users: Sequence[str | None],
@@ -45,11 +54,25 @@ def make_lists(
         scores: ``(n, depth)``.
         is_popular: which lists are the most popular items ``(n,)``; None: none of them.
     """
-    titles = catalog.titles
     for n, user in enumerate(users):
-        entries = [
-            RecommendedItem(catalog.items[item], score, titles[item] if titles else None)
-            for item, score in zip(items[n].tolist(), scores[n].tolist(), strict=True)
-            if item >= 0
-        ]
+        entries = _entries(catalog, items[n], scores[n])
         yield RecommendationList(user, entries, is_popular is not None and bool(is_popular[n]))
+
+
+def make_similar(
+    catalog: Catalog, queries: np.ndarray, items: np.ndarray, scores: np.ndarray
+) -> Iterator[SimilarItems]:
+    """Items similar to each of ``queries`` ``(n,)``, in raw ids; arrays as of make_lists."""
+    titles = catalog.titles
+    for n, query in enumerate(queries.tolist()):
+        entries = _entries(catalog, items[n], scores[n])
+        yield SimilarItems(catalog.items[query], titles[query] if titles else None, entries)
+
+
+def _entries(catalog: Catalog, items: np.ndarray, scores: np.ndarray) -> list[RecommendedItem]:
+    titles = catalog.titles
+    return [
+        RecommendedItem(catalog.items[item], score, titles[item] if titles else None)
+        for item, score in zip(items.tolist(), scores.tolist(), strict=True)
+        if item >= 0
+    ]

@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.ranking import batches, rank
+from ld4mrec_cli.models.base import Recommender as Model
 from ld4mrec_cli.models.popularity import Popularity
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.runs.catalog import Catalog, KnownSplits
@@ -19,8 +20,9 @@ from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.serving.candidates import rank_candidates
 from ld4mrec_cli.serving.filters import Filters
 from ld4mrec_cli.serving.ids import UNKNOWN, OnNote, find_known, ignore_note
-from ld4mrec_cli.serving.lists import RecommendationList, make_lists
+from ld4mrec_cli.serving.lists import RecommendationList, SimilarItems, make_lists, make_similar
 from ld4mrec_cli.serving.requests import Pairs, Requests, for_histories, for_known_users
+from ld4mrec_cli.serving.similar import rank_similar
 from ld4mrec_cli.utils.device import resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import UserError
@@ -77,6 +79,11 @@ class Recommender:
     def popularity(self) -> Popularity:
         """The model that ranks for histories to which the run's model relates no item."""
         return Popularity(np.asarray(self.known.sum(axis=0)).ravel())
+
+    @cached_property
+    def similarity(self) -> Model:
+        """Scores a row of one item by the similarity to it. Raises UserError for popularity."""
+        return self.scorer.item_similarity()
 
     def recommend(
         self,
@@ -236,6 +243,39 @@ class Recommender:
             for names, items, scores in ranked
             for one in make_lists(self.catalog, names, items, scores)
         )
+
+    def similar(self, item: str, k: int = 20, *, filters: Filters | None = None) -> SimilarItems:
+        """The ``k`` items most similar to ``item``, without itself.
+
+        Raises:
+            UnknownIdError: the dataset does not know the item.
+            UserError: the model relates no item to another, or the filters leave no item.
+        """
+        return next(self.for_items([item], k, filters=filters))
+
+    def for_items(
+        self,
+        items: Sequence[str],
+        k: int,
+        *,
+        filters: Filters | None = None,
+        batch_size: int = 1024,
+    ) -> Iterator[SimilarItems]:
+        """The ``k`` items most similar to each item, in the order of ``items``.
+
+        What similarity is, is a matter of the model (docs/production.md). Filters of some users
+        are not applied.
+
+        Raises:
+            UnknownIdError: at the call, for an item that the dataset does not know.
+            UserError: at the call, see :meth:`similar`.
+        """
+        queries = np.array([self.items.index(item) for item in items], dtype=np.int64)
+        chosen = self.filters if filters is None else filters
+        chosen.check_any_left()
+        n_items, allowed = len(self.items), chosen.allowed
+        ranked = rank_similar(self.similarity, queries, n_items, k, batch_size, allowed)
+        return (one for batch in ranked for one in make_similar(self.catalog, *batch))
 
     def _check_new_users(
         self, requests: Requests, *, skip: bool = False, on_note: OnNote = ignore_note
