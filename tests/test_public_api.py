@@ -46,6 +46,17 @@ def test_the_session_trains_and_recommends(session):
     assert session["train_matrix"].shape == session["dataset"].shape
 
 
+def test_the_session_explains(session):
+    explained = session["explained"]
+    assert [e.item for e in explained.items] == [e.item for e in session["again"].items]
+    recommender = session["recommender"]
+    own = recommender.known[recommender.users.index(session["user"])].indices
+    history = {recommender.items[item] for item in own}
+    for entry in explained.items:
+        assert len(entry.reasons) == 2
+        assert {reason.item for reason in entry.reasons} <= history
+
+
 def test_the_session_finds_similar_items(session):
     similar, each = session["similar"], session["similar_to"]
     assert len(similar.items) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ class Layout:
     """Of a list, what its JSON object has before the items."""
     heading: Callable[[Any], str]
     """Line above a list in the table."""
+    has_reasons: bool = False
+    """Whether the entries have reasons, for a column of their own."""
 
 
 def _user_heading(ranked: RecommendationList) -> str:
@@ -85,13 +88,16 @@ def _json_writer(stream: TextIO, layout: Layout) -> Write:
 
 def _csv_writer(stream: TextIO, layout: Layout, delimiter: str = ",") -> Write:
     writer = csv.writer(_Rows(stream), delimiter=delimiter, lineterminator="\r\n")
-    writer.writerow([layout.key, "rank", layout.entry, "score"])
+    writer.writerow(
+        [layout.key, "rank", layout.entry, "score", *(["reasons"] * layout.has_reasons)]
+    )
 
     def write(lists: Iterable[Any]) -> None:
         for ranked in lists:
             key = getattr(ranked, layout.key)
             for rank, entry in enumerate(ranked.items, start=1):
-                writer.writerow([key, rank, entry.item, f"{entry.score:.7g}"])
+                reasons = [_join_reasons(entry)] if layout.has_reasons else []
+                writer.writerow([key, rank, entry.item, f"{entry.score:.7g}", *reasons])
 
     return write
 
@@ -135,6 +141,9 @@ def _write_table(entries: Sequence[RecommendedItem], stream: TextIO) -> None:
         title = printable(entry.title or "")
         line = f"{rank:4d}  {item:<{width}}  {entry.score:10.4f}  {title}"
         stream.write(line.rstrip() + "\n")
+        if entry.reasons:
+            names = (f"{printable(r.title or r.item)} ({r.share:.4g})" for r in entry.reasons)
+            stream.write(f"      because of {', '.join(names)}\n")
 
 
 WRITERS: dict[Format, Callable[[TextIO, Layout], Write]] = {
@@ -193,9 +202,29 @@ def _frame(lists: Sequence[Any], layout: Layout) -> pl.DataFrame:
         "score": [entry.score for entry in entries],
         "title": [entry.title for entry in entries],
     }
+    if layout.has_reasons:
+        schema["reasons"] = pl.String
+        columns["reasons"] = list(map(_join_reasons, entries))
     return pl.DataFrame(columns, schema=schema)
 
 
 def _as_object(entry: RecommendedItem) -> dict[str, Any]:
-    title = {"title": entry.title} if entry.title else {}
-    return {"item": entry.item, "score": entry.score} | title
+    whole = {"item": entry.item, "score": entry.score} | _title(entry.title)
+    if entry.reasons is not None:
+        whole["reasons"] = [
+            {"item": one.item, **_title(one.title), "share": one.share} for one in entry.reasons
+        ]
+    return whole
+
+
+def _title(title: str | None) -> dict[str, Any]:
+    return {"title": title} if title else {}
+
+
+def _join_reasons(entry: RecommendedItem) -> str:
+    """Ids of the reasons in one line of CSV, as ``--history`` reads them."""
+    line = io.StringIO()
+    csv.writer(_Rows(line), lineterminator="\r\n").writerow(
+        reason.item for reason in entry.reasons or ()
+    )
+    return line.getvalue().removesuffix("\n")

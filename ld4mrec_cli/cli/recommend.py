@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ld4mrec_cli.cli.list_writer import LIST_FORMATS, write_lists
+from ld4mrec_cli.cli.list_writer import LIST_FORMATS, USER_LISTS, write_lists
 from ld4mrec_cli.cli.options import Device, Format, ItemsFile, Run, Threads, Where, format_option
 from ld4mrec_cli.cli.output import parse_output
 from ld4mrec_cli.cli.selection import FilterFlags, UserFlags, make_filters, make_lists, note_popular
@@ -76,6 +77,16 @@ def recommend(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Skip unknown users and items, and say how many.")
     ] = False,
+    reasons: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Name the N items of the history that spoke most for each entry, with their "
+            "shares in the score.",
+            show_default=False,
+        ),
+    ] = 0,
     k: Annotated[
         int | None,
         typer.Option(min=1, help="Items per user.", show_default="20; all with --candidates"),
@@ -103,6 +114,8 @@ def recommend(
 
     Example: ld4mrec recommend --all --items-file stock.csv --where category=shoes --out mail.csv
 
+    Example: ld4mrec recommend --user 42 --reasons 2 --format json
+
     Example: ld4mrec recommend --histories-file today.csv --skip-unknown --out today.parquet
     """
     if more_users and not user:
@@ -125,8 +138,9 @@ def recommend(
         allowed = make_filters(
             filters, recommender, group, has_new_users=histories_file is not None
         )
-        lists = make_lists(users, recommender, allowed, k, include_seen, group)
+        lists = make_lists(users, recommender, allowed, k, include_seen, reasons, group)
         if group.is_main_process:
-            write_lists(note_popular(lists), output)
+            layout = replace(USER_LISTS, has_reasons=reasons > 0)
+            write_lists(note_popular(lists), output, layout)
         else:
             list(lists)  # this process scores its share; the main process writes all lists

@@ -111,6 +111,7 @@ def make_lists(
     filters: Filters,
     k: int | None,
     include_seen: bool,
+    reasons: int,
     group: Group,
 ) -> Iterator[RecommendationList]:
     """Lists for the users of the flags.
@@ -127,8 +128,10 @@ def make_lists(
     length = k or DEFAULT_K
     if flags.history is not None:
         items = _parse_history(flags.history, recommender, skip, note)
-        lists = [recommender.for_history(items, length, include_seen=include_seen, filters=filters)]
-        return iter(lists)
+        ranked = recommender.for_history(
+            items, length, include_seen=include_seen, filters=filters, reasons=reasons
+        )
+        return iter([ranked])
     path = flags.candidates or flags.histories_file
     if path is None:
         return recommender.for_users(
@@ -136,6 +139,7 @@ def make_lists(
             length,
             include_seen=include_seen,
             filters=filters,
+            reasons=reasons,
             batch_size=batch_size,
             group=group,
         )
@@ -146,6 +150,7 @@ def make_lists(
             k,
             skip_unknown=skip,
             filters=filters,
+            reasons=reasons,
             batch_size=batch_size,
             on_note=note,
             group=group,
@@ -156,6 +161,7 @@ def make_lists(
         skip_unknown=skip,
         include_seen=include_seen,
         filters=filters,
+        reasons=reasons,
         batch_size=batch_size,
         on_note=note,
         group=group,

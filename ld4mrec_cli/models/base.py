@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.batches import Batches, RowBatches
+from ld4mrec_cli.models.ops.history_shares import leave_one_out
 from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.distributed import Group
 
@@ -33,6 +34,31 @@ class Recommender(ABC):
             UserError: this model relates no item to another.
         """
         return self
+
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
+        """Shares of the items of a history in the scores of some items.
+
+        The shares of an item add up to its score. By default by leaving each item of the history
+        out, see :func:`ld4mrec_cli.models.ops.history_shares.leave_one_out`. Models whose scores
+        are sums over the history give the terms.
+
+        Args:
+            row: the history ``(1, n_items)``, of h items, with sorted indices.
+            items: the items ``(m,)`` int64.
+
+        Returns:
+            ``(h, m)`` float32, in the order of the history.
+
+        Raises:
+            UserError: see :meth:`check_shares`.
+        """
+        chosen = torch.from_numpy(items)
+        shares = leave_one_out(lambda rows: self.score(rows).cpu()[:, chosen], row)
+        return shares.numpy()
+
+    def check_shares(self) -> None:
+        """Raise UserError if the scores do not come from a history. By default they do."""
+        return
 
     @classmethod
     def check_catalog(cls, n_items: int) -> None:

@@ -54,6 +54,11 @@ class IALS(ClosedFormRecommender):
         vectors = self._users.solve(rows)
         return FactoredScores((vectors,), (self.items,), self.items.new_zeros(len(self.items)))
 
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
+        """Products of the items' vectors and the parts of the history's vector, exactly."""
+        parts = self._users.solve_parts(row)
+        return (parts @ self.items[torch.from_numpy(items)].T).numpy()
+
     def item_similarity(self) -> CosineSimilarity:
         """Cosines of the item vectors."""
         return CosineSimilarity(self.items)

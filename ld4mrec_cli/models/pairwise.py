@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from ld4mrec_cli.models.base import Recommender, TrainableBaseline
 from ld4mrec_cli.models.batches import PairBatches, Pairs
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.item_vectors import CosineSimilarity
-from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.models.specs import MODELS, no_shares
 from ld4mrec_cli.utils.errors import UserError
 
 USER_FACTORS, ITEM_FACTORS, ITEM_BIAS = "user_factors", "item_factors", "item_bias"
@@ -54,6 +55,14 @@ class FactorModel(Recommender):
             )
         vectors = self.users[torch.from_numpy(users).to(self.users.device)]
         return FactoredScores((vectors,), (self.items,), self.bias)
+
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
+        """Raise UserError, see :meth:`check_shares`."""
+        self.check_shares()
+
+    def check_shares(self) -> NoReturn:
+        """Raise UserError: the vectors of the users are learned, not made from a history."""
+        raise no_shares("scores by the learned vectors of its users")
 
     def item_similarity(self) -> CosineSimilarity:
         """Cosines of the item vectors; the bias of an item says nothing of its likeness."""
@@ -136,6 +145,14 @@ class PairwiseRecommender(TrainableBaseline):
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
         """See :meth:`FactorModel.factored_scores`."""
         return self._factors().factored_scores(rows, users)
+
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
+        """Raise UserError, see :meth:`FactorModel.check_shares`."""
+        self._factors().check_shares()
+
+    def check_shares(self) -> NoReturn:
+        """See :meth:`FactorModel.check_shares`."""
+        self._factors().check_shares()
 
     @torch.no_grad()
     def item_similarity(self) -> CosineSimilarity:

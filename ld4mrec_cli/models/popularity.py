@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
-from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.models.specs import MODELS, no_shares
 from ld4mrec_cli.utils.errors import UserError
 
 
@@ -42,9 +42,17 @@ class Popularity(ClosedFormRecommender):
         """See :class:`ClosedFormRecommender`."""
         return torch.from_numpy(self.degree).expand(rows.shape[0], -1).clone()
 
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
+        """Raise UserError, see :meth:`check_shares`."""
+        self.check_shares()
+
+    def check_shares(self) -> NoReturn:
+        """Raise UserError: no history acts on the scores."""
+        raise no_shares("gives everyone the same scores")
+
     def item_similarity(self) -> NoReturn:
         """Raise UserError: the model relates no item to another."""
-        names = ", ".join(name for name in MODELS if name != "popularity")
+        names = ", ".join(name for name, spec in MODELS.items() if spec.relates_items)
         raise UserError(
             "popularity relates no item to another", hint=f"Use a model that does: {names}"
         )

@@ -19,6 +19,7 @@ from ld4mrec_cli.models.mgcn_settings import MGCNConfig
 from ld4mrec_cli.models.multvae_settings import MultVAEConfig
 from ld4mrec_cli.models.vbpr_settings import VBPRConfig
 from ld4mrec_cli.settings.base import Section
+from ld4mrec_cli.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,15 @@ class ModelSpec:
     """Requires item features."""
     scores_new_users: bool = True
     """Scores histories of new users."""
+    relates_items: bool = True
+    """Relates items to each other."""
     scores_new_items: bool = False
     """Scores items without training interactions, by their features."""
+
+    @property
+    def has_reasons(self) -> bool:
+        """Whether its scores can be split among the items of a history."""
+        return self.scores_new_users and self.relates_items
 
 
 _SPECS = (
@@ -60,6 +68,7 @@ _SPECS = (
         "popularity",
         "popularity:Popularity",
         "Popularity",
+        relates_items=False,
         closed_form=True,
         deterministic=True,
     ),
@@ -166,6 +175,14 @@ _SPECS = (
 
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
 """Every model by name."""
+
+
+def no_shares(why: str) -> UserError:
+    """Error of a model whose scores do not come from a history, so that no item has a share."""
+    names = ", ".join(spec.name for spec in _SPECS if spec.has_reasons)
+    return UserError(
+        f"this model {why}, so it has no reasons", hint=f"Use a model that does: {names}"
+    )
 
 
 def model_sections() -> dict[str, type[Section]]:

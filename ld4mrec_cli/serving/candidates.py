@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.evaluation.ranking import Scorer, batches, score_pairs
+from ld4mrec_cli.serving.reasons import Explainer, ReasonArrays
 from ld4mrec_cli.serving.requests import Requests
 from ld4mrec_cli.utils.distributed import Group
 
@@ -19,7 +20,8 @@ def rank_candidates(
     k: int | None,
     batch_size: int,
     group: Group,
-) -> Iterator[tuple[Sequence[str | None], np.ndarray, np.ndarray]]:
+    explain: Explainer | None = None,
+) -> Iterator[tuple[Sequence[str | None], np.ndarray, np.ndarray, ReasonArrays | None]]:
     """Score pairs and rank the items of each request.
 
     Args:
@@ -29,21 +31,24 @@ def rank_candidates(
         k: length of the lists; None: all candidates.
         batch_size: users that are scored at a time.
         group: processes that share each batch; the main process alone gets the lists.
+        explain: finds the reasons of the entries; None: they are not asked for.
 
     Yields:
-        Names of m users, their ranked items ``(m, depth)`` int64, -1 past the end, and scores.
+        Names of m users, their ranked items ``(m, depth)`` int64, -1 past the end, scores, and
+        reasons.
     """
     for batch in batches(np.arange(len(requests)), batch_size * group.size):
         shard = batch[slice(*group.shard_bounds(len(batch)))]
         depth = int(np.diff(pairs.indptr)[batch].max())
         depth = depth if k is None else min(k, depth)
-        own = pairs[shard]
-        scores = score_pairs(scorer, requests.rows(shard), own, requests.users[shard])
+        own, rows = pairs[shard], requests.rows(shard)
+        scores = score_pairs(scorer, rows, own, requests.users[shard])
         sizes = group.shard_sizes(len(batch))
-        ranked = (group.gather_array(part, sizes) for part in _sort(own, scores, depth))
-        items, values = ranked
+        ranked = _sort(own, scores, depth)
+        found = None if explain is None else explain(rows, ranked[0], group, sizes)
+        items, values = (group.gather_array(part, sizes) for part in ranked)
         if group.is_main_process:
-            yield [requests.names[at] for at in batch], items, values
+            yield [requests.names[at] for at in batch], items, values, found
 
 
 def _sort(pairs: csr_matrix, scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ld4mrec_cli.runs.catalog import Catalog
+from ld4mrec_cli.serving.reasons import ReasonArrays
+
+
+@dataclass(frozen=True)
+class Reason:
+    """An item of the history that a list was made from."""
+
+    item: str
+    title: str | None
+    share: float
+    """Its share in the score; the shares of the whole history add up to the score."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +28,8 @@ class RecommendedItem:
     item: str
     score: float
     title: str | None
+    reasons: tuple[Reason, ...] | None = None
+    """Items of the history, the largest share first; None: not asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ def make_lists(
     items: np.ndarray,
     scores: np.ndarray,
     is_popular: np.ndarray | None = None,
+    reasons: ReasonArrays | None = None,
 ) -> Iterator[RecommendationList]:
     """Lists in raw ids.
 
@@ -53,9 +67,16 @@ def make_lists(
         items: item indices ``(n, depth)``, -1 past the end of a list.
         scores: ``(n, depth)``.
         is_popular: which lists are the most popular items ``(n,)``; None: none of them.
+        reasons: of the entries; None: not asked for.
     """
     for n, user in enumerate(users):
         entries = _entries(catalog, items[n], scores[n])
+        if reasons is not None:
+            of_entries = _reasons(catalog, reasons.items[n], reasons.shares[n])
+            entries = [
+                replace(entry, reasons=own)
+                for entry, own in zip(entries, of_entries, strict=False)  # -1 past the end
+            ]
         yield RecommendationList(user, entries, is_popular is not None and bool(is_popular[n]))
 
 
@@ -67,6 +88,19 @@ def make_similar(
     for n, query in enumerate(queries.tolist()):
         entries = _entries(catalog, items[n], scores[n])
         yield SimilarItems(catalog.items[query], titles[query] if titles else None, entries)
+
+
+def _reasons(
+    catalog: Catalog, items: np.ndarray, shares: np.ndarray
+) -> Iterator[tuple[Reason, ...]]:
+    """Reasons of each entry of a list, of arrays ``(depth, width)``."""
+    titles = catalog.titles
+    for row, values in zip(items.tolist(), shares.tolist(), strict=True):
+        yield tuple(
+            Reason(catalog.items[item], titles[item] if titles else None, share)
+            for item, share in zip(row, values, strict=True)
+            if item >= 0
+        )
 
 
 def _entries(catalog: Catalog, items: np.ndarray, scores: np.ndarray) -> list[RecommendedItem]:

@@ -21,6 +21,7 @@ from ld4mrec_cli.serving.candidates import rank_candidates
 from ld4mrec_cli.serving.filters import Filters
 from ld4mrec_cli.serving.ids import UNKNOWN, OnNote, find_known, ignore_note
 from ld4mrec_cli.serving.lists import RecommendationList, SimilarItems, make_lists, make_similar
+from ld4mrec_cli.serving.reasons import Explainer
 from ld4mrec_cli.serving.requests import Pairs, Requests, for_histories, for_known_users
 from ld4mrec_cli.serving.similar import rank_similar
 from ld4mrec_cli.utils.device import resolve_device
@@ -93,19 +94,27 @@ class Recommender:
         *,
         include_seen: bool = False,
         filters: Filters | None = None,
+        reasons: int = 0,
     ) -> RecommendationList:
         """Recommend ``k`` items to a known ``user`` or for a ``history`` of item ids.
 
+        With ``reasons``, each entry names that many items of the history that spoke most for it.
+
         Raises:
-            UserError: not exactly one of ``user`` and ``history`` is given.
+            UserError: not exactly one of ``user`` and ``history`` is given, or the model has no
+                reasons.
             UnknownIdError: the dataset does not know an id.
         """
         if (user is None) == (history is None):
             raise UserError("recommend needs either a user or a history")
         if history is not None:
-            return self.for_history(history, k, include_seen=include_seen, filters=filters)
-        users = [str(user)]
-        return next(self.for_users(users, k, include_seen=include_seen, filters=filters))
+            return self.for_history(
+                history, k, include_seen=include_seen, filters=filters, reasons=reasons
+            )
+        lists = self.for_users(
+            [str(user)], k, include_seen=include_seen, filters=filters, reasons=reasons
+        )
+        return next(lists)
 
     def for_users(
         self,
@@ -114,6 +123,7 @@ class Recommender:
         *,
         include_seen: bool = False,
         filters: Filters | None = None,
+        reasons: int = 0,
         batch_size: int = 1024,
         group: Group = SINGLE_PROCESS,
     ) -> Iterator[RecommendationList]:
@@ -127,7 +137,7 @@ class Recommender:
             UserError: at the call, if the filters leave no item.
         """
         requests = for_known_users(self.catalog, users)
-        return self._lists(requests, k, include_seen, filters, batch_size, group)
+        return self._lists(requests, k, include_seen, filters, reasons, batch_size, group)
 
     def for_history(
         self,
@@ -136,6 +146,7 @@ class Recommender:
         *,
         include_seen: bool = False,
         filters: Filters | None = None,
+        reasons: int = 0,
     ) -> RecommendationList:
         """Recommend ``k`` items to a user who interacted with ``items`` (raw ids).
 
@@ -150,7 +161,7 @@ class Recommender:
         row = csr_matrix((np.ones(len(indices), dtype=np.float32), at), shape=(1, len(self.items)))
         requests = Requests([None], np.array([UNKNOWN]), self.known, row)
         self._check_new_users(requests)
-        return next(self._lists(requests, k, include_seen, filters, 1, SINGLE_PROCESS))
+        return next(self._lists(requests, k, include_seen, filters, reasons, 1, SINGLE_PROCESS))
 
     def for_histories(
         self,
@@ -160,6 +171,7 @@ class Recommender:
         skip_unknown: bool = False,
         include_seen: bool = False,
         filters: Filters | None = None,
+        reasons: int = 0,
         batch_size: int = 1024,
         on_note: OnNote = ignore_note,
         group: Group = SINGLE_PROCESS,
@@ -175,6 +187,7 @@ class Recommender:
             skip_unknown: leave unknown items out, and new users of a model that cannot score them.
             include_seen: also recommend items of the history.
             filters: items that may be recommended; None: all.
+            reasons: items of the history that each entry names, as in :meth:`recommend`.
             batch_size: histories that are scored at a time.
             on_note: gets a line on what was left out.
             group: as for :meth:`for_users`.
@@ -194,7 +207,7 @@ class Recommender:
             self.catalog, pairs, empty, skip_unknown=skip_unknown, on_note=on_note
         )
         requests = self._check_new_users(requests, skip=skip_unknown, on_note=on_note)
-        return self._lists(requests, k, include_seen, filters, batch_size, group)
+        return self._lists(requests, k, include_seen, filters, reasons, batch_size, group)
 
     def for_candidates(
         self,
@@ -203,6 +216,7 @@ class Recommender:
         *,
         skip_unknown: bool = False,
         filters: Filters | None = None,
+        reasons: int = 0,
         batch_size: int = 1024,
         on_note: OnNote = ignore_note,
         group: Group = SINGLE_PROCESS,
@@ -216,6 +230,7 @@ class Recommender:
             k: length of the lists; None: all items of a user.
             skip_unknown: leave unknown users and items out.
             filters: items that may be listed; None: all.
+            reasons: items of the history that each entry names, as in :meth:`recommend`.
             batch_size: users that are scored at a time.
             on_note: gets a line on what was left out.
             group: as for :meth:`for_users`.
@@ -223,6 +238,7 @@ class Recommender:
         Raises:
             UnknownIdError: at the call, for unknown ids, unless they are skipped.
         """
+        explain = self._explainer(reasons)
         notes: list[str] = []
         items, users = (
             find_known(raw, ids, skip_unknown=skip_unknown, on_note=notes.append, where=pairs.where)
@@ -237,11 +253,11 @@ class Recommender:
         for note in notes:
             on_note(note)
         requests = Requests([pairs.names[at] for at in kept], users[kept], self.known)
-        ranked = rank_candidates(self.scorer, requests, matrix[kept], k, batch_size, group)
+        ranked = rank_candidates(self.scorer, requests, matrix[kept], k, batch_size, group, explain)
         return (
             one
-            for names, items, scores in ranked
-            for one in make_lists(self.catalog, names, items, scores)
+            for names, items, scores, found in ranked
+            for one in make_lists(self.catalog, names, items, scores, reasons=found)
         )
 
     def similar(self, item: str, k: int = 20, *, filters: Filters | None = None) -> SimilarItems:
@@ -298,12 +314,21 @@ class Recommender:
         k: int,
         include_seen: bool,
         filters: Filters | None,
+        reasons: int,
         batch_size: int,
         group: Group,
     ) -> Iterator[RecommendationList]:
         chosen = self.filters if filters is None else filters
         chosen.check_any_left()
-        return self._iter_lists(requests, k, include_seen, chosen, batch_size, group)
+        explain = self._explainer(reasons)
+        return self._iter_lists(requests, k, include_seen, chosen, explain, batch_size, group)
+
+    def _explainer(self, width: int) -> Explainer | None:
+        """Finds ``width`` reasons; None for 0. Raises UserError where the model has none."""
+        if not width:
+            return None
+        self.scorer.check_shares()
+        return Explainer(self.scorer, width)
 
     def _iter_lists(
         self,
@@ -311,6 +336,7 @@ class Recommender:
         k: int,
         include_seen: bool,
         filters: Filters,
+        explain: Explainer | None,
         batch_size: int,
         group: Group,
     ) -> Iterator[RecommendationList]:
@@ -319,12 +345,19 @@ class Recommender:
             rows, sizes = requests.rows(shard), group.shard_sizes(len(batch))
             denied = filters.denied_of([requests.names[at] for at in shard])
             exclude = _merge(None if include_seen else rows, denied)
-            ranked = self._rank(rows, exclude, k, requests.users[shard], filters.allowed)
-            items, scores = (group.gather_array(part, sizes) for part in ranked)
+            users = requests.users[shard]
+            items, scores = self._rank(rows, exclude, k, users, filters.allowed)
+            is_popular = _is_all_zero(items, scores) & self._falls_back(users)
+            found = None
+            if explain is not None:
+                explained = np.where(is_popular[:, None], -1, items)  # they have other scores
+                found = explain(rows, explained, group, sizes)
+            items, scores, is_popular = (
+                group.gather_array(part, sizes) for part in (items, scores, is_popular)
+            )
             if group.is_main_process:
                 names = [requests.names[at] for at in batch]
-                is_popular = _is_all_zero(items, scores) & self._falls_back(requests.users[batch])
-                yield from make_lists(self.catalog, names, items, scores, is_popular)
+                yield from make_lists(self.catalog, names, items, scores, is_popular, found)
 
     def _falls_back(self, users: np.ndarray) -> np.ndarray:
         """For whom popular items are listed where the model knows nothing ``(n,)`` bool.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -89,15 +90,16 @@ def test_two_processes_evaluate_and_recommend_what_one_does(workspace, tmp_path,
     result = torchrun("evaluate", "--run", workspace.run, "--format", "json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["metrics"] == pytest.approx(expected["metrics"])
-    arguments = ["recommend", "--run", workspace.run, "--all", "--k", 5, "--out"]
+    arguments = ["recommend", "--run", workspace.run, "--all", "--k", 5, "--reasons", 2, "--out"]
     assert run([str(a) for a in [*arguments, tmp_path / "alone.csv"]]) == 0
     assert torchrun(*arguments, "together.csv", cwd=tmp_path).returncode == 0
     rows = [
-        (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        list(csv.DictReader((tmp_path / name).read_text(encoding="utf-8").splitlines()))
         for name in ("alone.csv", "together.csv")
     ]
-    names = [[line.rsplit(",", 1)[0] for line in lines] for lines in rows]
+    names = [[(row["user"], row["item"], row["reasons"]) for row in lines] for lines in rows]
     assert names[0] == names[1]
+    assert all("," in reasons for _, _, reasons in names[0])
 
 
 def test_two_processes_resume_what_one_began(workspace, tmp_path, monkeypatch):

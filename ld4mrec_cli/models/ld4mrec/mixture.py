@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
 from ld4mrec_cli.models.ops.als import LeastSquares
+from ld4mrec_cli.models.ops.history_shares import split_row
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
 SCALES = (0.0, *(2.0 ** (exponent / 2) for exponent in range(-10, 13)))
@@ -50,6 +51,16 @@ class IALSScores:
         vectors = self._users.solve(rows).mul_(self.scale).to(device)
         scored = self._items if items is None else self._items[items]
         return (vectors @ scored.T).clamp_min_(0.0)
+
+    def terms(self, row: csr_matrix, items: Tensor) -> Tensor:
+        """Terms ``(h, m)``, one for each item of a row, of the scores before the clamp."""
+        parts = self._users.solve_parts(row).mul_(self.scale).to(items.device)
+        return parts @ self._items.to(items.device)[items].T
+
+
+def _clamp_sum(terms: Tensor) -> Tensor:
+    """Terms ``(h, m)`` of sums that are clamped at 0: all are 0 where the sum is not positive."""
+    return terms * (terms.sum(dim=0, keepdim=True) > 0.0)
 
 
 class Mixture(nn.Module):
@@ -113,6 +124,31 @@ class Mixture(nn.Module):
         """Whether there is nothing to mix in."""
         return self.ease is None and self.ials is None
 
+    def estimate(self, scores: Tensor, items: Tensor | None = None) -> Tensor:
+        """C-Net's part: the softmax of its ``scores`` ``(n, n_items)``; alone, the scores.
+
+        ``items`` ``(m,)`` int64: of these items alone.
+        """
+        estimate = scores if self.is_empty else scores.softmax(dim=1)
+        return estimate if items is None else estimate[:, items]
+
+    def linear_shares(self, row: csr_matrix, items: Tensor) -> Tensor:
+        """Shares of a history in what the parts contribute to ``items`` ``(m,)``: ``(h, m)``.
+
+        They are exact. Where the clamp of a part acts, they are 0.
+
+        Args:
+            row: the history ``(1, n_items)``, of h items, with sorted indices.
+            items: int64, on the device of the scores.
+        """
+        shares = torch.zeros(row.nnz, len(items), device=items.device)
+        if self.ease is not None:
+            observed = SparseRows.from_csr(split_row(row), items.device)
+            shares += _clamp_sum(self.ease(observed, items) * self.ease.scale)
+        if self.ials is not None:
+            shares += _clamp_sum(self.ials.terms(row, items))
+        return shares
+
     def forward(
         self,
         scores: Tensor,
@@ -128,11 +164,7 @@ class Mixture(nn.Module):
             rows: the same rows, as a CSR matrix.
             items: items to mix the scores of, ``(m,)`` int64; None: all.
         """
-        if self.is_empty:
-            return scores if items is None else scores[:, items]
-        mixture = scores.softmax(dim=1)
-        if items is not None:
-            mixture = mixture[:, items]
+        mixture = self.estimate(scores, items)
         if self.ease is not None:
             mixture = self.ease(observed, items).clamp_min(0.0).mul(self.ease.scale).add(mixture)
         if self.ials is not None:

@@ -26,6 +26,7 @@ from ld4mrec_cli.models.ld4mrec.losses import Targets, make_loss
 from ld4mrec_cli.models.ld4mrec.row_weights import RowWeights
 from ld4mrec_cli.models.ld4mrec.sampled_softmax import Candidates, CandidateSampler, reindex
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
+from ld4mrec_cli.models.ld4mrec.shares import split_by_history
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.rng import BatchRNG
@@ -213,11 +214,7 @@ class LD4MRec(TrainableRecommender):
             ``(n, n_items)`` float32 on the model's device.
         """
         observed = SparseRows.from_csr(rows, self.device)
-        if self.inference_steps > 1:
-            scores = self._reverse_chain(observed)
-        else:
-            scores = self.cnet.scores(observed, self._input_times(observed))
-        mixture: Tensor = self.mixture(scores, observed, rows)
+        mixture: Tensor = self.mixture(self.cnet_scores(observed), observed, rows)
         return mixture
 
     @torch.inference_mode()
@@ -231,29 +228,41 @@ class LD4MRec(TrainableRecommender):
         """
         observed = SparseRows.from_csr(rows, self.device)
         chosen = torch.from_numpy(items).to(self.device)
-        if self.inference_steps > 1:
-            scores = self._reverse_chain(observed)
-        elif self.mixture.is_empty:
-            factors: FactoredScores = self.cnet(observed, self._input_times(observed))
+        if self.is_linear_beside_cnet:
             ease = self.cnet.ease_scores(observed, chosen)
-            scores = factors.of_items(chosen).scores()
+            scores = self.factors(observed).of_items(chosen).scores()
             return scores if ease is None else scores + ease
-        else:
-            scores = self.cnet.scores(observed, self._input_times(observed))
-        mixture: Tensor = self.mixture(scores, observed, rows, chosen)
+        mixture: Tensor = self.mixture(self.cnet_scores(observed), observed, rows, chosen)
         return mixture
+
+    @property
+    def is_linear_beside_cnet(self) -> bool:
+        """Whether one step gives the scores, to which at most those of EASE are added."""
+        return self.inference_steps == 1 and self.mixture.is_empty
+
+    def cnet_scores(self, observed: SparseRows) -> Tensor:
+        """C-Net's scores of all items ``(n, n_items)``, after one step or the reverse chain."""
+        if self.inference_steps > 1:
+            return self._reverse_chain(observed)
+        return self.cnet.scores(observed, self._input_times(observed))
+
+    def factors(self, observed: SparseRows) -> FactoredScores:
+        """C-Net's one-step scores in factors, without EASE."""
+        factors: FactoredScores = self.cnet(observed, self._input_times(observed))
+        return factors
+
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
+        """See :meth:`Recommender.history_shares`; the parts of the mixture are split exactly."""
+        return split_by_history(self, row, items).cpu().numpy()
 
     @torch.inference_mode()
     def factored_scores(
         self, rows: csr_matrix, users: np.ndarray | None = None
     ) -> FactoredScores | None:
         """Factors of the one-step scores; None if the scores are more than that."""
-        has_ease = self.cnet.ease is not None
-        if has_ease or not self.mixture.is_empty or self.inference_steps > 1:
+        if self.cnet.ease is not None or not self.is_linear_beside_cnet:
             return None
-        observed = SparseRows.from_csr(rows, self.device)
-        scores: FactoredScores = self.cnet(observed, self._input_times(observed))
-        return scores
+        return self.factors(SparseRows.from_csr(rows, self.device))
 
     def _input_times(self, observed: SparseRows) -> Tensor:
         return torch.full_like(observed.counts, INPUT_TIME)

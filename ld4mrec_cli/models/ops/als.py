@@ -67,19 +67,48 @@ class LeastSquares:
         Raises:
             UserError: the ridge is too small for float32.
         """
-        settings, factors = self._settings, self._vectors.shape[1]
+        factors = self._vectors.shape[1]
         solution = self._vectors.new_zeros(rows.shape[0], factors)
         for size, group in _groups(np.diff(rows.indptr), factors):
-            frequency = size + settings.unobserved_weight * rows.shape[1]
-            ridge = settings.regularization * frequency**settings.frequency_exponent
             items = rows[group].indices.reshape(-1, size).astype(np.int64)
             vectors = self._vectors[torch.from_numpy(items)]
-            diagonal = self._shared + ridge
-            if diagonal.min() <= torch.finfo(diagonal.dtype).eps * diagonal.max():
-                raise _no_solution()
+            diagonal = self._diagonal(size, rows.shape[1])
             solve = _solve_woodbury if size < factors else _solve_direct
             solution[torch.from_numpy(group)] = solve(diagonal, vectors)
         return solution @ self._basis.T
+
+    def solve_parts(self, row: csr_matrix) -> Tensor:
+        """Parts ``(h, factors)`` of the vector of a row, one for each of its h interactions.
+
+        They add up to :meth:`solve`: the right side of its equation is the sum of the items'
+        vectors, so an item's part is ``A⁻¹ v`` with the left side A (Hu et al., section 5).
+
+        Raises:
+            UserError: see :meth:`solve`.
+        """
+        vectors = self._vectors[torch.from_numpy(row.indices.astype(np.int64))]
+        diagonal = self._diagonal(len(vectors), row.shape[1]).to(vectors.dtype)
+        if len(vectors) < vectors.shape[1]:  # A⁻¹ Vᵀ = D⁻¹ Vᵀ (I + V D⁻¹ Vᵀ)⁻¹
+            scaled = vectors / diagonal
+            system = torch.eye(len(vectors)) + scaled @ vectors.T
+            parts = torch.cholesky_solve(scaled, _cholesky(system))
+        else:
+            system = torch.diag(diagonal) + vectors.T @ vectors
+            parts = torch.cholesky_solve(vectors.T, _cholesky(system)).T
+        return parts @ self._basis.T
+
+    def _diagonal(self, size: int, n_other: int) -> Tensor:
+        """Diagonal of the shared part and the ridge of a row of ``size`` interactions.
+
+        Raises:
+            UserError: the ridge is too small for float32.
+        """
+        settings = self._settings
+        frequency = size + settings.unobserved_weight * n_other
+        diagonal = self._shared + settings.regularization * frequency**settings.frequency_exponent
+        if diagonal.min() <= torch.finfo(diagonal.dtype).eps * diagonal.max():
+            raise _no_solution()
+        return diagonal
 
 
 def _gram(vectors: Tensor) -> Tensor:

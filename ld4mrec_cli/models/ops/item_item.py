@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
+from ld4mrec_cli.models.ops.history_shares import split_row
 from ld4mrec_cli.settings.base import Section
 
 
@@ -60,3 +61,7 @@ class ItemItemRecommender(ClosedFormRecommender):
             block = self.weights[used][:, items]
         scores = rows.astype(np.float32)[:, used] @ block
         return torch.from_numpy(scores.toarray() if issparse(scores) else scores)
+
+    def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
+        """The weights of each item of the history: ``x_i B_ij``, exactly."""
+        return self.score_items(split_row(row), items).numpy()
