@@ -61,10 +61,10 @@ class Recommender(ABC):
         return
 
     @classmethod
-    def check_catalog(cls, n_items: int) -> None:
+    def check_catalog(cls, n_items: int, settings: Any) -> None:
         """Refuse a catalog that is too large for this model; called before anything is computed.
 
-        By default no catalog is.
+        By default no catalog is. ``settings``: the model's own section, or None.
 
         Raises:
             UserError: the memory of this machine is too small.
@@ -74,6 +74,9 @@ class Recommender(ABC):
 
 class ClosedFormRecommender(Recommender):
     """A recommender that is computed at once, without epochs."""
+
+    note: str | None = None
+    """A remark about the result of :meth:`fit` that the user should read."""
 
     @classmethod
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ld4mrec_cli.settings.base import ContentWeight, NonNegative, Positive, Section
+from ld4mrec_cli.settings.base import ContentWeight, Count, NonNegative, Positive, Section
 
 
 class EASEConfig(Section):
@@ -18,3 +18,9 @@ class EASEConfig(Section):
     content_weight: ContentWeight = 0.0
     """Weight a of item features in `G = XᵀWX + a·FFᵀ` (collective EASE, Jeunen et al., RecSys
     2020): a number for every modality, or a mapping such as `{text: 5, image: 1}`."""
+    max_items: Count = 20_000
+    """Larger catalogs have approximate EASE weights, sparse plus low rank. (The dense matrix takes
+    about 8 bytes for each pair of items, 3 GB at 20,000, and time items³.)"""
+    neighbors: Count = 400
+    """Items that each item is solved on in a catalog above `max_items`. More are closer to the
+    dense form; time grows with their cube, memory in proportion."""

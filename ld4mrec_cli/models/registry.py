@@ -48,14 +48,16 @@ def build_baseline(
     return model
 
 
-def check_trainable(name: str, n_items: int, modalities: Sequence[str]) -> None:
+def check_trainable(
+    name: str, n_items: int, modalities: Sequence[str], settings: Any = None
+) -> None:
     """Check that a model can be trained on a dataset, before anything is computed.
 
     Raises:
         UserError: the catalog is too large for the model.
         ConfigError: the model needs item features and there are none.
     """
-    load_class(name).check_catalog(n_items)
+    load_class(name).check_catalog(n_items, settings)
     if MODELS[name].needs_features and not modalities:
         others = ", ".join(spec.name for spec in MODELS.values() if not spec.needs_features)
         hint = f"Add features to the raw data; check data.modalities. Or use one of {others}"

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
+from ld4mrec_cli.models.ops.item_weights import ItemWeights
+from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank
 from ld4mrec_cli.runs.checks import check_numbers
 from ld4mrec_cli.utils.errors import RunError
 
 BASIS, DEGREE, EASE, IALS = "basis.", "degree", "ease_weights", "ials_items"
+SPARSE_EASE = f"{EASE}."
+"""Start of the names of the arrays of weights that are sparse plus low rank."""
 
 
 def signals_to_arrays(signals: ItemSignals) -> dict[str, np.ndarray]:
@@ -21,7 +25,7 @@ def signals_to_arrays(signals: ItemSignals) -> dict[str, np.ndarray]:
     arrays = {f"{BASIS}{name}": basis for name, basis in signals.bases.items()}
     arrays[DEGREE] = signals.degree
     if signals.ease_weights is not None:
-        arrays[EASE] = signals.ease_weights
+        arrays |= _weights_to_arrays(signals.ease_weights)
     if signals.ials_items is not None:
         arrays[IALS] = signals.ials_items
     return arrays
@@ -47,12 +51,40 @@ def signals_from_tensors(
         if name.startswith(BASIS)
     }
     order = [COLLABORATIVE, *modalities]
-    sizes_fit = all(len(tensor) == n_items for tensor in tensors.values() if tensor.ndim)
+    by_item = [tensors[name] for name in tensors if not name.startswith(SPARSE_EASE)]
+    sizes_fit = all(len(tensor) == n_items for tensor in by_item if tensor.ndim)
     if sorted(order) != sorted(bases) or DEGREE not in tensors or not sizes_fit:
         raise RunError("does not hold the signals of this run", where=path)
     check_numbers(tensors, path)
-    ease_weights, ials_items = (
-        tensors[name].numpy() if name in tensors else None for name in (EASE, IALS)
-    )
+    ials_items = tensors[IALS].numpy() if IALS in tensors else None
+    ease_weights = _weights_from_tensors(tensors, n_items, path)
     ordered = {name: bases[name] for name in order}
     return ItemSignals(ordered, tensors[DEGREE].numpy(), ease_weights, ials_items)
+
+
+def _weights_to_arrays(weights: ItemWeights) -> dict[str, np.ndarray]:
+    if isinstance(weights, np.ndarray):
+        return {EASE: weights}
+    return {f"{SPARSE_EASE}{name}": array for name, array in weights.arrays().items()}
+
+
+def _weights_from_tensors(
+    tensors: Mapping[str, Tensor], n_items: int, path: Path
+) -> ItemWeights | None:
+    """EASE weights in either form, or None. Raises RunError where they are no matrix."""
+    if EASE in tensors:
+        return tensors[EASE].numpy()
+    arrays = {
+        name.removeprefix(SPARSE_EASE): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith(SPARSE_EASE)
+    }
+    if not arrays:
+        return None
+    try:
+        weights = SparseLowRank.from_arrays(arrays)
+    except (KeyError, ValueError, TypeError):
+        weights = None
+    if weights is None or weights.shape != (n_items, n_items):
+        raise RunError("has EASE weights that are no matrix of the items", where=path)
+    return weights

@@ -25,7 +25,8 @@ from ld4mrec_cli.evaluation.validation import make_validator
 from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
-from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
+from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ease_config
+from ld4mrec_cli.models.ops.item_weights import describe_approximation
 from ld4mrec_cli.models.registry import build_baseline, check_trainable, fit_closed_form
 from ld4mrec_cli.plotting import plot_learning_curve
 from ld4mrec_cli.runs.evaluate import check_same_dataset, open_run_dataset
@@ -106,7 +107,7 @@ def start_training(
     device = _resolve_device(config, group)
     modalities = dataset.modality_names(config.data.modalities)
     _check_modalities(config, modalities)
-    check_trainable(config.model_name, dataset.shape[1], modalities)
+    check_trainable(config.model_name, dataset.shape[1], modalities, config.model_settings)
     name = config.name or dataset.name
     manifest = Manifest(
         name=name,
@@ -298,9 +299,11 @@ class TrainingSession:
         model, n_items = self.config.model, self.dataset.shape[1]
         features, seed = self._load_features(), self.config.training.seed
         signals = ItemSignals.compute(model, self.train_rows, features, seed)
-        if model.ease and signals.ease_weights is None:
-            limit = f"model.ease_max_items, {model.ease_max_items:,}"
-            self._note(f"without EASE weights: the {n_items:,} items are more than {limit}")
+        if model.ease:
+            settings = ease_config(model)
+            note = describe_approximation(n_items, settings, "model.ease_max_items")
+            if note:
+                self._note(note)
         self.run.save_signals(signals)
 
     def _fit_closed_form(self) -> RunDirectory:
@@ -314,6 +317,8 @@ class TrainingSession:
             self._load_features(),
             config.training.seed,
         )
+        if model.note:
+            self._note(model.note)
         arrays = model.arrays()
         try:
             valid = validate(model) if validate else None

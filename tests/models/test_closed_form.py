@@ -121,6 +121,8 @@ SETTINGS = [
     ("ease", "degree_ridge", 40.0),
     ("ease", "user_exponent", 4.0),
     ("ease", "content_weight", 100.0),
+    ("ease", "max_items", 2),
+    ("ease", "neighbors", 1),
     ("itemknn", "neighbors", 1),
     ("itemknn", "shrinkage", 9.0),
     ("itemknn", "user_exponent", 1.0),
@@ -134,11 +136,19 @@ SETTINGS = [
 ]
 
 
+BESIDE = {
+    ("ease", "max_items"): {"ridge": 0.5, "neighbors": 1},
+    ("ease", "neighbors"): {"ridge": 0.5, "max_items": 2},
+}
+"""Settings without which another does not act."""
+
+
 @pytest.mark.parametrize(("name", "field", "value"), SETTINGS)
 def test_every_setting_of_a_fitted_baseline_acts(name, field, value):
     features = {"text": np.eye(5, 3, dtype=np.float32)}
-    usual = fit(name, TRAIN, Config(), features).score(TRAIN)
-    config = Config.model_validate({name: {field: value}})
+    both = BESIDE.get((name, field), {})
+    usual = fit(name, TRAIN, Config.model_validate({name: both}), features).score(TRAIN)
+    config = Config.model_validate({name: {**both, field: value}})
     changed = fit(name, TRAIN, config, features).score(TRAIN)
     assert (usual - changed).abs().max() > 1e-3
 
@@ -206,7 +216,9 @@ def test_ease_refuses_a_catalog_that_does_not_fit_into_memory(monkeypatch):
     monkeypatch.setattr(memory, "physical_memory", lambda: needed)
     fit("ease", TRAIN, Config())
     monkeypatch.setattr(memory, "physical_memory", lambda: needed - 1)
-    with pytest.raises(UserError, match=r"ease needs about .* GB for 5 items.*itemknn") as caught:
+    with pytest.raises(
+        UserError, match=r"ease needs about .* GB for 5 items.*ease\.max_items"
+    ) as caught:
         fit("ease", TRAIN, Config())
     assert caught.value.exit_code == 2
     fit("itemknn", TRAIN, Config())

@@ -6,10 +6,12 @@ import torch
 from model_zoo import fit
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.models.ld4mrec import mixture
 from ld4mrec_cli.models.ld4mrec.build import log_popularity
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
+from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.utils.errors import ConfigError
 
@@ -116,7 +118,8 @@ def test_training_takes_guidance_from_the_row_that_the_config_names(world, sourc
 
 def test_item_weights_are_left_out_of_a_catalog_that_is_too_large(world):
     assert world.signals(world.config()).ease_weights is not None
-    assert world.signals(world.config(model__ease_max_items=10)).ease_weights is None
+    large = world.signals(world.config(model__ease_max_items=10))
+    assert isinstance(large.ease_weights, SparseLowRank)
     assert world.signals(world.config(model__ease=False)).ease_weights is None
 
 
@@ -190,8 +193,51 @@ def test_factor_scores_are_mixed_with_the_softmax_at_inference(world):
     assert model.factored_scores(world.train) is None
     assert plain.factored_scores(world.train) is not None
     large = world.signals(world.config(model__ials=True, model__ease_max_items=10))
-    assert large.ease_weights is None  # a dense matrix; iALS has no bound
-    assert large.ials_items is not None
+    assert large.ials_items is not None  # no bound
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"training.loss": "mse"}, {"training.loss": "mse", **NOISY}], ids=str
+)
+def test_sparse_item_weights_of_all_items_act_as_dense_ones(world, changed):
+    small = {"model.ease_max_items": 10, "model.ease_neighbors": 10_000}
+    content = {"model.ease_content_weight": {"image": 3.0}, **changed}
+    dense, sparse = (world.model(world.config_of({**content, **form})) for form in ({}, small))
+    torch.testing.assert_close(
+        sparse.score(world.train), dense.score(world.train), atol=1e-5, rtol=1e-5
+    )
+    rows = SparseRows.from_csr(world.train)
+    torch.testing.assert_close(
+        sparse.loss(rows, generator()), dense.loss(rows, generator()), atol=1e-5, rtol=1e-5
+    )
+    assert dense.score(world.train)[:, world.cold_like].std() > 0.0
+
+
+@pytest.mark.parametrize("ease", [False, True])
+@pytest.mark.parametrize("ials", [False, True])
+@torch.inference_mode()
+def test_a_mixture_scores_blocks_of_items_as_the_whole(world, monkeypatch, ease, ials):
+    """A large catalog is ranked without all scores in memory."""
+    monkeypatch.setattr(mixture, "LARGE_CATALOG", 10)
+    monkeypatch.setattr(mixture, "BLOCK_SIZE", 7)
+    content = {"model.ease_content_weight": 3.0, "model.ease_neighbors": 6}
+    settings = {"model.ease": ease, "model.ials": ials, "model.ease_max_items": 10, **content}
+    model = world.model(world.config_of(settings))
+    whole, n_items = model.score(world.train), world.train.shape[1]
+    blocks = model.factored_scores(world.train)
+    assert blocks.n_items == n_items
+    parts = [blocks.block(start, min(start + 9, n_items)) for start in range(0, n_items, 9)]
+    scores = torch.cat([part.scores() for part in parts], dim=1)
+    if not ease and not ials:
+        scores, whole = scores.softmax(dim=1), whole.softmax(dim=1)
+    torch.testing.assert_close(scores, whole, atol=1e-6, rtol=1e-5)
+    nested = blocks.block(9, 27).block(3, 8).scores()
+    torch.testing.assert_close(nested, blocks.block(12, 17).scores())
+
+
+def test_dense_item_weights_are_scored_all_at_once(world, monkeypatch):
+    monkeypatch.setattr(mixture, "LARGE_CATALOG", 10)
+    assert world.model(world.config()).factored_scores(world.train) is None
 
 
 def test_factor_scores_need_the_multinomial_loss(world):

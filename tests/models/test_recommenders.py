@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,19 +22,37 @@ from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.training.session import Callbacks, train
 from ld4mrec_cli.utils.errors import UserError
 
+SPARSE_EASE = {
+    "ease": {"ease__max_items": 10, "ease__neighbors": 12, "ease__ridge": 10.0},
+    "ld4mrec": {"model__ease_max_items": 10, "model__ease_neighbors": 12},
+}
+"""Settings with which a model takes the item weights of large catalogs."""
 
-@pytest.fixture(scope="module", params=MODELS)
-def name(request) -> str:
+
+@pytest.fixture(scope="module", params=[*MODELS, *(f"{name}-sparse" for name in SPARSE_EASE)])
+def variant(request) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def fitted(world, name) -> Scorer:
-    return fit(world, name)
+def name(variant) -> str:
+    return variant.removesuffix("-sparse")
 
 
-def fit(world, name: str, seed: int = 0, epochs: int = 2) -> Scorer:
-    config = world.config(model_name=name, training__seed=seed, training__max_epochs=epochs)
+@pytest.fixture(scope="module")
+def changed(variant, name) -> dict[str, Any]:
+    return SPARSE_EASE[name] if variant != name else {}
+
+
+@pytest.fixture(scope="module")
+def fitted(world, name, changed) -> Scorer:
+    return fit(world, name, changed)
+
+
+def fit(world, name: str, changed: dict[str, Any], seed: int = 0, epochs: int = 2) -> Scorer:
+    config = world.config(
+        model_name=name, training__seed=seed, training__max_epochs=epochs, **changed
+    )
     if name in CLOSED_FORM:
         return fit_model(name, world.train, config)
     return world.trained(config)[0]
@@ -71,23 +91,26 @@ def test_scoring_changes_neither_rows_nor_later_scores(world, fitted, users):
     assert (rows != world.train).nnz == 0
 
 
-def test_fitting_twice_gives_the_same(world, name, fitted, users):
-    assert torch.equal(fit(world, name).score(world.train, users), fitted.score(world.train, users))
+def test_fitting_twice_gives_the_same(world, name, changed, fitted, users):
+    assert torch.equal(
+        fit(world, name, changed).score(world.train, users), fitted.score(world.train, users)
+    )
 
 
-def test_the_seed_acts_where_something_is_drawn(world, name, fitted, users):
+def test_the_seed_acts_where_something_is_drawn(world, name, changed, fitted, users):
     same = torch.equal(
-        fit(world, name, seed=1).score(world.train, users), fitted.score(world.train, users)
+        fit(world, name, changed, seed=1).score(world.train, users),
+        fitted.score(world.train, users),
     )
     assert same == (name in DETERMINISTIC)
 
 
 @pytest.mark.slow
-def test_what_training_learned_ranks_the_held_out_items_better_than_chance(world, name):
+def test_what_training_learned_ranks_the_held_out_items_better_than_chance(world, name, changed):
     """Tastes are planted: two thirds of the items are not of a user's kind."""
     if name == "popularity":
         pytest.skip("the same list for every user")
-    fitted = fit(world, name, epochs=15)
+    fitted = fit(world, name, changed, epochs=15)
     recall = evaluate(fitted, world.train, world.valid, world.train, [10], 64).metrics["recall@10"]
     assert recall > 0.45  # ten of about 30 unseen items, by chance: 0.33
 
@@ -112,9 +135,9 @@ def test_rows_that_training_never_saw_get_finite_scores(world, name, fitted, ite
 
 @pytest.mark.slow
 def test_a_saved_and_loaded_recommender_scores_the_same(
-    planted_dataset, planted_config, tmp_path, name
+    planted_dataset, planted_config, tmp_path, name, changed
 ):
-    config = planted_config(model_name=name)
+    config = planted_config(model_name=name, **changed)
     train(config, tmp_path / "run", Callbacks())
     rows = Dataset.open(planted_dataset).matrix("train")
     users = np.arange(rows.shape[0])
@@ -129,9 +152,9 @@ def test_a_saved_and_loaded_recommender_scores_the_same(
 
 @pytest.mark.slow
 def test_a_saved_run_has_the_validation_metrics_of_its_weights(
-    planted_dataset, planted_config, tmp_path, name
+    planted_dataset, planted_config, tmp_path, name, changed
 ):
-    run = train(planted_config(model_name=name), tmp_path / "run", Callbacks())
+    run = train(planted_config(model_name=name, **changed), tmp_path / "run", Callbacks())
     dataset = Dataset.open(planted_dataset)
     actual = evaluate_run(run, dataset, "valid", run.config.evaluation, torch.device("cpu")).metrics
     assert run.manifest.best is not None

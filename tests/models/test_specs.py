@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.models.base import ClosedFormRecommender, TrainableBaseline, TrainableRecommender
 from ld4mrec_cli.models.ease import EASE
+from ld4mrec_cli.models.ease_settings import EASEConfig
 from ld4mrec_cli.models.pairwise import FactorModel
 from ld4mrec_cli.models.registry import check_trainable, load_class
 from ld4mrec_cli.models.specs import MODELS
@@ -52,7 +53,7 @@ def test_the_class_of_a_model_has_the_interface_of_its_kind(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_may_refuse_a_catalog_before_training(monkeypatch, name):
-    def refuse(n_items: int) -> None:
+    def refuse(n_items: int, settings: object) -> None:
         raise UserError(f"{n_items} items")
 
     monkeypatch.setattr(load_class(name), "check_catalog", refuse)
@@ -66,7 +67,7 @@ def test_only_ease_has_a_limit_by_memory(monkeypatch):
         if load_class(name) is not EASE:
             check_trainable(name, 10**6, ["text"])
     with pytest.raises(UserError, match="ease needs about"):
-        check_trainable("ease", 10**6, ["text"])
+        check_trainable("ease", 10_000, ["text"], EASEConfig())
 
 
 def test_messages_name_the_models_of_the_table():

@@ -12,6 +12,7 @@ from run_files import edit_manifest
 from safetensors.torch import load_file
 
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank
 from ld4mrec_cli.runs import paths as places
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -91,6 +92,40 @@ def test_a_resumed_run_equals_the_uninterrupted_one(config, whole, tmp_path, kin
         train(config, tmp_path / "run", stopping(kind, epoch))
     assert RunDirectory.open(tmp_path / "run").manifest.status == status
     assert_same_run(resume(tmp_path / "run", None, Callbacks()), whole(config))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["multinomial", "mse"])
+def test_a_run_with_sparse_item_weights_resumes(planted_config, whole, tmp_path, loss):
+    config = planted_config(
+        training__max_epochs=EPOCHS,
+        training__loss=loss,
+        model__ease_max_items=5,
+        model__ease_neighbors=4,
+    )
+    with pytest.raises(HardStop):
+        train(config, tmp_path / "run", stopping(HardStop, 2))
+    resumed = resume(tmp_path / "run", None, Callbacks())
+    assert_same_run(resumed, whole(config))
+    assert isinstance(resumed.load_signals().ease_weights, SparseLowRank)
+
+
+@pytest.mark.parametrize("part", ["data", "indices", "indptr", "left"])
+def test_sparse_item_weights_that_are_no_matrix_are_refused(planted_config, tmp_path, part):
+    content = {"model__ease_content_weight": 2.0}
+    config = planted_config(training__max_epochs=1, model__ease_max_items=5, **content)
+    run = train(config, tmp_path / "run", Callbacks())
+    tensors = load_file(run.path / "signals.safetensors")
+    name = f"ease_weights.{part}"
+    for damaged in (None, tensors[name].clone(), tensors[name][:-1].clone()):
+        changed = {key: value for key, value in tensors.items() if key != name}
+        if damaged is not None:
+            damaged[-1] = 10**6 if part.startswith("ind") else torch.nan
+            changed[name] = damaged
+        arrays = {key: value.numpy() for key, value in changed.items()}
+        run.save_arrays("signals.safetensors", arrays)
+        with pytest.raises(RunError, match=r"signals\.safetensors"):
+            load_scorer(RunDirectory.open(run.path), CPU)
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(config, whole, tmp_path):

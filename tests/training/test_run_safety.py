@@ -123,12 +123,17 @@ def test_diverging_at_once_promises_nothing(planted_config, tmp_path):
     assert "checkpoint.safetensors" not in names(run.path)
 
 
-def test_going_without_item_weights_is_said_and_recorded(planted_config, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "section"), [("ld4mrec", "model__ease_"), ("ease", "ease__")], ids=lambda part: part
+)
+def test_sparse_item_weights_are_said_and_recorded(planted_config, tmp_path, model, section):
     said = []
-    config = planted_config(training__max_epochs=1, model__ease_max_items=3)
+    changed = {f"{section}max_items": 3, f"{section}neighbors": 7}
+    config = planted_config(model_name=model, training__max_epochs=1, **changed)
     run = train(config, tmp_path / "run", Callbacks(on_note=said.append))
     assert said == run.manifest.notes
-    assert "ease_max_items, 3" in said[0]
+    assert "approximation by 7 neighbors" in said[0]
+    assert said[0].endswith(f"{section.replace('__', '.')}max_items, 3")
 
 
 def test_an_empty_directory_is_taken_as_a_run_directory(planted_config, tmp_path):

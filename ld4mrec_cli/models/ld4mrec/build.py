@@ -10,7 +10,11 @@ from torch import Tensor
 
 from ld4mrec_cli.models.ld4mrec.cnet import CNet, CNetShape
 from ld4mrec_cli.models.ld4mrec.diffusion import ForwardProcess, SoftReconstruction
-from ld4mrec_cli.models.ld4mrec.guidance import GuidanceSignals, ItemItemWeights
+from ld4mrec_cli.models.ld4mrec.guidance import (
+    AnyItemItemWeights,
+    GuidanceSignals,
+    make_item_item_weights,
+)
 from ld4mrec_cli.models.ld4mrec.mixture import IALSScores, Mixture
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ials_config
@@ -78,10 +82,10 @@ def make_mixture(config: ModelConfig, signals: ItemSignals, *, with_ease: bool) 
     return mixture
 
 
-def _make_ease(config: ModelConfig, signals: ItemSignals) -> ItemItemWeights | None:
+def _make_ease(config: ModelConfig, signals: ItemSignals) -> AnyItemItemWeights | None:
     if signals.ease_weights is None:
         return None
-    return ItemItemWeights(signals.ease_weights, _initial(config.ease_scale))
+    return make_item_item_weights(signals.ease_weights, _initial(config.ease_scale))
 
 
 def _initial(scale: float | Literal["auto"]) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ld4mrec_cli.models.ld4mrec.guidance import GuidanceSignals, ItemItemWeights
+from ld4mrec_cli.models.ld4mrec.guidance import AnyItemItemWeights, GuidanceSignals
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores, matmul_dtype
 from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
@@ -95,7 +95,7 @@ class CNet(nn.Module):
     """Predicts the scores of all items from a (corrupted) row, its step t and its guidance."""
 
     def __init__(
-        self, shape: CNetShape, signals: GuidanceSignals, ease: ItemItemWeights | None
+        self, shape: CNetShape, signals: GuidanceSignals, ease: AnyItemItemWeights | None
     ) -> None:
         """``ease``: item-item weights that are added to the scores with a learned scale."""
         super().__init__()

@@ -7,7 +7,7 @@ normalized, so it exists for any row: ``g_k(x) = l2_normalize(Σ_i x_i / √d_i 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.ops.item_bases import inverse_sqrt
+from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank, SparseLowRankProduct
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows, l2_normalize
 
 COLLABORATIVE = "collaborative"
@@ -95,3 +96,27 @@ class ItemItemWeights(nn.Module):
         used, at = rows.items.unique(return_inverse=True)
         block = self.weights[used[:, None], items]
         return replace(rows, items=at, n_items=len(used)).matmul(block)
+
+
+class SparseItemItemWeights(SparseLowRankProduct):
+    """:class:`ItemItemWeights` of a large catalog: sparse plus low rank."""
+
+    def __init__(self, weights: SparseLowRank, scale: float) -> None:
+        """``scale`` as of :class:`ItemItemWeights`."""
+        super().__init__(weights)
+        self.scale = scale
+
+    def blocks(self, rows: SparseRows) -> Callable[[int, int], Tensor]:
+        """``scale · [x B]₊``, of which blocks of items are computed when they are needed."""
+        product = self.multiply(rows)
+        return lambda start, stop: product.block(start, stop).clamp_min_(0.0).mul_(self.scale)
+
+
+AnyItemItemWeights = ItemItemWeights | SparseItemItemWeights
+
+
+def make_item_item_weights(weights: np.ndarray | SparseLowRank, scale: float) -> AnyItemItemWeights:
+    """The module for either form of the weights; arguments as of :class:`ItemItemWeights`."""
+    if isinstance(weights, np.ndarray):
+        return ItemItemWeights(weights, scale)
+    return SparseItemItemWeights(weights, scale)

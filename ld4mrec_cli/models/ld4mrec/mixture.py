@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,10 +11,19 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.ials_settings import IALSConfig
-from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
+from ld4mrec_cli.models.ld4mrec.guidance import AnyItemItemWeights, SparseItemItemWeights
 from ld4mrec_cli.models.ops.als import LeastSquares
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.history_shares import split_row
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+
+LARGE_CATALOG = 20_000
+"""Items above which the scores of a mixture are computed block by block."""
+BLOCK_SIZE = 4096
+"""Items of a block, where a sum over the catalog is taken block by block."""
+
+ScoreBlocks = Callable[[int, int], Tensor]
+"""From ``start`` and ``stop`` to the scores of these items ``(n, stop - start)``."""
 
 SCALES = (0.0, *(2.0 ** (exponent / 2) for exponent in range(-10, 13)))
 """Weights of a part that are tried: 0, and 1/32 to 64 in steps of √2."""
@@ -57,16 +67,60 @@ class IALSScores:
         parts = self._users.solve_parts(row).mul_(self.scale).to(items.device)
         return parts @ self._items.to(items.device)[items].T
 
+    def blocks(self, rows: csr_matrix, device: torch.device) -> ScoreBlocks:
+        """Scores of all items, to be computed block by block."""
+        if self._items.device != device:
+            self._items = self._items.to(device)
+        items, vectors = self._items, self._users.solve(rows).mul_(self.scale).to(device)
+        return lambda start, stop: (vectors @ items[start:stop].T).clamp_min_(0.0)
+
 
 def _clamp_sum(terms: Tensor) -> Tensor:
     """Terms ``(h, m)`` of sums that are clamped at 0: all are 0 where the sum is not positive."""
     return terms * (terms.sum(dim=0, keepdim=True) > 0.0)
 
 
+@dataclass(frozen=True)
+class MixedScores:
+    """Scores of a :class:`Mixture`, of which blocks of items are computed when they are needed."""
+
+    cnet: FactoredScores
+    """C-Net's scores of the items from ``start`` on."""
+    log_total: Tensor
+    """Log of the sum of ``exp(score)`` over the catalog ``(n, 1)``."""
+    parts: tuple[ScoreBlocks, ...]
+    """The other estimates."""
+    start: int = 0
+
+    @property
+    def n_items(self) -> int:
+        """Number of items that are scored."""
+        return self.cnet.n_items
+
+    def block(self, start: int, stop: int) -> MixedScores:
+        """Scores of the items from ``start`` to before ``stop``."""
+        return replace(self, cnet=self.cnet.block(start, stop), start=self.start + start)
+
+    def scores(self) -> Tensor:
+        """All scores ``(n, n_items)`` float32, in memory of their own."""
+        mixture = self.cnet.scores().sub_(self.log_total).exp_()
+        for part in self.parts:
+            mixture += part(self.start, self.start + self.n_items)
+        return mixture
+
+
+def log_sum_exp(scores: FactoredScores) -> Tensor:
+    """``log Σ_j exp(s_j)`` of each row ``(n, 1)``, without all scores in memory."""
+    starts = range(0, scores.n_items, BLOCK_SIZE)
+    blocks = (scores.block(start, min(start + BLOCK_SIZE, scores.n_items)) for start in starts)
+    totals = [block.scores().logsumexp(dim=1, keepdim=True) for block in blocks]
+    return torch.cat(totals, dim=1).logsumexp(dim=1, keepdim=True)
+
+
 class Mixture(nn.Module):
     """``softmax(scores) + w [x B]₊ + v [w_x Iᵀ]₊``: each part estimates the next behavior."""
 
-    def __init__(self, ease: ItemItemWeights | None, ials: IALSScores | None) -> None:
+    def __init__(self, ease: AnyItemItemWeights | None, ials: IALSScores | None) -> None:
         """Both parts are optional; without them the scores stay as they are."""
         super().__init__()
         self.ease = ease
@@ -166,7 +220,26 @@ class Mixture(nn.Module):
         """
         mixture = self.estimate(scores, items)
         if self.ease is not None:
-            mixture = self.ease(observed, items).clamp_min(0.0).mul(self.ease.scale).add(mixture)
+            mixture = self.ease(observed, items).clamp_min_(0.0).mul_(self.ease.scale).add_(mixture)
         if self.ials is not None:
             mixture = mixture + self.ials(rows, scores.device, items)
         return mixture
+
+    def blockwise(
+        self, scores: FactoredScores, observed: SparseRows, rows: csr_matrix
+    ) -> FactoredScores | MixedScores | None:
+        """:meth:`forward` block by block of items; None where all at once is better.
+
+        That is for small catalogs, and for dense item-item weights.
+        """
+        if self.is_empty:
+            return scores
+        is_dense = self.ease is not None and not isinstance(self.ease, SparseItemItemWeights)
+        if is_dense or scores.n_items <= LARGE_CATALOG:
+            return None
+        parts: list[ScoreBlocks] = []
+        if isinstance(self.ease, SparseItemItemWeights):
+            parts.append(self.ease.blocks(observed))
+        if self.ials is not None:
+            parts.append(self.ials.blocks(rows, scores.bias.device))
+        return MixedScores(scores, log_sum_exp(scores), tuple(parts))

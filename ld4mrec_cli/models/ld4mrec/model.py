@@ -23,6 +23,7 @@ from ld4mrec_cli.models.ld4mrec.build import (
 )
 from ld4mrec_cli.models.ld4mrec.cnet import INPUT_TIME, ItemTables
 from ld4mrec_cli.models.ld4mrec.losses import Targets, make_loss
+from ld4mrec_cli.models.ld4mrec.mixture import MixedScores
 from ld4mrec_cli.models.ld4mrec.row_weights import RowWeights
 from ld4mrec_cli.models.ld4mrec.sampled_softmax import Candidates, CandidateSampler, reindex
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
@@ -258,11 +259,12 @@ class LD4MRec(TrainableRecommender):
     @torch.inference_mode()
     def factored_scores(
         self, rows: csr_matrix, users: np.ndarray | None = None
-    ) -> FactoredScores | None:
-        """Factors of the one-step scores; None if the scores are more than that."""
-        if self.cnet.ease is not None or not self.is_linear_beside_cnet:
+    ) -> FactoredScores | MixedScores | None:
+        """One-step scores by blocks of items; None where they are computed all at once."""
+        if self.cnet.ease is not None or self.inference_steps > 1:
             return None
-        return self.factors(SparseRows.from_csr(rows, self.device))
+        observed = SparseRows.from_csr(rows, self.device)
+        return self.mixture.blockwise(self.factors(observed), observed, rows)
 
     def _input_times(self, observed: SparseRows) -> Tensor:
         return torch.full_like(observed.counts, INPUT_TIME)

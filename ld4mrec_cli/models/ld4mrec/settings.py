@@ -67,8 +67,11 @@ class ModelConfig(Section):
     """Weight a of item features in the regression, `G = XᵀWX + a·FFᵀ`: a number for every modality,
     or a mapping such as `{text: 5, image: 1}`."""
     ease_max_items: Count = 20_000
-    """Larger catalogs have no EASE part (EASE inverts an items × items matrix: about 8 bytes for
-    each pair of items, 3 GB at 20,000)."""
+    """Larger catalogs have approximate EASE weights, sparse plus low rank. (The dense matrix takes
+    about 8 bytes for each pair of items, 3 GB at 20,000, and time items³.)"""
+    ease_neighbors: Count = 400
+    """Items that each item is solved on in a catalog above `ease_max_items`. More are closer to the
+    dense form; time grows with their cube, memory in proportion."""
     ials: bool = False
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE."""

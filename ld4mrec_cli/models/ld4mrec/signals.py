@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.models.ease_settings import EASEConfig
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.settings import ModelConfig
 from ld4mrec_cli.models.ops.als import fit_item_factors
-from ld4mrec_cli.models.ops.item_bases import collaborative_basis, join_features, modality_basis
-from ld4mrec_cli.models.ops.ridge import fit_ease
+from ld4mrec_cli.models.ops.item_bases import collaborative_basis, modality_basis
+from ld4mrec_cli.models.ops.item_weights import ItemWeights, fit_item_weights
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class ItemSignals:
     """Signal name → item basis ``(n_items, r_k)``."""
     degree: np.ndarray
     """Training interactions of each item, ``(n_items,)``."""
-    ease_weights: np.ndarray | None
-    """Zero-diagonal item-item weights ``(n_items, n_items)``, or None."""
+    ease_weights: ItemWeights | None
+    """Zero-diagonal item-item weights ``(n_items, n_items)`` in one of two forms, or None."""
     ials_items: np.ndarray | None = None
     """Item vectors of iALS ``(n_items, dim)``, or None."""
 
@@ -46,18 +47,24 @@ class ItemSignals:
         for name, values in features.items():
             bases[name] = modality_basis(values, config.modality_dim)
         ease_weights, ials_items = None, None
-        if config.ease and train.shape[1] <= config.ease_max_items:
-            ease_weights = fit_ease(
-                train,
-                config.ease_ridge,
-                config.ease_degree_ridge,
-                config.ease_user_exponent,
-                join_features(features, config.ease_content_weight),
-            )
+        if config.ease:
+            ease_weights = fit_item_weights(train, ease_config(config), features)
         if config.ials:
             ials_items = fit_item_factors(train, ials_config(config), seed).numpy()
         degree = np.asarray(train.sum(axis=0)).ravel()
         return cls(bases, degree, ease_weights, ials_items)
+
+
+def ease_config(config: ModelConfig) -> EASEConfig:
+    """Settings of EASE within those of LD4MRec."""
+    return EASEConfig(
+        ridge=config.ease_ridge,
+        degree_ridge=config.ease_degree_ridge,
+        user_exponent=config.ease_user_exponent,
+        content_weight=config.ease_content_weight,
+        max_items=config.ease_max_items,
+        neighbors=config.ease_neighbors,
+    )
 
 
 def ials_config(config: ModelConfig) -> IALSConfig:

@@ -71,13 +71,16 @@ def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:
 
 
 def join_features(
-    features: Mapping[str, np.ndarray], weight: float | Mapping[str, float]
+    features: Mapping[str, np.ndarray],
+    weight: float | Mapping[str, float],
+    max_dim: int | None = None,
 ) -> np.ndarray | None:
     """Put the standardized features of all modalities side by side.
 
     Args:
         features: modality → item features ``(n_items, dim)``.
         weight: weight a of every modality, or by modality; others have none.
+        max_dim: a modality with more columns is reduced to this number; None: none is.
 
     Returns:
         C ``(n_items, Σ dim)`` float32 with ``C Cᵀ = Σ_m a_m F_m F_mᵀ``, where rows of F have length
@@ -85,7 +88,7 @@ def join_features(
     """
     weights = weight if isinstance(weight, Mapping) else dict.fromkeys(features, weight)
     parts = [
-        modality_basis(values, values.shape[1]) * np.float32(np.sqrt(weights[name]))
+        modality_basis(values, max_dim or values.shape[1]) * np.float32(np.sqrt(weights[name]))
         for name, values in features.items()
         if weights.get(name, 0.0) > 0.0
     ]

@@ -24,7 +24,7 @@ def check_memory(n_items: int) -> None:
         raise UserError(
             f"ease needs about {needed / 1e9:,.1f} GB for {n_items:,} items, "
             f"this machine has {available / 1e9:,.1f}",
-            hint="Use itemknn, whose memory grows with the interactions",
+            hint="Lower ease.max_items, so that each item has weights of its neighbors alone",
         )
 
 
@@ -62,14 +62,26 @@ def fit_ease(
     try:
         gram.invert()
     except NotPositiveDefiniteError:
-        raise UserError(
-            "the item Gram matrix has no inverse in float64",
-            hint="Raise the ridge of the item weights",
-        ) from None
+        raise no_inverse() from None
     weights = _pop_dense(gram, train.shape[1])
     weights /= -weights.diagonal()
     np.fill_diagonal(weights, 0.0)
     return weights
+
+
+def weigh_users(train: csr_matrix, exponent: float) -> np.ndarray:
+    """Weights ``W ∝ degree^-exponent`` of the users ``(n_users,)``, mean 1 over interactions."""
+    degree = np.diff(train.indptr)
+    weight = np.power(np.maximum(degree, 1.0), -exponent)
+    return weight * (degree.sum() / max(float(weight @ degree), 1e-300))
+
+
+def no_inverse() -> UserError:
+    """The error of a ridge that is too small."""
+    return UserError(
+        "the item Gram matrix has no inverse in float64",
+        hint="Raise the ridge of the item weights",
+    )
 
 
 def _regularized_gram(
@@ -80,11 +92,8 @@ def _regularized_gram(
     content: np.ndarray | None,
 ) -> SymmetricTiles:
     """``G + Λ`` of :func:`fit_ease`."""
-    degree = np.diff(train.indptr)
-    weight = np.power(np.maximum(degree, 1.0), -user_exponent)
-    weight *= degree.sum() / max(float(weight @ degree), 1e-300)
     columns = train.tocsc()
-    weighted = (columns.T @ diags(weight)).tocsr()  # (n_items, n_users)
+    weighted = (columns.T @ diags(weigh_users(train, user_exponent))).tocsr()  # (n_items, n_users)
     gram = SymmetricTiles(train.shape[1])
     for i, j in gram.positions():
         product = weighted[gram.spans[i]] @ columns[:, gram.spans[j]]

@@ -41,6 +41,12 @@ class SparseRows:
             n_items=matrix.shape[1],
         )
 
+    def to_csr(self) -> csr_matrix:
+        """The behaviors as a CSR matrix ``(n, n_items)`` float32, without the noise."""
+        pointers = np.concatenate([[0], self.counts.cumsum(0).cpu().numpy()])
+        parts = (self.values.cpu().numpy(), self.items.cpu().numpy(), pointers)
+        return csr_matrix(parts, shape=(len(self), self.n_items))
+
     @classmethod
     def from_dense(cls, x: Tensor) -> SparseRows:
         """Rows without behaviors whose noise is ``x`` ``(n, n_items)``."""
