@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_files import edit_manifest, leave_workspace
+from run_files import change_test_split, edit_manifest, leave_workspace
 
 from ld4mrec_cli.config import config_to_yaml, load_config
-from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.experiments.tune import trials as trials_module
 from ld4mrec_cli.experiments.tune.records import Budget
 from ld4mrec_cli.experiments.tune.search import SearchDirectory
@@ -114,14 +112,16 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(ease, tmp_p
 
 
 @pytest.mark.slow
-def test_the_test_split_is_never_opened(ease, planted_config, planted_dataset, tmp_path):
+def test_the_test_split_changes_nothing(ease, planted_config, planted_dataset, tmp_path):
+    """Runs copy it for serving, and nothing else: other test interactions, the same search."""
     data = Path(shutil.copytree(planted_dataset, tmp_path / "data"))
-    (data / "test.parquet").write_bytes(b"not to be read")
-    with pytest.raises(DatasetError, match="was changed"):
-        Dataset.open(data).matrix(Split.TEST)
+    change_test_split(data)
     for name, base, space in (("e", ease, RIDGE), ("n", planted_config(), NETWORK)):
         moved = base.model_copy(update={"data": base.data.model_copy(update={"path": data})})
-        assert len(search(moved, space, tmp_path / name, trials=3).trials) == 3
+        first = search(base, space, tmp_path / name, trials=3).trials
+        second = search(moved, space, tmp_path / f"{name}-moved", trials=3).trials
+        assert [trial.values for trial in first] == [trial.values for trial in second]
+        assert [trial.valid for trial in first] == [trial.valid for trial in second]
 
 
 @pytest.mark.slow

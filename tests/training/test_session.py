@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
+from run_files import change_test_split
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import load_config
@@ -32,7 +32,6 @@ from ld4mrec_cli.utils.errors import (
     TrainingDiverged,
     UserError,
 )
-from ld4mrec_cli.utils.files import sha256
 
 CPU = torch.device("cpu")
 RUN_FILES = {
@@ -179,13 +178,7 @@ def test_mask_with_validation_items_removes_them_from_the_lists(run, dataset, mo
 def test_training_ignores_the_test_split(planted_dataset, planted_config, tmp_path, model):
     """It is copied for serving, and nothing else: other test interactions, the same run."""
     path = copy_of(planted_dataset, tmp_path)
-    test = pl.read_parquet(path / "test.parquet", glob=False)
-    other = test.with_columns(item=test["item"].reverse()).unique(["user", "item"])
-    other.sort("user", "item").write_parquet(path / "test.parquet")
-    schema = json.loads((path / "schema.json").read_text())
-    schema["files"]["test.parquet"] = sha256(path / "test.parquet")
-    schema["splits"]["test"]["interactions"] = len(other)
-    (path / "schema.json").write_text(json.dumps(schema))
+    change_test_split(path)
     runs = [
         train(planted_config(data__path=str(data), model_name=model), tmp_path / name, Callbacks())
         for name, data in (("first", planted_dataset), ("second", path))
