@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import config_from_mapping
 from ld4mrec_cli.evaluation.metrics import evaluate
 from ld4mrec_cli.models.batches import Pairs
+from ld4mrec_cli.models.bm3 import BM3
 from ld4mrec_cli.models.freedom import default_weights, prune_edges
 from ld4mrec_cli.models.gume import moment_distance, perturb
 from ld4mrec_cli.models.multimodal import MultimodalRecommender
@@ -205,6 +206,15 @@ def test_bm3_moves_no_target_and_draws_no_negatives(monkeypatch):
     target = model.target(model.users, None)
     assert torch.equal(target, model.users)
     assert not target.requires_grad
+
+
+def test_the_biases_of_bm3_start_within_torchs_bounds():
+    settings = config_of("bm3").bm3
+    one, same, other = (BM3.build(TRAIN, settings, {"text": CONTENT}, seed) for seed in (0, 0, 1))
+    bias = one.predictor.bias
+    assert 0.0 < float(bias.detach().abs().max()) <= 8**-0.5
+    assert torch.equal(bias, same.predictor.bias)
+    assert not torch.equal(bias, other.predictor.bias)
 
 
 def test_the_contrast_by_hand():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -24,3 +26,13 @@ def init_xavier(model: nn.Module, seed: int) -> None:
             nn.init.xavier_normal_(parameter, generator=generator)
         else:
             nn.init.zeros_(parameter)
+
+
+@torch.no_grad()
+def init_biases(layers: Iterable[nn.Module], seed: int) -> None:
+    """Draw the biases of linear ``layers`` from ``U(-1/√n, 1/√n)`` for n inputs, as torch does."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in layers:
+        if isinstance(layer, nn.Linear) and layer.bias is not None:
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
