@@ -8,7 +8,9 @@ import torch
 from model_zoo import CLOSED_FORM, fit
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.evaluation import ranking
 from ld4mrec_cli.evaluation.ranking import ItemScorer, rank
+from ld4mrec_cli.models.ld4mrec import mixture
 
 ITEMS = np.array([0, 3, 4, 11, 36])
 LD4MREC = {
@@ -34,6 +36,26 @@ def test_ld4mrec(world, name):
     torch.testing.assert_close(
         model.score_items(empty, ITEMS), model.score(empty)[:, ITEMS], atol=1e-6, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("ease", [False, True])
+@pytest.mark.parametrize("ials", [False, True])
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["all scored", "some scored"])
+def test_a_large_catalog_with_a_filter(world, monkeypatch, ease, ials, share):
+    """Blocks of the mixture are those of the allowed items, or of all with the others denied."""
+    monkeypatch.setattr(mixture, "LARGE_CATALOG", 10)
+    monkeypatch.setattr(ranking, "ITEMS_CHUNK_SIZE", 2)
+    monkeypatch.setattr(ranking, "MAX_GATHERED_SHARE", share)
+    settings = {"model__ease": ease, "model__ials": ials, "model__ease_max_items": 10}
+    model = world.model(world.config(**settings, model__ease_content_weight=3.0)).eval()
+    rows = with_an_empty_row(world.train)
+    assert model.factored_scores(rows) is not None
+    items, values = rank(model, rows, None, 3, allowed=ITEMS)
+    expected = model.score(rows)[:, ITEMS].sort(dim=1, descending=True)
+    torch.testing.assert_close(
+        torch.from_numpy(values), expected.values[:, :3], atol=1e-6, rtol=1e-5
+    )
+    np.testing.assert_array_equal(items, ITEMS[expected.indices[:, :3].numpy()])
 
 
 @pytest.mark.parametrize("name", CLOSED_FORM)

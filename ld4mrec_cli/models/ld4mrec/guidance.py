@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.ops.item_bases import inverse_sqrt
-from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank, SparseLowRankProduct
+from ld4mrec_cli.models.ops.sparse_low_rank import Columns, SparseLowRank, SparseLowRankProduct
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows, l2_normalize
 
 COLLABORATIVE = "collaborative"
@@ -106,10 +106,10 @@ class SparseItemItemWeights(SparseLowRankProduct):
         super().__init__(weights)
         self.scale = scale
 
-    def blocks(self, rows: SparseRows) -> Callable[[int, int], Tensor]:
-        """``scale · [x B]₊``, of which blocks of items are computed when they are needed."""
+    def columns(self, rows: SparseRows) -> Callable[[Columns], Tensor]:
+        """``scale · [x B]₊``, whose columns are computed when they are needed."""
         product = self.multiply(rows)
-        return lambda start, stop: product.block(start, stop).clamp_min_(0.0).mul_(self.scale)
+        return lambda items: product.columns(items).clamp_min_(0.0).mul_(self.scale)
 
 
 AnyItemItemWeights = ItemItemWeights | SparseItemItemWeights

@@ -15,6 +15,7 @@ from ld4mrec_cli.models.ld4mrec.guidance import AnyItemItemWeights, SparseItemIt
 from ld4mrec_cli.models.ops.als import LeastSquares
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.history_shares import split_row
+from ld4mrec_cli.models.ops.sparse_low_rank import Columns
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
 LARGE_CATALOG = 20_000
@@ -22,8 +23,8 @@ LARGE_CATALOG = 20_000
 BLOCK_SIZE = 4096
 """Items of a block, where a sum over the catalog is taken block by block."""
 
-ScoreBlocks = Callable[[int, int], Tensor]
-"""From ``start`` and ``stop`` to the scores of these items ``(n, stop - start)``."""
+ScoreColumns = Callable[[Columns], Tensor]
+"""Gives the scores ``(n, m)`` of some items."""
 
 SCALES = (0.0, *(2.0 ** (exponent / 2) for exponent in range(-10, 13)))
 """Weights of a part that are tried: 0, and 1/32 to 64 in steps of √2."""
@@ -52,27 +53,23 @@ class IALSScores:
     def __call__(
         self, rows: csr_matrix, device: torch.device, items: Tensor | None = None
     ) -> Tensor:
-        """Scores ``(n, n_items)`` on ``device``, or of ``items`` ``(m,)`` int64 alone.
-
-        The small systems are solved on the CPU.
-        """
-        if self._items.device != device:
-            self._items = self._items.to(device)
-        vectors = self._users.solve(rows).mul_(self.scale).to(device)
-        scored = self._items if items is None else self._items[items]
-        return (vectors @ scored.T).clamp_min_(0.0)
+        """Scores ``(n, n_items)`` on ``device``, or of ``items`` ``(m,)`` int64 alone."""
+        return self.columns(rows, device)(slice(None) if items is None else items)
 
     def terms(self, row: csr_matrix, items: Tensor) -> Tensor:
         """Terms ``(h, m)``, one for each item of a row, of the scores before the clamp."""
         parts = self._users.solve_parts(row).mul_(self.scale).to(items.device)
         return parts @ self._items.to(items.device)[items].T
 
-    def blocks(self, rows: csr_matrix, device: torch.device) -> ScoreBlocks:
-        """Scores of all items, to be computed block by block."""
+    def columns(self, rows: csr_matrix, device: torch.device) -> ScoreColumns:
+        """Scores whose columns are computed when they are needed, on ``device``.
+
+        The small systems are solved on the CPU.
+        """
         if self._items.device != device:
             self._items = self._items.to(device)
-        items, vectors = self._items, self._users.solve(rows).mul_(self.scale).to(device)
-        return lambda start, stop: (vectors @ items[start:stop].T).clamp_min_(0.0)
+        vectors, catalog = self._users.solve(rows).mul_(self.scale).to(device), self._items
+        return lambda items: (vectors @ catalog[items].T).clamp_min_(0.0)
 
 
 def _clamp_sum(terms: Tensor) -> Tensor:
@@ -85,27 +82,45 @@ class MixedScores:
     """Scores of a :class:`Mixture`, of which blocks of items are computed when they are needed."""
 
     cnet: FactoredScores
-    """C-Net's scores of the items from ``start`` on."""
+    """C-Net's scores of the items."""
     log_total: Tensor
     """Log of the sum of ``exp(score)`` over the catalog ``(n, 1)``."""
-    parts: tuple[ScoreBlocks, ...]
+    parts: tuple[ScoreColumns, ...]
     """The other estimates."""
-    start: int = 0
+    items: Columns
+    """The items that are scored."""
 
     @property
     def n_items(self) -> int:
         """Number of items that are scored."""
         return self.cnet.n_items
 
+    @property
+    def device(self) -> torch.device:
+        """Where they are computed."""
+        return self.log_total.device
+
     def block(self, start: int, stop: int) -> MixedScores:
-        """Scores of the items from ``start`` to before ``stop``."""
-        return replace(self, cnet=self.cnet.block(start, stop), start=self.start + start)
+        """Scores of the items from place ``start`` to before ``stop``."""
+        if isinstance(self.items, slice):
+            items: Columns = slice(self.items.start + start, self.items.start + stop)
+        else:
+            items = self.items[start:stop]
+        return replace(self, cnet=self.cnet.block(start, stop), items=items)
+
+    def of_items(self, item_ids: Tensor) -> MixedScores:
+        """Scores of the places ``item_ids`` ``(m,)`` int64, in their order."""
+        if isinstance(self.items, slice):
+            items = item_ids + self.items.start
+        else:
+            items = self.items[item_ids]
+        return replace(self, cnet=self.cnet.of_items(item_ids), items=items)
 
     def scores(self) -> Tensor:
         """All scores ``(n, n_items)`` float32, in memory of their own."""
         mixture = self.cnet.scores().sub_(self.log_total).exp_()
         for part in self.parts:
-            mixture += part(self.start, self.start + self.n_items)
+            mixture += part(self.items)
         return mixture
 
 
@@ -237,9 +252,9 @@ class Mixture(nn.Module):
         is_dense = self.ease is not None and not isinstance(self.ease, SparseItemItemWeights)
         if is_dense or scores.n_items <= LARGE_CATALOG:
             return None
-        parts: list[ScoreBlocks] = []
+        parts: list[ScoreColumns] = []
         if isinstance(self.ease, SparseItemItemWeights):
-            parts.append(self.ease.blocks(observed))
+            parts.append(self.ease.columns(observed))
         if self.ials is not None:
-            parts.append(self.ials.blocks(rows, scores.bias.device))
-        return MixedScores(scores, log_sum_exp(scores), tuple(parts))
+            parts.append(self.ials.columns(rows, scores.bias.device))
+        return MixedScores(scores, log_sum_exp(scores), tuple(parts), slice(0, scores.n_items))

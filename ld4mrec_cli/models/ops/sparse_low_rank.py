@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix, diags
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
@@ -60,6 +60,10 @@ class SparseLowRank:
         return cls(sparse, left, right)
 
 
+Columns = slice | Tensor
+"""Items that are scored: a range of the catalog, or ``(m,)`` int64."""
+
+
 class SparseLowRankProduct(nn.Module):
     """Multiplies rows with a :class:`SparseLowRank`.
 
@@ -68,16 +72,15 @@ class SparseLowRankProduct(nn.Module):
 
     left: Tensor
     right: Tensor
-    own: Tensor
-    """Diagonal of ``L Rᵀ`` ``(n_items,)``."""
 
     def __init__(self, weights: SparseLowRank) -> None:
         super().__init__()
-        self._sparse = weights.sparse
+        own = np.einsum("id,id->i", weights.left, weights.right)
+        self._sparse = csr_matrix(weights.sparse - diags(own), dtype=np.float32)
+        """``S - diag(L Rᵀ)``, so that the low rank leaves the diagonal at zero."""
         left, right = torch.from_numpy(weights.left), torch.from_numpy(weights.right)
         self.register_buffer("left", left, persistent=False)
         self.register_buffer("right", right, persistent=False)
-        self.register_buffer("own", (left * right).sum(dim=1), persistent=False)
 
     def forward(self, rows: SparseRows, items: Tensor | None = None) -> Tensor:
         """Return ``x B`` ``(n, n_items)`` float32 on the device of the rows.
@@ -85,50 +88,36 @@ class SparseLowRankProduct(nn.Module):
         ``items`` ``(m,)`` int64: of these items alone, for rows without noise.
         """
         if items is not None:
-            return self.multiply(rows).of_items(items)
-        scores = self.multiply(rows).block(0, rows.n_items)
+            return self.multiply(rows).columns(items)
+        scores = self.multiply(rows).columns(slice(0, rows.n_items))
         if rows.noise is None:
             return scores
         with torch.autocast(scores.device.type, enabled=False):
             low_rank = rows.noise @ self.left @ self.right.T
         sparse = torch.from_numpy(rows.noise.cpu().numpy() @ self._sparse).to(scores.device)
-        return scores + sparse + low_rank - rows.noise * self.own
+        return scores + sparse + low_rank
 
-    def multiply(self, rows: SparseRows) -> BlockProduct:
-        """``x B`` of the behaviors of ``rows``, to be computed block by block of items."""
+    def multiply(self, rows: SparseRows) -> ColumnProduct:
+        """``x B`` of the behaviors of ``rows``, whose columns are computed when they are needed."""
         sparse = (rows.to_csr() @ self._sparse).tocsc()
-        return BlockProduct(sparse, replace(rows, noise=None), self)
+        queries = replace(rows, noise=None).matmul(self.left)
+        return ColumnProduct(sparse, queries, self.right)
 
 
-class BlockProduct:
-    """``x B`` of n rows, of which blocks of items are computed when they are needed."""
+@dataclass(frozen=True)
+class ColumnProduct:
+    """``x B`` of n rows, of which columns are computed when they are needed."""
 
-    def __init__(self, sparse: csc_matrix, rows: SparseRows, weights: SparseLowRankProduct) -> None:
-        """``sparse``: the product with the sparse part ``(n, n_items)``; ``rows`` have no noise."""
-        self._sparse, self._rows, self._weights = sparse, rows, weights
-        self._queries = rows.matmul(weights.left)
+    sparse: csc_matrix
+    """The product with the sparse part ``(n, n_items)``."""
+    queries: Tensor
+    """``x L`` ``(n, d)``."""
+    right: Tensor
+    """R ``(n_items, d)``."""
 
-    def block(self, start: int, stop: int) -> Tensor:
-        """Scores of the items from ``start`` to before ``stop``, float32 ``(n, stop - start)``."""
-        rows, weights = self._rows, self._weights
-        device = rows.counts.device
-        dense = self._sparse[:, start:stop].toarray(order="C")
-        scores = torch.from_numpy(dense).to(device)
-        if not weights.left.shape[1]:
-            return scores
-        with torch.autocast(device.type, enabled=False):
-            scores.addmm_(self._queries, weights.right[start:stop].T)
-        at = ((rows.items >= start) & (rows.items < stop)).nonzero().squeeze(1)
-        items = rows.items[at]
-        own = rows.values[at] * weights.own[items]
-        return scores.index_put_((rows.row_of[at], items - start), -own, accumulate=True)
-
-    def of_items(self, items: Tensor) -> Tensor:
-        """Scores of ``items`` ``(m,)`` int64, float32 ``(n, m)``."""
-        rows, weights = self._rows, self._weights
-        columns, device = items.cpu().numpy(), rows.counts.device
-        scores = torch.from_numpy(self._sparse[:, columns].toarray(order="C")).to(device)
-        with torch.autocast(device.type, enabled=False):
-            scores.addmm_(self._queries, weights.right[items].T)
-        own = torch.from_numpy(rows.to_csr()[:, columns].toarray()).to(device)
-        return scores - own * weights.own[items]
+    def columns(self, items: Columns) -> Tensor:
+        """Scores of ``items``, float32 ``(n, m)``, in memory of their own."""
+        at = items if isinstance(items, slice) else items.cpu().numpy()
+        scores = torch.from_numpy(self.sparse[:, at].toarray(order="C")).to(self.queries.device)
+        with torch.autocast(scores.device.type, enabled=False):
+            return scores.addmm_(self.queries, self.right[items].T)
