@@ -162,7 +162,8 @@ class TrainableRecommender(nn.Module, Recommender):
             evaluate: validation value with the present weights, higher is better.
 
         Returns:
-            The chosen weights by name of the part, for :meth:`set_scales`.
+            The chosen weights by name of the part, for :meth:`set_scales`: those of the best value,
+            of equal ones the first evaluated.
         """
         return {}
 

@@ -393,8 +393,14 @@ class TrainingSession:
             return {}, None
         self.callbacks.on_stage("choosing the weights of the mixture on validation")
         load_parameters(model, trainer.best)
-        mixture = model.fit_scales(lambda: validate(model)[metric])
-        return mixture, validate(model)
+        measured: list[dict[str, float]] = []
+
+        def evaluate() -> float:
+            measured.append(validate(model))
+            return measured[-1][metric]
+
+        mixture = model.fit_scales(evaluate)
+        return mixture, max(measured, key=lambda metrics: metrics[metric])
 
     def _prepare_device(self) -> None:
         kind = self.device.type

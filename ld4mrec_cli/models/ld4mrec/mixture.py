@@ -166,7 +166,7 @@ class Mixture(nn.Module):
             evaluate: value of the scores with the present weights, higher is better.
 
         Returns:
-            The chosen weights by name.
+            The chosen weights by name: of the best value, of equal ones the first evaluated.
         """
         values: dict[tuple[float, ...], float] = {}
 
@@ -183,7 +183,7 @@ class Mixture(nn.Module):
             is_better = False
             for name in self.fitted:
                 for direction in (-1, 1):
-                    while (other := _step(best, name, direction)) and value(other) > value(best):
+                    while (other := _step(best, name, direction)) and value(best) < value(other):
                         best, is_better = other, True
         self.set_scales(best)
         return best
