@@ -188,8 +188,9 @@ def note_popular(lists: Iterable[RecommendationList]) -> Iterator[Recommendation
 
 def _named_users(flags: UserFlags, recommender: Recommender, note: OnNote) -> Sequence[str]:
     """Users of the command line or of a file, each once, in order."""
+    from ld4mrec_cli.data.dataset import UNKNOWN
     from ld4mrec_cli.serving.id_files import match_id, read_lines
-    from ld4mrec_cli.serving.ids import UNKNOWN, find_known
+    from ld4mrec_cli.serving.ids import find_known
 
     if flags.everyone:
         return recommender.users.ids
@@ -232,8 +233,9 @@ def _parse_history(text: str, recommender: Recommender, skip: bool, note: OnNote
         UserError: the text is not CSV or names no item.
         UnknownIdError: an item is unknown and is not to be skipped.
     """
+    from ld4mrec_cli.data.dataset import UNKNOWN
     from ld4mrec_cli.serving.id_files import match_id
-    from ld4mrec_cli.serving.ids import UNKNOWN, find_known
+    from ld4mrec_cli.serving.ids import find_known
 
     ids, hint = recommender.items, "Give item ids, comma-separated"
     if text in ids:

@@ -110,6 +110,10 @@ class Schema(BaseModel):
         return self.n_interactions / (self.n_users * self.n_items)
 
 
+UNKNOWN = -1
+"""Index of a raw id that is not among the known ones."""
+
+
 class Ids:
     """Raw ids and their internal indices."""
 
@@ -139,6 +143,12 @@ class Ids:
                 f"unknown {self.kind} '{raw}'", hint=nearest(raw, self.ids[:20_000])
             )
         return index
+
+    def find(self, raw: Sequence[str]) -> np.ndarray:
+        """Internal index of each raw id ``(n,)`` int64; UNKNOWN where there is none."""
+        return np.fromiter(
+            (self._index.get(one, UNKNOWN) for one in raw), dtype=np.int64, count=len(raw)
+        )
 
 
 def natural_order(ids: Iterable[str]) -> list[str]:

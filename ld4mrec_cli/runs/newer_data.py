@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.columns import ITEM, USER
-from ld4mrec_cli.data.dataset import Dataset, Ids, to_matrix
+from ld4mrec_cli.data.dataset import UNKNOWN, Dataset, to_matrix
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.utils.errors import DatasetError
 
 ALL_KNOWN: Final = "all"
-UNKNOWN = -1
 
 
 def new_interactions(
@@ -34,8 +32,8 @@ def new_interactions(
     """
     catalog = Catalog(run, ALL_KNOWN)
     table = dataset.interactions(split)
-    users = _match(table[USER].to_numpy(), dataset.users, catalog.users)
-    items = _match(table[ITEM].to_numpy(), dataset.items, catalog.items)
+    users = catalog.users.find(dataset.users.ids)[table[USER].to_numpy()]
+    items = catalog.items.find(dataset.items.ids)[table[ITEM].to_numpy()]
     is_matched = (users != UNKNOWN) & (items != UNKNOWN)
     pairs = pl.DataFrame({USER: users[is_matched], ITEM: items[is_matched]})
     known, found = catalog.known, to_matrix(pairs, catalog.shape)
@@ -55,13 +53,3 @@ def new_interactions(
     if left_out:
         on_note(f"left out of the {len(table):,} interactions: {', '.join(left_out)}")
     return known, new
-
-
-def _match(indices: np.ndarray, ids: Ids, own: Ids) -> np.ndarray:
-    """Indices into ``own`` of indices into ``ids`` ``(n,)``, by raw id; UNKNOWN where it is not."""
-    table = np.fromiter(
-        (own.index(raw) if raw in own else UNKNOWN for raw in ids.ids),
-        dtype=np.int64,
-        count=len(ids),
-    )
-    return table[indices]

@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.data.item_columns import example_values, match_values
 from ld4mrec_cli.runs.catalog import Catalog
-from ld4mrec_cli.serving.ids import UNKNOWN, OnNote, find, ignore_note
+from ld4mrec_cli.serving.ids import OnNote, ignore_note
 from ld4mrec_cli.utils.errors import UserError, nearest
 from ld4mrec_cli.utils.text import printable
 
@@ -60,7 +61,7 @@ class Filters:
 
         A user need not be in the dataset, as histories of new users have ids of their own.
         """
-        indices = find(items, self.catalog.items)
+        indices = self.catalog.items.find(items)
         self._note_unknown(items, indices, on_note)
         names = {user: row for row, user in enumerate(dict.fromkeys(users))}
         rows = np.fromiter((names[user] for user in users), dtype=np.int64, count=len(users))
@@ -120,7 +121,7 @@ class Filters:
         return kept
 
     def _find_items(self, items: Sequence[str], on_note: OnNote) -> np.ndarray:
-        indices = find(items, self.catalog.items)
+        indices = self.catalog.items.find(items)
         self._note_unknown(items, indices, on_note)
         return np.unique(indices[indices != UNKNOWN])
 

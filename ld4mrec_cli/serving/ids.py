@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ld4mrec_cli.data.dataset import Ids
+from ld4mrec_cli.data.dataset import UNKNOWN, Ids
 from ld4mrec_cli.utils.errors import UnknownIdError, nearest
 from ld4mrec_cli.utils.text import printable
 
-UNKNOWN = -1
 SHOWN = 3
 """Unknown ids that a message names."""
 OnNote = Callable[[str], None]
@@ -20,13 +19,6 @@ OnNote = Callable[[str], None]
 
 def ignore_note(text: str) -> None:
     """Say nothing."""
-
-
-def find(raw: Sequence[str], ids: Ids) -> np.ndarray:
-    """Index of each raw id ``(n,)`` int64; UNKNOWN where there is none."""
-    return np.fromiter(
-        (ids.index(one) if one in ids else UNKNOWN for one in raw), dtype=np.int64, count=len(raw)
-    )
 
 
 def find_known(
@@ -49,7 +41,7 @@ def find_known(
     Raises:
         UnknownIdError: some are unknown; it names the first of them.
     """
-    indices = find(raw, ids)
+    indices = ids.find(raw)
     unknown = list(dict.fromkeys(raw[at] for at in np.flatnonzero(indices == UNKNOWN).tolist()))
     if not unknown:
         return indices

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.models.base import Recommender as Model
 from ld4mrec_cli.models.popularity import Popularity
@@ -19,7 +20,7 @@ from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.serving.candidates import rank_candidates
 from ld4mrec_cli.serving.filters import Filters
-from ld4mrec_cli.serving.ids import UNKNOWN, OnNote, find_known, ignore_note
+from ld4mrec_cli.serving.ids import OnNote, find_known, ignore_note
 from ld4mrec_cli.serving.lists import RecommendationList, SimilarItems, make_lists, make_similar
 from ld4mrec_cli.serving.reasons import Explainer
 from ld4mrec_cli.serving.requests import Pairs, Requests, for_histories, for_known_users
@@ -32,8 +33,9 @@ from ld4mrec_cli.utils.errors import UserError
 class Recommender:
     """Serves the model of a run: known users by id, new users by their history.
 
-    What is known of a user is what the model reads, and is not recommended again. Models that score
-    training users alone (``bpr``, ``lightgcn``, ``vbpr``) do not read it, but it is left out, too.
+    What is known of a user is what the model reads, and is not recommended again. Models that
+    score training users alone (``ModelSpec.scores_new_users``) do not read it, but leave it out,
+    too.
     """
 
     def __init__(

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.runs.catalog import Catalog
-from ld4mrec_cli.serving.ids import UNKNOWN, OnNote, find, find_known, ignore_note
+from ld4mrec_cli.serving.ids import OnNote, find_known, ignore_note
 
 
 @dataclass(frozen=True)
@@ -112,4 +113,4 @@ def for_histories(
     names = list(dict.fromkeys([*pairs.names, *without_items]))
     new = pairs.matrix(found, len(catalog.items))
     new.resize(len(names), new.shape[1])
-    return Requests(names, find(names, catalog.users), catalog.known, new)
+    return Requests(names, catalog.users.find(names), catalog.known, new)
