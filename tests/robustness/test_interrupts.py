@@ -141,5 +141,29 @@ def test_an_import_in_the_midst_of_work_is_waited_for(tmp_path, monkeypatch):
     assert result.stdout == "True\n", result.stderr
 
 
+def test_an_interrupt_lost_in_a_finalizer_is_raised_again():
+    """Python drops what a finalizer raises; the work would go on as if nothing had come."""
+    script = (
+        "import os, signal, time\n"
+        "from ld4mrec_cli.utils import interrupts\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(0.1)\n"
+        "        raise AssertionError('the signal came late')\n"
+        "interrupts.install()\n"
+        "try:\n"
+        "    Finalized()\n"
+        "    print('lost')\n"
+        "    time.sleep(5)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('raised')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (result.stdout, result.stderr) == ("lost\nraised\n", "")
+
+
 def test_the_handlers_are_installed_by_the_command_alone():
     assert not interrupts.is_installed()
