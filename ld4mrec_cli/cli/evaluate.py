@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ld4mrec_cli.cli.list_writer import LIST_FORMATS, open_writer
+from ld4mrec_cli.cli.list_writer import open_writer
 from ld4mrec_cli.cli.options import (
+    LIST_FORMATS,
     Data,
     Device,
     Format,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from ld4mrec_cli.serving.lists import RecommendationList, RecommendedItem, SimilarItems
 
-LIST_FORMATS = (Format.TABLE, Format.JSON, Format.CSV, Format.TSV, Format.PARQUET)
 ENTRIES_PER_FRAME = 200_000
 """Entries of a Parquet export that are Python values at the same time."""
 Write = Callable[[Iterable[Any]], None]

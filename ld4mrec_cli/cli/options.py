@@ -52,6 +52,17 @@ def _parse_format(names: Sequence[str], text: str) -> Format:
     return Format(text)
 
 
+LIST_FORMATS = (Format.TABLE, Format.JSON, Format.CSV, Format.TSV, Format.PARQUET)
+"""Formats of lists of items."""
+ListFormat = Annotated[
+    Format | None, format_option(*LIST_FORMATS, default="by the suffix of --out, else table")
+]
+ListOut = Annotated[
+    Path | None,
+    typer.Option("--out", help="File to write; - is stdout. .gz is compressed.", show_default="-"),
+]
+
+
 def _configure_threads(n_threads: int | None) -> int | None:
     configure_threads(n_threads)
     return n_threads

@@ -9,8 +9,17 @@ from typing import Annotated
 
 import typer
 
-from ld4mrec_cli.cli.list_writer import LIST_FORMATS, USER_LISTS, write_lists
-from ld4mrec_cli.cli.options import Device, Format, ItemsFile, Run, Threads, Where, format_option
+from ld4mrec_cli.cli.list_writer import USER_LISTS, write_lists
+from ld4mrec_cli.cli.options import (
+    LIST_FORMATS,
+    Device,
+    ItemsFile,
+    ListFormat,
+    ListOut,
+    Run,
+    Threads,
+    Where,
+)
 from ld4mrec_cli.cli.output import parse_output
 from ld4mrec_cli.cli.selection import FilterFlags, UserFlags, make_filters, make_lists, note_popular
 from ld4mrec_cli.utils.errors import UserError
@@ -91,14 +100,8 @@ def recommend(
         int | None,
         typer.Option(min=1, help="Items per user.", show_default="20; all with --candidates"),
     ] = None,
-    format: Annotated[
-        Format | None,
-        format_option(*LIST_FORMATS, default="by the suffix of --out, else table"),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="File to write; - is stdout. .gz is compressed.", show_default="-"),
-    ] = None,
+    format: ListFormat = None,
+    out: ListOut = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also recommend items of the user's history.")
     ] = False,

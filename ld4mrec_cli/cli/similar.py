@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ld4mrec_cli.cli.console import log
-from ld4mrec_cli.cli.list_writer import ITEM_LISTS, LIST_FORMATS, write_lists
-from ld4mrec_cli.cli.options import Device, Format, ItemsFile, Run, Threads, Where, format_option
+from ld4mrec_cli.cli.list_writer import ITEM_LISTS, write_lists
+from ld4mrec_cli.cli.options import (
+    LIST_FORMATS,
+    Device,
+    ItemsFile,
+    ListFormat,
+    ListOut,
+    Run,
+    Threads,
+    Where,
+)
 from ld4mrec_cli.cli.output import parse_output
 from ld4mrec_cli.cli.selection import DEFAULT_K, FilterFlags, make_filters
 from ld4mrec_cli.utils.errors import UserError
@@ -31,14 +39,8 @@ def similar(
     items_file: ItemsFile = None,
     where: Where = None,
     k: Annotated[int, typer.Option(min=1, help="Similar items per item.")] = DEFAULT_K,
-    format: Annotated[
-        Format | None,
-        format_option(*LIST_FORMATS, default="by the suffix of --out, else table"),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="File to write; - is stdout. .gz is compressed.", show_default="-"),
-    ] = None,
+    format: ListFormat = None,
+    out: ListOut = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:

@@ -15,10 +15,10 @@ from ld4mrec_cli.models.base import Recommender, TrainableBaseline
 from ld4mrec_cli.models.batches import PairBatches, Pairs
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.item_vectors import CosineSimilarity
-from ld4mrec_cli.models.specs import MODELS, no_shares
-from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.models.specs import no_new_users, no_shares
 
 USER_FACTORS, ITEM_FACTORS, ITEM_BIAS = "user_factors", "item_factors", "item_bias"
+WHY_NO_SHARES = "scores by the learned vectors of its users"
 RESAMPLINGS = 4
 """Times that a negative item is sampled again if the user has interacted with it."""
 
@@ -48,11 +48,7 @@ class FactorModel(Recommender):
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
         """Factors of :meth:`score`."""
         if users is None:
-            names = ", ".join(spec.name for spec in MODELS.values() if spec.scores_new_users)
-            raise UserError(
-                "this model scores its training users only, not new histories",
-                hint=f"Use a model that does: {names}",
-            )
+            raise no_new_users("this model")
         vectors = self.users[torch.from_numpy(users).to(self.users.device)]
         return FactoredScores((vectors,), (self.items,), self.bias)
 
@@ -62,7 +58,7 @@ class FactorModel(Recommender):
 
     def check_shares(self) -> NoReturn:
         """Raise UserError: the vectors of the users are learned, not made from a history."""
-        raise no_shares("scores by the learned vectors of its users")
+        raise no_shares(WHY_NO_SHARES)
 
     def item_similarity(self) -> CosineSimilarity:
         """Cosines of the item vectors; the bias of an item says nothing of its likeness."""
@@ -147,12 +143,12 @@ class PairwiseRecommender(TrainableBaseline):
         return self._factors().factored_scores(rows, users)
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
-        """Raise UserError, see :meth:`FactorModel.check_shares`."""
-        self._factors().check_shares()
+        """Raise UserError, see :meth:`check_shares`."""
+        self.check_shares()
 
     def check_shares(self) -> NoReturn:
         """See :meth:`FactorModel.check_shares`."""
-        self._factors().check_shares()
+        raise no_shares(WHY_NO_SHARES)
 
     @torch.no_grad()
     def item_similarity(self) -> CosineSimilarity:

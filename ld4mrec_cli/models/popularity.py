@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
-from ld4mrec_cli.models.specs import MODELS, no_shares
+from ld4mrec_cli.models.specs import no_shares, suggest_models
 from ld4mrec_cli.utils.errors import UserError
 
 
@@ -52,7 +52,5 @@ class Popularity(ClosedFormRecommender):
 
     def item_similarity(self) -> NoReturn:
         """Raise UserError: the model relates no item to another."""
-        names = ", ".join(name for name, spec in MODELS.items() if spec.relates_items)
-        raise UserError(
-            "popularity relates no item to another", hint=f"Use a model that does: {names}"
-        )
+        hint = suggest_models(lambda spec: spec.relates_items)
+        raise UserError("popularity relates no item to another", hint=hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ld4mrec_cli.models.bm3_settings import BM3Config
@@ -177,12 +177,26 @@ MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
 """Every model by name."""
 
 
+def suggest_models(is_able: Callable[[ModelSpec], bool]) -> str:
+    """Hint of an error of a model that cannot do what is asked for: the models that can."""
+    names = ", ".join(spec.name for spec in _SPECS if is_able(spec))
+    return f"Use a model that does: {names}"
+
+
 def no_shares(why: str) -> UserError:
     """Error of a model whose scores do not come from a history, so that no item has a share."""
-    names = ", ".join(spec.name for spec in _SPECS if spec.has_reasons)
-    return UserError(
-        f"this model {why}, so it has no reasons", hint=f"Use a model that does: {names}"
-    )
+    hint = suggest_models(lambda spec: spec.has_reasons)
+    return UserError(f"this model {why}, so it has no reasons", hint=hint)
+
+
+NO_NEW_USERS = "scores its training users only, not new histories"
+"""What is said of a model that has vectors of its training users only."""
+
+
+def no_new_users(name: str) -> UserError:
+    """Error of the model ``name`` for a new history, see :data:`NO_NEW_USERS`."""
+    hint = suggest_models(lambda spec: spec.scores_new_users)
+    return UserError(f"{name} {NO_NEW_USERS}", hint=hint)
 
 
 def model_sections() -> dict[str, type[Section]]:

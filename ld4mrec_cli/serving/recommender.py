@@ -14,7 +14,7 @@ from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.models.base import Recommender as Model
 from ld4mrec_cli.models.popularity import Popularity
-from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.models.specs import MODELS, NO_NEW_USERS, no_new_users
 from ld4mrec_cli.runs.catalog import Catalog, KnownSplits
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
@@ -303,11 +303,9 @@ class Recommender:
         model = self.run.manifest.model
         if MODELS[model].scores_new_users or not is_new.any():
             return requests
-        what = f"{model} scores its training users only, not new histories"
         if not skip or is_new.all():
-            names = ", ".join(spec.name for spec in MODELS.values() if spec.scores_new_users)
-            raise UserError(what, hint=f"Use a model that does: {names}")
-        on_note(f"{what}: {int(is_new.sum()):,} new users are skipped")
+            raise no_new_users(model)
+        on_note(f"{model} {NO_NEW_USERS}: {int(is_new.sum()):,} new users are skipped")
         return requests.select(np.flatnonzero(~is_new))
 
     def _lists(
@@ -348,8 +346,7 @@ class Recommender:
             denied = filters.denied_of([requests.names[at] for at in shard])
             exclude = _merge(None if include_seen else rows, denied)
             users = requests.users[shard]
-            items, scores = self._rank(rows, exclude, k, users, filters.allowed)
-            is_popular = _is_all_zero(items, scores) & self._falls_back(users)
+            items, scores, is_popular = self._rank(rows, exclude, k, users, filters.allowed)
             found = None
             if explain is not None:
                 explained = np.where(is_popular[:, None], -1, items)  # they have other scores
@@ -375,23 +372,27 @@ class Recommender:
         k: int,
         users: np.ndarray,
         allowed: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """:func:`rank`, but the most popular items where there is nothing to start from.
 
         That is where all scores of a row are 0, so that its ranking would be the order of the
         catalog, and where a new user has no history. Such entries have the score 0.
+
+        Returns:
+            items and scores ``(n, depth)``, and which lists are of popular items ``(n,)`` bool.
         """
         is_new = users == UNKNOWN
         items, scores = rank(
             self.scorer, rows, exclude, k, None if is_new.any() else users, allowed
         )
         is_empty = is_new & (np.diff(rows.indptr) == 0)
-        popular = np.flatnonzero(is_empty | (_is_all_zero(items, scores) & self._falls_back(users)))
+        is_popular = is_empty | (_is_all_zero(items, scores) & self._falls_back(users))
+        popular = np.flatnonzero(is_popular)
         if len(popular):
             excluded = None if exclude is None else exclude[popular]
             items[popular], _ = rank(self.popularity, rows[popular], excluded, k, allowed=allowed)
             scores[popular] = 0.0
-        return items, scores
+        return items, scores, is_popular & (items >= 0).any(axis=1)
 
 
 def _merge(first: csr_matrix | None, second: csr_matrix | None) -> csr_matrix | None:

@@ -51,7 +51,7 @@ class ImageSource:
     """What ``prepare.image_encoder`` names."""
 
     path: Path
-    library: str
+    package: str
     """``timm`` or ``transformers``."""
     name: str
     """Name of the model in the library."""
@@ -72,7 +72,7 @@ def check_image_encoder(raw: Path, options: PrepareConfig) -> None:
     if raw.is_dir() and not list_images(raw):
         hint = "Name the files by item id, such as B0001.jpg"
         raise SourceError(f"has no image for {KEY}", where=raw / IMAGE_FOLDER, hint=hint)
-    require_extra(source.library, "images")
+    require_extra(source.package, "images")
     resolve_encoder_device(options.encoder_device)
 
 
@@ -157,7 +157,7 @@ def encode_images(
 
 def load_image_encoder(source: ImageSource, device: str) -> tuple[Encode[Path], tuple[str, ...]]:
     """Load the model; return its encoder, and the packages whose versions matter."""
-    if source.library == "transformers":
+    if source.package == "transformers":
         model = load_transformers_directory(source.path, source.name)
     elif source.path.is_dir():
         model = load_timm_directory(source.path)
