@@ -41,6 +41,8 @@ SMALL: dict[str, Any] = {
     "model.collaborative_rank": 8,
     "model.modality_dim": 8,
     "model.ease_ridge": 10.0,
+    "cfgan.generator_dim": 16,
+    "cfgan.discriminator_dim": 8,
 }
 """Settings that make every test fast; a test's own settings go on top."""
 

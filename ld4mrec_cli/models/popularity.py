@@ -11,8 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
-from ld4mrec_cli.models.specs import no_shares, suggest_models
-from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.models.specs import no_shares, no_similarity
 
 
 class Popularity(ClosedFormRecommender):
@@ -52,5 +51,4 @@ class Popularity(ClosedFormRecommender):
 
     def item_similarity(self) -> NoReturn:
         """Raise UserError: the model relates no item to another."""
-        hint = suggest_models(lambda spec: spec.relates_items)
-        raise UserError("popularity relates no item to another", hint=hint)
+        raise no_similarity("popularity")

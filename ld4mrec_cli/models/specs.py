@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ld4mrec_cli.models.bm3_settings import BM3Config
 from ld4mrec_cli.models.bpr_settings import BPRConfig
+from ld4mrec_cli.models.cfgan_settings import CFGANConfig
 from ld4mrec_cli.models.diffrec_settings import DiffRecConfig
 from ld4mrec_cli.models.ease_settings import EASEConfig
 from ld4mrec_cli.models.freedom_settings import FREEDOMConfig
@@ -46,13 +47,15 @@ class ModelSpec:
     """Scores histories of new users."""
     relates_items: bool = True
     """Relates items to each other."""
+    reads_histories: bool = True
+    """Its scores come from a history, and differ from one to another."""
     scores_new_items: bool = False
     """Scores items without training interactions, by their features."""
 
     @property
     def has_reasons(self) -> bool:
         """Whether its scores can be split among the items of a history."""
-        return self.scores_new_users and self.relates_items
+        return self.scores_new_users and self.reads_histories
 
 
 _SPECS = (
@@ -69,6 +72,7 @@ _SPECS = (
         "popularity:Popularity",
         "Popularity",
         relates_items=False,
+        reads_histories=False,
         closed_form=True,
         deterministic=True,
     ),
@@ -171,6 +175,13 @@ _SPECS = (
         "DiffRec (Wang et al., SIGIR 2023)",
         {"diffrec": DiffRecConfig},
     ),
+    ModelSpec(
+        "cfgan",
+        "cfgan:CFGAN",
+        "CFGAN (Chae et al., CIKM 2018)",
+        {"cfgan": CFGANConfig},
+        relates_items=False,
+    ),
 )
 
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
@@ -187,6 +198,12 @@ def no_shares(why: str) -> UserError:
     """Error of a model whose scores do not come from a history, so that no item has a share."""
     hint = suggest_models(lambda spec: spec.has_reasons)
     return UserError(f"this model {why}, so it has no reasons", hint=hint)
+
+
+def no_similarity(name: str) -> UserError:
+    """Error of the model ``name``, by which no item is like another."""
+    hint = suggest_models(lambda spec: spec.relates_items)
+    return UserError(f"{name} relates no item to another", hint=hint)
 
 
 NO_NEW_USERS = "scores its training users only, not new histories"

@@ -31,7 +31,7 @@ def ranked(model, queries, n_items, k, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "popularity"])
+@pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.relates_items])
 def test_items_of_one_kind_are_similar(world, name):
     model, n_items = fit(world, name), world.train.shape[1]
     warm = np.arange(36)

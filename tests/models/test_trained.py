@@ -44,7 +44,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "gume": {"factors": 8, "neighbors": 4},
     "multvae": {"hidden_dim": 16, "latent_dim": 8, "kl_anneal_steps": 100},
     "diffrec": {"hidden_dims": [16], "noise_scale": 0.5, "noise_min": 0.1, "noise_max": 0.5},
+    "cfgan": {"generator_dim": 16, "discriminator_dim": 8},
 }
+LONGER = {"cfgan": {"max_epochs": 200, "patience": 200, "batch_size": 8}}
+"""Training of models that learn slowly."""
 
 
 def planted_blocks() -> csr_matrix:
@@ -83,7 +86,7 @@ def trained(name: str, config: Config) -> tuple[TrainableRecommender, list[float
 
 @pytest.mark.parametrize("name", TRAINED_BASELINES)
 def test_the_withheld_item_of_a_block_ranks_first(name):
-    model, losses = trained(name, config_of(name))
+    model, losses = trained(name, config_of(name, LONGER.get(name)))
     users = np.arange(BLOCKS.shape[0])
     items, _ = rank(model, BLOCKS, BLOCKS, 1, users)
     assert np.mean(items[:, 0] == users) > 0.9
@@ -144,6 +147,14 @@ SETTINGS = [
     ("diffrec", "noise_max", 0.9),
     ("diffrec", "sampling_steps", 3),
     ("diffrec", "reweight", False),
+    ("cfgan", "generator_dim", 8),
+    ("cfgan", "generator_layers", 2),
+    ("cfgan", "discriminator_dim", 4),
+    ("cfgan", "discriminator_layers", 2),
+    ("cfgan", "zero_ratio", 0.1),
+    ("cfgan", "zero_weight", 1.0),
+    ("cfgan", "mask_ratio", 0.1),
+    ("cfgan", "regularization", 1.0),
 ]
 
 
