@@ -14,6 +14,8 @@ from ld4mrec_cli.data.noise.sampler import NoiseSampler, TooMuchNoise, sample_fr
 
 N_ITEMS = 40
 DOCS = Path(__file__).parents[2] / "docs"
+ALIKE = 1.0 + np.eye(N_ITEMS)
+"""Content of items that are all like each other."""
 
 
 def interactions(seed: int, n_users: int = 12, per_user: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +40,8 @@ def noise_of(
     is_held_out = np.arange(len(users)) % 8 >= 6
     train = users[~is_held_out], items[~is_held_out]
     held_out = users[is_held_out], items[is_held_out]
-    sampler = NoiseSampler(*train, N_ITEMS, held_out, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    sampler = NoiseSampler(*train, N_ITEMS, held_out, rng, read_content=lambda: ALIKE)
     return sample_noise(noise_type, ratio, sampler), train, held_out
 
 
@@ -48,7 +51,7 @@ def pairs(users: np.ndarray, items: np.ndarray) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(
     ("noise_type", "removed", "added"),
-    [("random", 0, 1), ("popular", 0, 1), ("drop", 1, 0), ("flip", 1, 1)],
+    [("random", 0, 1), ("popular", 0, 1), ("drop", 1, 0), ("flip", 1, 1), ("similar", 0, 1)],
 )
 @given(ratio=st.floats(0, 0.8), seed=st.integers(0, 50))
 def test_counts_are_exact(noise_type, removed, added, ratio, seed):
@@ -188,3 +191,33 @@ def test_a_noise_type_is_added_by_one_function(monkeypatch):
     noise = noise_types.NOISE_TYPES["first"].sample(sampler, 3)
     assert noise.removed.tolist() == [0, 1, 2]
     assert len(noise.added_items) == 0
+
+
+def test_similar_items_are_of_the_kind_of_the_users():
+    """Two kinds of 20 items, and each user has items of one kind; every item has ten neighbors."""
+    users = np.repeat(np.arange(8), 4)
+    items = np.concatenate([np.arange(4) + 20 * (user % 2) + user for user in range(8)])
+    kind = np.arange(N_ITEMS) // 20
+    content = np.eye(2)[kind] + 0.01 * np.random.default_rng(0).normal(size=(N_ITEMS, 2))
+    sampler = NoiseSampler(
+        users, items, N_ITEMS, no_interactions(), np.random.default_rng(0), lambda: content
+    )
+    noise = sample_noise("similar", 1.0, sampler)
+    assert (kind[noise.added_items] == noise.added_users % 2).all()
+
+
+def test_items_without_content_bring_no_similar_ones():
+    content = ALIKE * (np.arange(N_ITEMS) >= 10)[:, None]
+    rng = np.random.default_rng(0)
+    sampler = NoiseSampler(*interactions(0), N_ITEMS, no_interactions(), rng, lambda: content)
+    noise = sample_noise("similar", 0.4, sampler)
+    assert len(noise.added_items) == round(0.4 * 96)
+    assert (noise.added_items >= 10).all()
+    with pytest.raises(TooMuchNoise, match="no similar item that is new"):
+        sample_noise("similar", 5.0, sampler)
+
+
+def test_similar_items_need_content():
+    sampler = NoiseSampler(*interactions(0), N_ITEMS, no_interactions(), np.random.default_rng(0))
+    with pytest.raises(TooMuchNoise, match="10 interactions have no similar item"):
+        sample_noise("similar", 0.1, sampler)

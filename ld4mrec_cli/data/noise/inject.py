@@ -19,6 +19,7 @@ from ld4mrec_cli.data.dataset import (
     hash_files,
     is_replaceable,
 )
+from ld4mrec_cli.data.noise.neighbors import read_content
 from ld4mrec_cli.data.noise.noise_types import NOISE_TYPES, Noise
 from ld4mrec_cli.data.noise.sampler import NoiseSampler, TooMuchNoise
 from ld4mrec_cli.data.splits import Split
@@ -37,13 +38,17 @@ def inject_noise(
         A report: type, ratio, seed, and the numbers of interactions before, added, removed, after.
 
     Raises:
-        UserError: unknown ``noise_type``, or ``ratio`` is not positive, not finite or too large.
+        UserError: unknown ``noise_type``, or the features that it needs are missing, or ``ratio``
+            is not positive, not finite or too large.
         DatasetError: ``data`` is not an intact dataset directory.
         OutputError: ``out`` exists and may not be replaced.
     """
     _check_options(data, out, noise_type, ratio)
     check_output_directory(out, overwrite=overwrite, is_replaceable=is_replaceable)
     dataset = Dataset.open(data)
+    if NOISE_TYPES[noise_type].needs_features and not dataset.modality_names():
+        hint = "Choose another --type, or prepare the dataset with texts, images or features"
+        raise UserError(f"has no item features, which '{noise_type}' needs", where=data, hint=hint)
     train = dataset.interactions(Split.TRAIN)
     try:
         noise = sample_noise(noise_type, ratio, _make_sampler(dataset, train, seed))
@@ -113,7 +118,13 @@ def _make_sampler(dataset: Dataset, train: pl.DataFrame, seed: int) -> NoiseSamp
         [dataset.interactions(split).select(USER, ITEM) for split in (Split.VALID, Split.TEST)]
     )
     rng = np.random.default_rng(seed)
-    return NoiseSampler(*_to_indices(train), dataset.shape[1], _to_indices(held_out), rng)
+    return NoiseSampler(
+        *_to_indices(train),
+        dataset.shape[1],
+        _to_indices(held_out),
+        rng,
+        read_content=lambda: read_content(dataset),
+    )
 
 
 def _to_indices(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -47,17 +47,21 @@ class NoiseType:
     description: str
     """Effect on the training interactions, for help and docs."""
     sample: Sample
+    needs_features: bool = False
+    """Requires item features."""
 
 
 NOISE_TYPES: dict[str, NoiseType] = {}
 """Noise type by name."""
 
 
-def register_noise_type(name: str, description: str) -> Callable[[Sample], Sample]:
+def register_noise_type(
+    name: str, description: str, *, needs_features: bool = False
+) -> Callable[[Sample], Sample]:
     """Add the decorated function to :data:`NOISE_TYPES`."""
 
     def register(sample: Sample) -> Sample:
-        NOISE_TYPES[name] = NoiseType(name, description, sample)
+        NOISE_TYPES[name] = NoiseType(name, description, sample, needs_features)
         return sample
 
     return register
@@ -93,3 +97,12 @@ def flip_interactions(sampler: NoiseSampler, n_interactions: int) -> Noise:
     removed = sampler.sample_removable(n_interactions)
     users = sampler.users[removed]
     return Noise(removed, users, sampler.sample_new_items(users))
+
+
+@register_noise_type(
+    "similar", "adds interactions with items like one of the user's by content", needs_features=True
+)
+def add_similar_items(sampler: NoiseSampler, n_interactions: int) -> Noise:
+    """Add items near one that the user has: misclicks on similar content."""
+    users, items = sampler.sample_similar_items(n_interactions)
+    return Noise(added_users=users, added_items=items)

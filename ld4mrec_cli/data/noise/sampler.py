@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from ld4mrec_cli.data.noise.neighbors import find_neighbors
+
+N_NEAREST, N_NEIGHBORS = 10, 50
+"""An item stands for its nearest ones; where the user has those, for its next neighbors."""
 _MAX_ROUNDS = 200
 """Rounds of rejection sampling. The few interactions that remain get one of the free items."""
 
@@ -28,8 +34,15 @@ class NoiseSampler:
         n_items: int,
         held_out: tuple[np.ndarray, np.ndarray],
         rng: np.random.Generator,
+        read_content: Callable[[], np.ndarray] | None = None,
     ) -> None:
-        """``held_out`` are users and items of the other splits; these pairs are never added."""
+        """Args beside the attributes.
+
+        held_out: users and items of the other splits; these pairs are never added.
+        rng: source of randomness.
+        read_content: gives the features of the items ``(n_items, dim)``.
+        """
+        self._read_content = read_content
         self.users = users
         self.items = items
         self.n_items = n_items
@@ -43,10 +56,67 @@ class NoiseSampler:
 
         Each interaction is used ``n // len(users)`` times; the rest is sampled without replacement.
         """
-        n_train = len(self.users)
-        repeats = np.tile(np.arange(n_train), n // n_train)
-        rest = self._rng.permutation(n_train)[: n % n_train]
-        return self.users[np.concatenate([repeats, rest])]
+        return self.users[self._sample_evenly(len(self.users), n)]
+
+    def _sample_evenly(self, n_choices: int, n: int) -> np.ndarray:
+        """Sample ``n`` of the numbers below ``n_choices``, each as often as any other."""
+        repeats = np.tile(np.arange(n_choices), n // n_choices)
+        rest = self._rng.permutation(n_choices)[: n % n_choices]
+        return np.concatenate([repeats, rest])
+
+    def sample_similar_items(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sample new items that are like one that the user has, by content.
+
+        Interactions with an item that has content are sampled evenly. Each brings its user one of
+        the items nearest to it that the user has in no split; one without such an item is sampled
+        again.
+
+        Returns:
+            Users and items ``(n,)``.
+
+        Raises:
+            TooMuchNoise: the items have no content, or too few neighbors.
+        """
+        content = (
+            np.zeros((self.n_items, 0)) if self._read_content is None else self._read_content()
+        )
+        described = np.flatnonzero(np.any(content[self.items] != 0.0, axis=1))
+        users = items = np.empty(0, dtype=np.int64)
+        pairs = np.sort(self._pairs)
+        for _ in range(_MAX_ROUNDS if len(described) else 0):
+            chosen = described[self._sample_evenly(len(described), n - len(users))]
+            near = self._sample_neighbors(content, self.items[chosen])
+            found, pairs = self._take_first_free(self.users[chosen], near, pairs)
+            users = np.concatenate([users, self.users[chosen][found >= 0]])
+            items = np.concatenate([items, found[found >= 0]])
+            if len(users) == n:
+                return users, items
+        raise TooMuchNoise(f"{n - len(users)} interactions have no similar item that is new")
+
+    def _sample_neighbors(self, content: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Neighbors of each item ``(n, k)``, the nearest of them in random order."""
+        distinct, row_of = np.unique(items, return_inverse=True)
+        near = find_neighbors(content, distinct, N_NEIGHBORS)[row_of]
+        near[:, :N_NEAREST] = self._rng.permuted(near[:, :N_NEAREST], axis=1)
+        return near
+
+    def _take_first_free(
+        self, users: np.ndarray, candidates: np.ndarray, pairs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first of each row of ``candidates`` ``(n, k)`` that the user does not have yet.
+
+        Returns:
+            Items ``(n,)``, -1 where there is none, and the sorted keys ``pairs`` with the new ones.
+        """
+        items = np.full(len(users), -1, dtype=np.int64)
+        for column in candidates.T:
+            missing = np.flatnonzero((items < 0) & (column >= 0))
+            keys = users[missing] * self.n_items + column[missing]
+            _, first = np.unique(keys, return_index=True)
+            new = first[~np.isin(keys[first], pairs, assume_unique=True)]
+            items[missing[new]] = column[missing[new]]
+            pairs = np.sort(np.concatenate([pairs, keys[new]]))
+        return items, pairs
 
     def sample_removable(self, n: int) -> np.ndarray:
         """Sample ``n`` training interactions, so that each user keeps at least one.
