@@ -21,6 +21,8 @@ import polars as pl
 
 CHUNK = 4_000_000
 ITEMS_PER_CLUSTER = 500
+SHELVES = 100
+"""Values of the catalog's column `shelf`, each of as many items, for filters."""
 LOYALTY = 0.8
 """Share of the interactions that stay in the user's cluster."""
 OVERSHOOT = 1.25
@@ -75,7 +77,8 @@ def dataset(out: Path, users: int, items: int, count: int, seed: int = 0) -> Pat
     table = pl.DataFrame({"user": keys // items, "item": keys % items})
     table.write_parquet(raw / "interactions.parquet")
     # The catalog keeps the size asked for, whether each item was drawn or not.
-    pl.DataFrame({"item": np.arange(items)}).write_parquet(raw / "items.parquet")
+    catalog = pl.DataFrame({"item": np.arange(items), "shelf": np.arange(items) % SHELVES})
+    catalog.write_parquet(raw / "items.parquet")
     options = ["--k-core", "0", "--split", "random", "--overwrite"]
     command = [
         sys.executable,
