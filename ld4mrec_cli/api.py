@@ -66,6 +66,7 @@ def train(
     device: str | None = None,
     config: Config | StrPath | None = None,
     settings: Mapping[str, Any] | None = None,
+    init: RunDirectory | StrPath | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> RunDirectory:
     """Train a model and return its run; the epoch is chosen on the validation split.
@@ -78,6 +79,8 @@ def train(
         device: ``"auto"`` (default), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         config: a configuration or its YAML file; the arguments and ``settings`` go on top.
         settings: value by key, such as ``{"training.max_epochs": 5}`` (docs/config.md).
+        init: a run on older data of the same catalog, or its directory, whose weights the training
+            starts from.
         on_epoch: called after each epoch, with its loss and its validation metrics.
 
     Returns:
@@ -86,7 +89,7 @@ def train(
     Raises:
         ConfigError: a setting is unknown or has a wrong value.
         DatasetError: the dataset is missing or damaged.
-        RunError: ``run`` exists.
+        RunError: ``run`` exists, or ``init`` does not fit.
         TrainingDiverged: the loss is not finite.
     """
     directory = data.directory if isinstance(data, Dataset) else Path(data)
@@ -102,7 +105,9 @@ def train(
     else:
         complete = load_config(Path(config) if config is not None else None, flags=flags)
     callbacks = Callbacks() if on_epoch is None else Callbacks(on_epoch=on_epoch)
-    return _train_config(complete, None if run is None else Path(run), callbacks)
+    source = None if init is None else _open_run(init)
+    target = None if run is None else Path(run)
+    return _train_config(complete, target, callbacks, init=source)
 
 
 def refit(
@@ -129,7 +134,7 @@ def refit(
         RunError: the run is not finished, or ``out`` exists.
         DatasetError: the dataset is missing or damaged, or lacks a modality of the run.
     """
-    source = run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))
+    source = _open_run(run)
     path = data.directory if isinstance(data, Dataset) else Path(data) if data else None
     target = None if out is None else Path(out)
     return _refit_run(source, path, target, Callbacks(), device=device)
@@ -142,6 +147,7 @@ def evaluate(
     k: Sequence[int] | None = None,
     mask: Mask | None = None,
     data: Dataset | StrPath | None = None,
+    on_unknown: Literal["error", "skip"] = "error",
     device: str = "auto",
     on_note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
@@ -152,7 +158,9 @@ def evaluate(
         split: on ``"valid"``, the mask is always ``"train"``.
         k: cutoffs; by default those of the run's configuration.
         mask: items that are excluded from the ranking; by default the run's.
-        data: the dataset, if it was moved since training; for a refit, a newer one.
+        data: the dataset, if it was moved since training, or newer data of the same catalog; for a
+            refit, newer data.
+        on_unknown: ``"skip"`` leaves out users and items of newer data that the run does not know.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         on_note: gets a line on interactions of newer data that are left out.
 
@@ -161,11 +169,13 @@ def evaluate(
 
     Raises:
         RunError: the run is missing, damaged or unfinished, or a refit on this dataset.
-        DatasetError: the dataset is missing, damaged, or not the one of the training.
+        DatasetError: the dataset is missing or damaged, or has nothing to find.
+        UnknownIdError: the run does not know users or items of newer data.
     """
     if split not in ("test", "valid"):
         raise ConfigError(f"split '{split}' cannot be evaluated", hint="Choose test or valid")
-    opened = run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))
+    opened = _open_run(run)
+    unknown = None if data is None else on_unknown
     if not isinstance(data, Dataset):
         data = open_run_dataset(opened, Path(data) if data else None)
     flags = {
@@ -173,5 +183,10 @@ def evaluate(
         "evaluation.mask": "train" if split == "valid" else mask,
     }
     options = load_config(flags=flags, base=opened.config).evaluation
-    result = evaluate_run(opened, data, split, options, resolve_device(device), on_note=on_note)
+    place = resolve_device(device)
+    result = evaluate_run(opened, data, split, options, place, on_note=on_note, on_unknown=unknown)
     return result.metrics
+
+
+def _open_run(run: RunDirectory | StrPath) -> RunDirectory:
+    return run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run))

@@ -14,7 +14,6 @@ import typer
 from ld4mrec_cli.cli.list_writer import open_writer
 from ld4mrec_cli.cli.options import (
     LIST_FORMATS,
-    Data,
     Device,
     Format,
     Run,
@@ -28,6 +27,7 @@ from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from ld4mrec_cli.data.dataset import Dataset
     from ld4mrec_cli.evaluation.metrics import OnLists
     from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.utils.distributed import Group
@@ -38,6 +38,13 @@ class EvaluatedSplit(StrEnum):
 
     TEST = Split.TEST.value
     VALID = Split.VALID.value
+
+
+class UnknownChoice(StrEnum):
+    """What becomes of users and items of newer data that a run does not know."""
+
+    ERROR = "error"
+    SKIP = "skip"
 
 
 class MaskChoice(StrEnum):
@@ -68,26 +75,35 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    data: Data = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Dataset directory: moved since training, or newer data of the same catalog.",
+            show_default="the run's",
+        ),
+    ] = None,
+    on_unknown: Annotated[
+        UnknownChoice | None,
+        typer.Option(
+            help="Users and items of newer data that the run does not know.", show_default="error"
+        ),
+    ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Evaluate a trained run by ranking the whole catalog.
 
-    A refit is evaluated on newer data, which --data names.
+    --data may name newer data of the same catalog; a refit is evaluated on nothing else.
 
     Example: ld4mrec evaluate --split test --k 10,20 --format json
 
     Example: ld4mrec evaluate --k 20 --lists lists.csv
+
+    Example: ld4mrec evaluate --run runs/yesterday --data data/today --on-unknown skip
     """
     output = None if lists is None else _parse_lists(lists)
     cutoffs = parse_cutoffs(k) if k is not None else None
-    if split is EvaluatedSplit.VALID and mask is MaskChoice.TRAIN_VALID:
-        hint = "Leave out --mask: on the valid split, training items are masked"
-        raise UserError(
-            "--mask train+valid would leave out the very items that --split valid looks for",
-            hint=hint,
-        )
+    _check_options(split, mask, data, on_unknown)
 
     from ld4mrec_cli.cli.console import log, progress_counter
     from ld4mrec_cli.runs.evaluate import applied_mask, evaluate_run, open_run_dataset
@@ -104,10 +120,19 @@ def evaluate(
         own_users = group.shard_sizes(dataset.schema.splits[split.value].users)[group.rank]
         with (
             progress_counter("evaluating", own_users, group.is_main_process) as on_batch,
-            _list_sink(output, opened, group) as on_lists,
+            _list_sink(output, opened, dataset, group) as on_lists,
         ):
             result = evaluate_run(
-                opened, dataset, split.value, options, device_, on_batch, group, on_lists, log
+                opened,
+                dataset,
+                split.value,
+                options,
+                device_,
+                on_batch,
+                group,
+                on_lists,
+                log,
+                None if data is None else (on_unknown or UnknownChoice.ERROR).value,
             )
         if not group.is_main_process:
             return
@@ -122,6 +147,23 @@ def evaluate(
         print_metrics(result.metrics, options.k, title)
 
 
+def _check_options(
+    split: EvaluatedSplit,
+    mask: MaskChoice | None,
+    data: Path | None,
+    on_unknown: UnknownChoice | None,
+) -> None:
+    """Raise UserError for options that contradict each other."""
+    if split is EvaluatedSplit.VALID and mask is MaskChoice.TRAIN_VALID:
+        hint = "Leave out --mask: on the valid split, training items are masked"
+        raise UserError(
+            "--mask train+valid would leave out the very items that --split valid looks for",
+            hint=hint,
+        )
+    if on_unknown is not None and data is None:
+        raise UserError("--on-unknown is for newer data", hint="Name them with --data DIR")
+
+
 def _parse_lists(path: Path) -> Output:
     """The output of ``--lists``: a file, because the metrics are on standard output."""
     output = parse_output(None, path, LIST_FORMATS)
@@ -131,7 +173,9 @@ def _parse_lists(path: Path) -> Output:
 
 
 @contextmanager
-def _list_sink(output: Output | None, run: RunDirectory, group: Group) -> Iterator[OnLists | None]:
+def _list_sink(
+    output: Output | None, run: RunDirectory, dataset: Dataset, group: Group
+) -> Iterator[OnLists | None]:
     """A function that writes lists, for the evaluation; None where none are asked for."""
     if output is None:
         yield None
@@ -144,7 +188,7 @@ def _list_sink(output: Output | None, run: RunDirectory, group: Group) -> Iterat
     catalog = Catalog(run, "train")
     with open_writer(output) as write:
         yield lambda users, items, scores: write(
-            make_lists(catalog, [catalog.users[user] for user in users], items, scores)
+            make_lists(catalog, [dataset.users[user] for user in users], items, scores)
         )
 
 

@@ -106,13 +106,6 @@ ModelName = Annotated[
 TrainingData = Annotated[
     Path | None, typer.Option("--data", help="Dataset directory (data.path).", show_default=False)
 ]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="Dataset directory, if it was moved since training.",
-        show_default=False,
-    ),
-]
 Threads = Annotated[
     int | None,
     typer.Option(

@@ -92,7 +92,6 @@ def _as_object(run: ListedRun) -> dict[str, Any]:
     if manifest is None:
         return {"run": str(run.path), "status": run.status}
     source = manifest.refit_of
-    test = run.evaluations.splits.get("test", {})
     return {
         "run": str(run.path),
         "status": run.status,
@@ -107,9 +106,16 @@ def _as_object(run: ListedRun) -> dict[str, Any]:
         "seconds": manifest.seconds,
         "refit_of": source.run if source else None,
         "best": manifest.best.model_dump() if manifest.best else None,
-        "test": {
-            f"{name}@{k}": value
-            for k, measured in test.items()
-            for name, value in measured.metrics.items()
-        },
+        "init_from": manifest.init_from.run if manifest.init_from else None,
+        "test": _measured(run, "test"),
+        "newer_test": _measured(run, "newer test"),
+    }
+
+
+def _measured(run: ListedRun, split: str) -> dict[str, float]:
+    """What `evaluate` measured last of a split, by metric."""
+    return {
+        f"{name}@{k}": value
+        for k, measured in run.evaluations.splits.get(split, {}).items()
+        for name, value in measured.metrics.items()
     }

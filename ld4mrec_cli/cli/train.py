@@ -37,6 +37,14 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the training.", show_default="0")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from the weights of this run, on older data; ids are matched.",
+            metavar="RUN",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Continue --run, or the newest unfinished run in runs/."),
@@ -47,6 +55,8 @@ def train(
     Under torchrun the processes share each batch (docs/scaling.md).
 
     Example: ld4mrec train --config examples/tiktok.yaml --device cpu --set training.max_epochs=50
+
+    Example: ld4mrec train --data data/today --init runs/yesterday --run runs/today
     """
     flags = {
         "data.path": None if data is None else str(data),
@@ -58,19 +68,21 @@ def train(
 
     with init_distributed() as group:
         if resume:
-            trained = _resume(run, config, set_, flags, group)
+            trained = _resume(run, config, set_, flags, group, init)
         else:
-            trained = _train(run, read_config(config, set_, flags), group)
+            trained = _train(run, read_config(config, set_, flags), group, init)
         if group.is_main_process:
             print_result(trained)
 
 
-def _train(run: Path | None, settings: Config, group: Group) -> RunDirectory:
+def _train(run: Path | None, settings: Config, group: Group, init: Path | None) -> RunDirectory:
     from ld4mrec_cli.cli.console import training_callbacks
+    from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.training.session import train as run_training
 
+    source = None if init is None else RunDirectory.open(init)
     with training_callbacks(settings.training.metric, group.is_main_process) as callbacks:
-        return run_training(settings, run, callbacks, group)
+        return run_training(settings, run, callbacks, group, source)
 
 
 def _resume(
@@ -79,6 +91,7 @@ def _resume(
     overrides: list[str] | None,
     flags: Mapping[str, Any],
     group: Group,
+    init: Path | None,
 ) -> RunDirectory:
     """Continue a run; ``config`` (None: the run's own settings), overrides and flags go on top."""
     from ld4mrec_cli.cli.console import training_callbacks
@@ -91,8 +104,9 @@ def _resume(
         name = load_config(config).name if config else None
         path = Path(group.broadcast(str(unfinished_run(name)) if group.is_main_process else ""))
     settings = read_config(config, overrides, flags, RunDirectory.open(path).config)
+    source = None if init is None else RunDirectory.open(init)
     with training_callbacks(settings.training.metric, group.is_main_process) as callbacks:
-        return resume(path, settings, callbacks, group)
+        return resume(path, settings, callbacks, group, source)
 
 
 def print_result(run: RunDirectory) -> None:
@@ -109,6 +123,10 @@ def print_result(run: RunDirectory) -> None:
     if manifest.mixture:
         parts = [f"{scale:.3g} {part}" for part, scale in manifest.mixture.items()]
         console.print(f"mixture: {manifest.model} + {' + '.join(parts)}", markup=False)
+    if manifest.init_from:
+        info, source = manifest.dataset, manifest.init_from
+        shared = f"{source.users:,} of {info.n_users:,} users, {source.items:,} of {info.n_items:,}"
+        console.print(f"started from {source.run}: it has {shared} items", markup=False)
     if manifest.refit_of:
         epochs = f"{manifest.epochs} epoch" + ("s" if manifest.epochs > 1 else "")
         line = f"refit of {manifest.refit_of.run}: {epochs} on every interaction, not validated"

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer, batches, rank
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.stats import gini as gini_index
@@ -134,6 +135,10 @@ def popularity(exposure: Exposure) -> float:
     return float(exposure.counts @ exposure.popularity / total) if total else 0.0
 
 
+Lists = tuple[np.ndarray, np.ndarray]
+"""Metrics of users, and how often items are listed, see :func:`_evaluate_users`."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Metrics of one recommender on one split."""
@@ -157,6 +162,7 @@ def evaluate(
     users: np.ndarray | None = None,
     group: Group = SINGLE_PROCESS,
     on_lists: OnLists | None = None,
+    trained_as: np.ndarray | None = None,
 ) -> Evaluation:
     """Rank the catalog for every user with a target and compute the metrics.
 
@@ -169,6 +175,8 @@ def evaluate(
         group: processes that call this with the same arguments; each ranks for its share of the
             users and returns the whole.
         on_lists: called with the lists of each batch, of this process's users alone.
+        trained_as: training user of each row ``(n_users,)`` int64, UNKNOWN for a new user; None:
+            the rows are the training users.
 
     Raises:
         ValueError: no user has a target.
@@ -179,16 +187,11 @@ def evaluate(
         raise ValueError("no user has a target")
     shard = users[slice(*group.shard_bounds(len(users)))]
     names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
-    error: NonFiniteScoresError | None = None
-    values, counts = np.empty((0, len(names))), np.zeros((len(cutoffs), targets.shape[1]), np.int64)
-    try:
-        values, counts = _evaluate_users(
-            scorer, rows, targets, exclude, cutoffs, batch_size, shard, on_batch, on_lists
-        )
-    except NonFiniteScoresError as raised:
-        error = raised  # the others must hear of it before they wait for this process
-    if group.any(error is not None):
-        raise error or NonFiniteScoresError("the recommender returned scores that are not finite")
+    nothing = np.empty((0, len(names))), np.zeros((len(cutoffs), targets.shape[1]), np.int64)
+    inputs = scorer, rows, targets, exclude, cutoffs, batch_size, shard
+    values, counts = _in_all(
+        group, lambda: _evaluate_users(*inputs, on_batch, on_lists, trained_as), nothing
+    )
     values = group.gather_array(values, group.shard_sizes(len(users)))
     counts = group.gather_array(counts[None], [1] * group.size).sum(axis=0)
     per_user = dict(zip(names, values.T, strict=True))
@@ -198,6 +201,19 @@ def evaluate(
         exposure = Exposure(item_counts, item_popularity)
         metrics |= {f"{name}@{k}": metric(exposure) for name, metric in LIST_METRICS.items()}
     return Evaluation(users, per_user, metrics)
+
+
+def _in_all(group: Group, compute: Callable[[], Lists], otherwise: Lists) -> Lists:
+    """What ``compute`` returns; where it fails in one process of a group, all raise."""
+    error: NonFiniteScoresError | None = None
+    result = otherwise
+    try:
+        result = compute()
+    except NonFiniteScoresError as raised:
+        error = raised  # the others must hear of it before they wait for this process
+    if group.any(error is not None):
+        raise error or NonFiniteScoresError("the recommender returned scores that are not finite")
+    return result
 
 
 def _evaluate_users(
@@ -210,7 +226,8 @@ def _evaluate_users(
     users: np.ndarray,
     on_batch: Callable[[int], None] | None,
     on_lists: OnLists | None,
-) -> tuple[np.ndarray, np.ndarray]:
+    trained_as: np.ndarray | None,
+) -> Lists:
     """Accuracy metrics ``(n_users, n_metrics)`` and list counts ``(n_cutoffs, n_items)``.
 
     Lists are used up batch by batch: with a large cutoff, all lists would be users × items.
@@ -220,7 +237,9 @@ def _evaluate_users(
     parts: list[np.ndarray] = [np.empty((0, len(cutoffs) * len(ACCURACY)))]
     counts = np.zeros((len(cutoffs), n_items), dtype=np.int64)
     for batch in batches(users, batch_size):
-        lists, scores = rank(scorer, rows[batch], exclude[batch], depth, batch)
+        known_as = batch if trained_as is None else trained_as[batch]
+        training_users = None if (known_as == UNKNOWN).any() else known_as
+        lists, scores = rank(scorer, rows[batch], exclude[batch], depth, training_users)
         if on_lists:
             on_lists(batch, lists, scores)
         parts.append(np.array(list(accuracy(lists, targets[batch], cutoffs).values())).T)

@@ -33,6 +33,38 @@ def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.n
     return np.sort(np.random.default_rng(config.seed).choice(users, n_users, replace=False))
 
 
+MAX_LEARNED_SHARE = 0.5
+"""Share of a split that may be left out because the weights have learned it."""
+
+
+def leave_out_learned(
+    targets: csr_matrix,
+    learned: csr_matrix,
+    split: str,
+    dataset: Dataset,
+    on_note: Callable[[str], None],
+) -> csr_matrix:
+    """``targets`` ``(n_users, n_items)`` without those that the weights have ``learned``.
+
+    They are said; weights that have learned most of the split cannot be measured on it.
+
+    Raises:
+        DatasetError: more than half of the targets are learned.
+    """
+    kept = csr_matrix(targets - targets.multiply(learned.astype(bool).astype(targets.dtype)))
+    kept.eliminate_zeros()
+    kept.sort_indices()
+    n_learned = targets.nnz - kept.nnz
+    if not n_learned:
+        return targets
+    what = f"{n_learned:,} of the {targets.nnz:,} interactions of the {split} split"
+    if n_learned > MAX_LEARNED_SHARE * targets.nnz:
+        hint = "Split newer data in time: `ld4mrec prepare --split temporal` or `global-time`"
+        raise DatasetError(f"{what} were training data before", where=dataset.directory, hint=hint)
+    on_note(f"left out: {what}, which were training data before")
+    return kept
+
+
 def make_validator(
     training: TrainingConfig,
     evaluation: EvaluationConfig,
@@ -40,14 +72,20 @@ def make_validator(
     train_rows: csr_matrix,
     on_note: Callable[[str], None] = lambda text: None,
     group: Group = SINGLE_PROCESS,
+    learned: csr_matrix | None = None,
 ) -> Callable[[Scorer], dict[str, float]]:
     """Make the ``validate`` callable of a training.
 
-    It returns metrics on the validation split; training items are excluded.
+    It returns metrics on the validation split; training items are excluded. What the weights have
+    ``learned`` ``(n_users, n_items)`` beside the training rows is no target and excluded, too.
     """
     targets = dataset.matrix(Split.VALID)
     if not targets.nnz:
         raise DatasetError("the valid split is empty", where=dataset.directory)
+    exclude = train_rows
+    if learned is not None and learned.nnz:
+        targets = leave_out_learned(targets, learned, Split.VALID, dataset, on_note)
+        exclude = csr_matrix(train_rows.maximum(learned))
     users = select_validation_users(training, targets)
     n_users = dataset.schema.splits[Split.VALID].users
     if len(users) < n_users:
@@ -62,7 +100,7 @@ def make_validator(
                 scorer,
                 train_rows,
                 targets,
-                train_rows,
+                exclude,
                 cutoffs,
                 evaluation.batch_size,
                 users=users,

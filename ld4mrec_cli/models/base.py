@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ld4mrec_cli.models.batches import Batches, RowBatches
 from ld4mrec_cli.models.ops.history_shares import leave_one_out
+from ld4mrec_cli.models.transfer import DataAxis
 from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.distributed import Group
 
@@ -148,6 +149,20 @@ class TrainableRecommender(nn.Module, Recommender):
 
     def training_state(self) -> dict[str, Tensor]:
         """Tensors other than the parameters that training changes, for checkpoints."""
+        return {}
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """The axis of users, items or features of each parameter that has one, by name.
+
+        ``train --init`` matches them between two datasets. By default there are none.
+        """
+        return {}
+
+    def signals(self) -> Mapping[str, Tensor]:
+        """Item features ``(n_items, r)`` that the axes name, as the parameters are applied to them.
+
+        By default there are none.
+        """
         return {}
 
     @property

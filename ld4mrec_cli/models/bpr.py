@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ld4mrec_cli.models.bpr_settings import BPRConfig
 from ld4mrec_cli.models.ops.init import init_normal
 from ld4mrec_cli.models.pairwise import PairwiseRecommender, half_square
+from ld4mrec_cli.models.transfer import ROWS_OF_ITEMS, ROWS_OF_USERS, DataAxis
 
 
 class BPR(PairwiseRecommender):
@@ -32,6 +33,10 @@ class BPR(PairwiseRecommender):
         self.users = nn.Parameter(torch.empty(self.n_users, factors))
         self.items = nn.Parameter(torch.empty(self.n_items, factors))
         self.bias = nn.Parameter(torch.zeros(self.n_items))
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`TrainableRecommender`."""
+        return {"users": ROWS_OF_USERS, "items": ROWS_OF_ITEMS, "bias": ROWS_OF_ITEMS}
 
     def embed(self) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`PairwiseRecommender`."""

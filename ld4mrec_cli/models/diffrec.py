@@ -19,6 +19,7 @@ from ld4mrec_cli.models.ops.schedule import LinearSchedule
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.models.ops.step_sampler import StepSampler
 from ld4mrec_cli.models.ops.time_embedding import SinusoidalEmbedding
+from ld4mrec_cli.models.transfer import ITEMS, ROWS_OF_ITEMS, DataAxis
 
 
 class DiffRec(TrainableBaseline):
@@ -57,6 +58,15 @@ class DiffRec(TrainableBaseline):
     def training_state(self) -> dict[str, Tensor]:
         """Losses stored for importance sampling."""
         return dict(self.sampler.named_buffers())
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`TrainableBaseline`."""
+        last = f"layers.{len(self.layers) - 1}"
+        return {
+            "layers.0.weight": DataAxis(1, (ITEMS, self.settings.time_dim)),
+            f"{last}.weight": ROWS_OF_ITEMS,
+            f"{last}.bias": ROWS_OF_ITEMS,
+        }
 
     def predict(self, x: Tensor, t: Tensor, rng: BatchRNG | None = None) -> Tensor:
         """Predict the clean rows from ``x`` ``(n, n_items)`` at steps ``t`` ``(n,)``.

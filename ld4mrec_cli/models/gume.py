@@ -18,6 +18,7 @@ from ld4mrec_cli.models.ops.contrast import contrastive_loss, ranking_loss
 from ld4mrec_cli.models.ops.graphs import join_user_item_graph
 from ld4mrec_cli.models.ops.item_graphs import common_neighbors
 from ld4mrec_cli.models.pairwise import half_square
+from ld4mrec_cli.models.transfer import ROWS_OF_USERS, DataAxis
 
 
 class GUME(MultiViewRecommender):
@@ -41,6 +42,11 @@ class GUME(MultiViewRecommender):
         self.extended_users = nn.ParameterList(
             nn.Parameter(torch.empty(self.n_users, settings.factors)) for _ in features
         )
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`ld4mrec_cli.models.base.TrainableRecommender`."""
+        own = (f"extended_users.{position}" for position in range(len(self.modalities)))
+        return {**super().data_axes(), **dict.fromkeys(own, ROWS_OF_USERS)}
 
     def extended_view(self, explicit: list[Tensor]) -> Tensor:
         """Extended interest vectors ``(n_users + n_items, d)``, the mean over the modalities."""

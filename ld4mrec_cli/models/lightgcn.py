@@ -14,6 +14,7 @@ from ld4mrec_cli.models.lightgcn_settings import LightGCNConfig
 from ld4mrec_cli.models.ops.graphs import user_item_operator
 from ld4mrec_cli.models.ops.init import init_normal
 from ld4mrec_cli.models.pairwise import PairwiseRecommender, half_square
+from ld4mrec_cli.models.transfer import ITEMS, USERS, DataAxis
 
 
 class LightGCN(PairwiseRecommender):
@@ -40,6 +41,10 @@ class LightGCN(PairwiseRecommender):
         model = cls(train, settings.factors, settings.layers, settings.regularization)
         init_normal(model, seed)
         return model
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`ld4mrec_cli.models.base.TrainableRecommender`."""
+        return {"vectors": DataAxis(0, (USERS, ITEMS))}
 
     def embed(self) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`ld4mrec_cli.models.pairwise.PairwiseRecommender`."""

@@ -18,6 +18,7 @@ from ld4mrec_cli.models.ops.graphs import SparseOperator, normalize_graph
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.item_graphs import content_features, similarity_graph
 from ld4mrec_cli.models.pairwise import PairwiseRecommender
+from ld4mrec_cli.models.transfer import ROWS_OF_ITEMS, ROWS_OF_USERS, DataAxis, signal
 
 
 class MultimodalRecommender(PairwiseRecommender):
@@ -60,6 +61,21 @@ class MultimodalRecommender(PairwiseRecommender):
         """Features ``(n_items, dim)`` of each modality, in the order of ``modalities``."""
         return tuple(self.get_buffer(f"content_{n}") for n in range(len(self.modalities)))
 
+    feature_layer = "projection.{}.weight"
+    """Name of the weights that are applied to the features of a modality, by its position."""
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`ld4mrec_cli.models.base.TrainableRecommender`."""
+        layers = {
+            self.feature_layer.format(position): DataAxis(1, (signal(name),))
+            for position, name in enumerate(self.modalities)
+        }
+        return {"users": ROWS_OF_USERS, "items": ROWS_OF_ITEMS, **layers}
+
+    def signals(self) -> Mapping[str, Tensor]:
+        """See :class:`ld4mrec_cli.models.base.TrainableRecommender`."""
+        return dict(zip(self.modalities, self.content, strict=True))
+
     def projections(self) -> nn.ModuleList:
         """New linear maps of the features of each modality to vectors."""
         return nn.ModuleList(nn.Linear(part.shape[1], self.factors) for part in self.content)
@@ -83,6 +99,8 @@ class MultiViewRecommender(MultimodalRecommender):
 
     The views are those of MGCN; GUME has them, too.
     """
+
+    feature_layer = "gates.{}.project.weight"
 
     def __init__(
         self,

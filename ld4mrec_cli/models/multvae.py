@@ -15,6 +15,7 @@ from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.multvae_settings import MultVAEConfig
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.transfer import ROWS_OF_ITEMS, DataAxis
 
 
 class MultVAE(TrainableBaseline):
@@ -50,6 +51,10 @@ class MultVAE(TrainableBaseline):
     def training_state(self) -> dict[str, Tensor]:
         """Number of training steps, for annealing."""
         return {"updates": self.updates}
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`TrainableBaseline`."""
+        return dict.fromkeys(("encoder", "decoder.weight", "decoder.bias"), ROWS_OF_ITEMS)
 
     def encode(
         self, rows: SparseRows, generator: torch.Generator | None = None

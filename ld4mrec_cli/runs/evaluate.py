@@ -1,4 +1,4 @@
-"""Evaluate a finished run on its dataset; a refit, on newer data."""
+"""Evaluate a finished run on its dataset, or on newer data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.metrics import Evaluation, OnLists, evaluate
+from ld4mrec_cli.evaluation.validation import leave_out_learned
 from ld4mrec_cli.runs.evaluations import write_evaluation
-from ld4mrec_cli.runs.newer_data import ALL_KNOWN, new_interactions
+from ld4mrec_cli.runs.learned import inherited_interactions
+from ld4mrec_cli.runs.newer_data import OnUnknown, Question, newer_question
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
@@ -40,7 +42,7 @@ def open_run_dataset(run: RunDirectory, path: Path | None = None) -> Dataset:
 def check_same_dataset(run: RunDirectory, dataset: Dataset) -> None:
     """Raise DatasetError unless ``dataset`` is the one that the run was trained on."""
     if dataset.hash != run.manifest.dataset.hash:
-        hint = "Prepare it again with the same options, or train again"
+        hint = "Prepare it again with the same options, or train again; --data names newer data"
         raise DatasetError(
             f"is not the dataset that {run.path} was trained on", where=dataset.directory, hint=hint
         )
@@ -49,7 +51,7 @@ def check_same_dataset(run: RunDirectory, dataset: Dataset) -> None:
 def applied_mask(run: RunDirectory, split: str, options: EvaluationConfig) -> str:
     """What an evaluation excludes: ``train``, ``train+valid``, or ``all`` that a refit knows."""
     if run.manifest.refit_of is not None:
-        return ALL_KNOWN
+        return "all"
     return options.mask if split != Split.VALID else Split.TRAIN
 
 
@@ -63,36 +65,45 @@ def evaluate_run(
     group: Group = SINGLE_PROCESS,
     on_lists: OnLists | None = None,
     on_note: Callable[[str], None] = lambda text: None,
+    on_unknown: OnUnknown | None = None,
 ) -> Evaluation:
-    """Evaluate a run on the validation or test split of its dataset.
+    """Evaluate a run on the validation or test split of its dataset, or of newer data.
 
-    A refit has seen all splits, so it is evaluated on newer data: on the interactions of the split
-    that it does not know, with all that it knows as histories. The metrics are noted in the run.
+    Newer data are those of the same catalog, with ids matched by their raw form; see
+    :func:`ld4mrec_cli.runs.newer_data.newer_question`. A refit has seen all splits of its dataset,
+    so it is evaluated on newer data alone. The metrics are noted in the run.
 
     Args:
         run: a run with weights.
-        dataset: the dataset that it was trained on; for a refit, another one.
+        dataset: the dataset that it was trained on, or a newer one.
         split: ``valid`` or ``test``.
         options: cutoffs, mask and batch size.
         device: where the model scores.
-        on_batch, group, on_lists: as for :func:`ld4mrec_cli.evaluation.metrics.evaluate`.
+        on_batch, group: as for :func:`ld4mrec_cli.evaluation.metrics.evaluate`.
+        on_lists: likewise; users are those of ``dataset``, items those of the run.
         on_note: gets a line on interactions that are left out.
+        on_unknown: allows newer data, and says what becomes of users and items of the split that
+            the run does not know: ``error``, or ``skip``. None: the dataset is the run's own; of a
+            refit, ``error``.
 
     Raises:
         DatasetError: ``dataset`` is another one, or has nothing to find in the split.
         RunError: the run is damaged, has no weights, or is a refit on this dataset.
+        UnknownIdError: the run does not know users or items of newer data.
     """
-    if run.manifest.refit_of is not None:
-        _check_newer(run, dataset)
-        rows, targets = new_interactions(run, dataset, split, on_note)
-        exclude = rows
-    else:
-        check_same_dataset(run, dataset)
-        rows, targets, exclude = _split_matrices(dataset, split, applied_mask(run, split, options))
+    question = _ask(run, dataset, split, options, on_note, on_unknown)
     scorer = load_scorer(run, device)
-    k, size = options.k, options.batch_size
     result = evaluate(
-        scorer, rows, targets, exclude, k, size, on_batch, group=group, on_lists=on_lists
+        scorer,
+        question.rows,
+        question.targets,
+        question.exclude,
+        options.k,
+        options.batch_size,
+        on_batch,
+        group=group,
+        on_lists=on_lists,
+        trained_as=question.users,
     )
     if group.is_main_process:
         measured = {
@@ -101,8 +112,29 @@ def evaluate_run(
             "dataset_hash": dataset.hash,
             "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        _note_in_run(run, split, result, measured, on_note)
+        is_newer = question.users is not None and run.manifest.refit_of is None
+        _note_in_run(run, f"newer {split}" if is_newer else split, result, measured, on_note)
     return result
+
+
+def _ask(
+    run: RunDirectory,
+    dataset: Dataset,
+    split: str,
+    options: EvaluationConfig,
+    on_note: Callable[[str], None],
+    on_unknown: OnUnknown | None,
+) -> Question:
+    """What to rank for whom. Raises UserError, see :func:`evaluate_run`."""
+    is_refit, is_own = run.manifest.refit_of is not None, dataset.hash == run.manifest.dataset.hash
+    if is_refit:
+        _check_newer(run, dataset)
+    elif on_unknown is None:
+        check_same_dataset(run, dataset)
+    mask = applied_mask(run, split, options)
+    if is_own:
+        return _own_question(run, dataset, split, mask, on_note)
+    return newer_question(run, dataset, split, mask, on_unknown or "error", on_note)
 
 
 def _note_in_run(
@@ -126,12 +158,16 @@ def _check_newer(run: RunDirectory, dataset: Dataset) -> None:
         raise RunError("is a refit: it has seen the test split", where=run.path, hint=hint)
 
 
-def _split_matrices(
-    dataset: Dataset, split: str, mask: str
-) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
-    """Rows, targets and excluded items, each ``(n_users, n_items)``. Raises DatasetError."""
+def _own_question(
+    run: RunDirectory, dataset: Dataset, split: str, mask: str, on_note: Callable[[str], None]
+) -> Question:
+    """A split of the run's own dataset. Raises DatasetError."""
     rows, targets = dataset.matrix(Split.TRAIN), dataset.matrix(split)
     if not targets.nnz:
         raise DatasetError(f"the {split} split is empty", where=dataset.directory)
     exclude = rows if mask == Split.TRAIN else dataset.matrix(Split.TRAIN, Split.VALID)
-    return rows, targets, exclude
+    inherited = inherited_interactions(run)
+    if inherited.nnz:
+        targets = leave_out_learned(targets, inherited, split, dataset, on_note)
+        exclude = csr_matrix(exclude.maximum(inherited))
+    return Question(rows, targets, exclude)

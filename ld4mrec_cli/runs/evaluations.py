@@ -41,7 +41,7 @@ class Evaluations(BaseModel):
     format: Literal["ld4mrec-evaluation"] = "ld4mrec-evaluation"
     version: Literal[1] = 1
     splits: dict[str, dict[int, Measured]] = {}
-    """Split → cutoff → what was measured last."""
+    """Split → cutoff → what was measured last; of newer data the split is ``newer test``."""
 
     def value(self, split: str, metric: str) -> float | None:
         """Value of a metric such as ``recall@20``; None where it was not measured."""

@@ -50,6 +50,21 @@ class RefitSource(BaseModel):
     dataset_hash: str
 
 
+class InitSource(BaseModel):
+    """The run whose weights a training started from."""
+
+    model_config = ConfigDict(extra="forbid")
+    run: str
+    started: str
+    weights_hash: str
+    """SHA-256 of the file of the weights."""
+    dataset_hash: str
+    users: Count
+    """Users that both datasets have."""
+    items: Count
+    """Items that both datasets have."""
+
+
 class Manifest(BaseModel):
     """Content of ``manifest.json``, without its checksum."""
 
@@ -77,6 +92,8 @@ class Manifest(BaseModel):
     that of the run it came from."""
     refit_of: RefitSource | None = None
     """Set where the run was trained on every interaction, without validation."""
+    init_from: InitSource | None = None
+    """Set where the training started from the weights of another run."""
     notes: list[str] = []
     files: dict[str, str] = {}
     """SHA-256 by file name."""

@@ -1,55 +1,151 @@
-"""Interactions of a newer dataset, in the indices of a run."""
+"""Newer data of the same catalog: what a run is asked, in its own items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
-import polars as pl
+import numpy as np
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.columns import ITEM, USER
-from ld4mrec_cli.data.dataset import UNKNOWN, Dataset, to_matrix
+from ld4mrec_cli.data.dataset import UNKNOWN, Dataset
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.evaluation.validation import leave_out_learned
+from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.runs.catalog import Catalog
+from ld4mrec_cli.runs.id_map import IdMap, subtract
+from ld4mrec_cli.runs.learned import learned_interactions
 from ld4mrec_cli.runs.run_directory import RunDirectory
-from ld4mrec_cli.utils.errors import DatasetError
+from ld4mrec_cli.utils.errors import DatasetError, UnknownIdError
 
-ALL_KNOWN: Final = "all"
+OnUnknown = Literal["error", "skip"]
 
 
-def new_interactions(
-    run: RunDirectory, dataset: Dataset, split: str, on_note: Callable[[str], None]
-) -> tuple[csr_matrix, csr_matrix]:
-    """What a run knows, and what is new to it in a split of another dataset.
+@dataclass(frozen=True)
+class Question:
+    """What a run is evaluated on; users are those of the dataset, items those of the run."""
 
-    Users and items are matched by their raw ids.
+    rows: csr_matrix
+    """Histories ``(n_users, n_items)``."""
+    targets: csr_matrix
+    """Items to find ``(n_users, n_items)``."""
+    exclude: csr_matrix
+    """Items that are not ranked ``(n_users, n_items)``."""
+    users: np.ndarray | None = None
+    """Index of each user in the run ``(n_users,)`` int64, UNKNOWN for new ones; None: the same."""
 
-    Returns:
-        Known and new interactions, each ``(n_users, n_items)`` of the run.
+
+def newer_question(
+    run: RunDirectory,
+    dataset: Dataset,
+    split: str,
+    mask: str,
+    on_unknown: OnUnknown,
+    on_note: Callable[[str], None],
+) -> Question:
+    """Ask a run for a split of newer data.
+
+    Histories are the training split of the newer data; those of a refit also what it knows. A new
+    user with a history is scored by it, where the model can. No target is what the weights have
+    learned; that, the histories and, with ``mask`` ``train+valid``, the newer validation split are
+    not ranked.
+
+    Args:
+        run: a finished run.
+        dataset: the newer data; users and items are matched by their raw ids.
+        split: what to find, ``valid`` or ``test``.
+        mask: ``train``, ``train+valid``, or ``all`` for a refit.
+        on_unknown: ``skip`` leaves out users and items of the split that the run cannot answer for.
+        on_note: gets a line on what is left out.
 
     Raises:
-        DatasetError: nothing in the split is new to the run.
+        UnknownIdError: there are such users or items, and they are not to be skipped.
+        DatasetError: nothing is left, or the run has learned most of the split.
     """
-    catalog = Catalog(run, ALL_KNOWN)
-    table = dataset.interactions(split)
-    users = catalog.users.find(dataset.users.ids)[table[USER].to_numpy()]
-    items = catalog.items.find(dataset.items.ids)[table[ITEM].to_numpy()]
-    is_matched = (users != UNKNOWN) & (items != UNKNOWN)
-    pairs = pl.DataFrame({USER: users[is_matched], ITEM: items[is_matched]})
-    known, found = catalog.known, to_matrix(pairs, catalog.shape)
-    new = (found - found.multiply(known)).tocsr()
-    new.eliminate_zeros()
-    new.sort_indices()
-    counts = {
-        "of users or items that the run does not know": int((~is_matched).sum()),
-        "that the run knows": found.nnz - new.nnz,
+    catalog = Catalog(run, "all" if run.manifest.refit_of is not None else "train")
+    n_users, n_items = dataset.shape[0], len(catalog.items)
+    items = catalog.items.find(dataset.items.ids)
+    of_items = IdMap(np.arange(n_users), items, (n_users, n_items))
+    of_users = IdMap(dataset.users.find(catalog.users.ids), np.arange(n_items), (n_users, n_items))
+    users = catalog.users.find(dataset.users.ids)
+    rows = of_items.move(dataset.matrix(Split.TRAIN))
+    learned = of_users.move(learned_interactions(run, catalog))
+    asked = dataset.matrix(split)
+    is_answered = users != UNKNOWN
+    if MODELS[run.manifest.model].scores_new_users:
+        is_answered |= np.diff(rows.indptr) > 0
+    n_lost = dataset.schema.splits[Split.TRAIN].interactions - rows.nnz
+    if n_lost:
+        on_note(f"the histories lack {n_lost:,} interactions with items that the run does not know")
+    _check_unknown(run, dataset, split, asked, items != UNKNOWN, is_answered, on_unknown, on_note)
+    targets = of_items.move(_keep_rows(asked, is_answered))
+    exclude = csr_matrix(rows.maximum(learned))
+    if run.manifest.refit_of is not None:
+        rows, targets = exclude, _new_to_refit(targets, learned, on_note)
+    else:
+        targets = leave_out_learned(targets, learned, split, dataset, on_note)
+        if mask != Split.TRAIN:
+            exclude = csr_matrix(exclude.maximum(of_items.move(dataset.matrix(Split.VALID))))
+    if not targets.nnz:
+        what = f"the {split} split has no interaction that is new to {run.path}"
+        raise DatasetError(what, where=dataset.directory)
+    n_new = int(((users == UNKNOWN) & (np.diff(targets.indptr) > 0)).sum())
+    if n_new:
+        on_note(f"{n_new:,} users that the run does not know are scored by their newer history")
+    return Question(rows, targets, exclude, users)
+
+
+def _keep_rows(matrix: csr_matrix, is_kept: np.ndarray) -> csr_matrix:
+    """``matrix`` ``(n_users, n_items)`` with the rows of the others empty."""
+    users = np.where(is_kept, np.arange(len(is_kept)), UNKNOWN)
+    return IdMap(users, np.arange(matrix.shape[1]), matrix.shape).move(matrix)
+
+
+def _new_to_refit(
+    targets: csr_matrix, learned: csr_matrix, on_note: Callable[[str], None]
+) -> csr_matrix:
+    """``targets`` without what a refit knows; that may be most of them, as it has all splits."""
+    new = subtract(targets, learned)
+    if new.nnz < targets.nnz:
+        n_known = targets.nnz - new.nnz
+        on_note(f"left out: {n_known:,} of the {targets.nnz:,} interactions, which the run knows")
+    return new
+
+
+def _check_unknown(
+    run: RunDirectory,
+    dataset: Dataset,
+    split: str,
+    asked: csr_matrix,
+    is_known_item: np.ndarray,
+    is_answered: np.ndarray,
+    on_unknown: OnUnknown,
+    on_note: Callable[[str], None],
+) -> None:
+    """Say what of a split cannot be asked for, or raise UnknownIdError."""
+    entries = asked.tocoo()
+    unknown = {
+        "item": entries.col[~is_known_item[entries.col]],
+        "user": entries.row[~is_answered[entries.row]],
     }
-    left_out = [f"{count:,} {what}" for what, count in counts.items() if count]
-    if not new.nnz:
-        raise DatasetError(
-            f"the {split} split has no interaction that is new to {run.path}",
-            where=dataset.directory,
-        )
-    if left_out:
-        on_note(f"left out of the {len(table):,} interactions: {', '.join(left_out)}")
-    return known, new
+    parts = list(_describe(unknown))
+    if not parts:
+        return
+    if on_unknown == "skip":
+        lost = ~is_known_item[entries.col] | ~is_answered[entries.row]
+        of = f"{int(lost.sum()):,} of the {asked.nnz:,} interactions of the {split} split"
+        on_note(f"left out: {of}, of {' and '.join(parts)} that the run does not know")
+        return
+    raise UnknownIdError(
+        f"the {split} split has {' and '.join(parts)} that {run.path} does not know",
+        where=dataset.directory,
+        hint="--on-unknown skip leaves them out",
+    )
+
+
+def _describe(unknown: dict[str, np.ndarray]) -> Iterator[str]:
+    for kind, indices in unknown.items():
+        n_distinct = len(np.unique(indices))
+        if n_distinct:
+            yield f"{n_distinct:,} {kind}{'' if n_distinct == 1 else 's'}"

@@ -9,6 +9,9 @@
     learning_curve.png
     weights.safetensors      the weights that are served (of a baseline: its arrays)
     signals.safetensors      item signals, computed once from the training data
+    parameters.safetensors   of models that serve vectors made from their weights: the weights, and
+                             item features, from which `train --init` starts
+    inherited.parquet        of a run that started from another: what else that one was trained on
     users.parquet  items.parquet                     the dataset's, for serving
     item_columns.parquet                             likewise, where it has them
     train.parquet  valid.parquet  test.parquet       likewise: what is known of the users
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
+import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
@@ -59,6 +63,7 @@ WEIGHTS, SIGNALS, CHECKPOINT = (
     "signals.safetensors",
     "checkpoint.safetensors",
 )
+PARAMETERS, INHERITED = "parameters.safetensors", "inherited.parquet"
 SPLIT_TABLES = tuple(f"{split}.parquet" for split in SPLITS)
 SERVING_TABLES = ("users.parquet", "items.parquet", *SPLIT_TABLES)
 
@@ -225,12 +230,19 @@ class RunDirectory:
         return signals_from_tensors(tensors, info.modalities, info.n_items, self.path / SIGNALS)
 
     @_if_writable
-    def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Write the weights that are served."""
-        plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        with atomic_file(self.path / WEIGHTS) as temporary:
+    def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write named tensors, such as the weights that are served, and note their hash."""
+        plain = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
+        with atomic_file(self.path / name) as temporary:
             save_file(plain, temporary)
-        self._record([WEIGHTS])
+        self._record([name])
+
+    @_if_writable
+    def save_inherited(self, pairs: pl.DataFrame) -> None:
+        """Write interactions, as indices, that the run which this one started from has learned."""
+        with atomic_file(self.path / INHERITED) as temporary:
+            pairs.write_parquet(temporary)
+        self._record([INHERITED])
 
     def load_tensors(self, name: str) -> dict[str, Tensor]:
         """Read a safetensors file of the run. Raises RunError where it is damaged or changed."""
@@ -292,6 +304,11 @@ class RunDirectory:
     ) -> None:
         """Write the tensors and values that ``state`` returns into one file, for ``--resume``."""
         write_checkpoint(self.path / CHECKPOINT, *state())
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to continue from."""
+        return (self.path / CHECKPOINT).is_file()
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Read the checkpoint, None where there is none yet. Raises RunError if damaged."""

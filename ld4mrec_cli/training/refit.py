@@ -10,6 +10,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.runs.evaluate import open_run_dataset
 from ld4mrec_cli.runs.manifest import RefitSource
 from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.runs.warm_start import open_init
 from ld4mrec_cli.training.session import Callbacks, start_training
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import RunError
@@ -26,7 +27,8 @@ def refit(
     """Train a run's settings for its number of epochs on all splits, without validation.
 
     Nothing is chosen here: the epoch was chosen by the validation of ``run``. A refit can be refit
-    again, on newer data.
+    again, on newer data. Of a run that started from another run, the refit starts from that one,
+    too: its number of epochs counts from there.
 
     Args:
         run: a complete run.
@@ -53,7 +55,8 @@ def refit(
         dataset_hash=manifest.dataset.hash,
     )
     config = _refit_config(run.config, dataset, manifest.dataset.modalities, epochs, device)
-    return start_training(config, dataset, out, callbacks, group, source, manifest.mixture)
+    init = None if manifest.init_from is None else open_init(manifest.init_from)
+    return start_training(config, dataset, out, callbacks, group, source, manifest.mixture, init)
 
 
 def _refit_config(

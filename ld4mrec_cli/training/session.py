@@ -20,8 +20,8 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.splits import SPLITS, Split
-from ld4mrec_cli.evaluation.validation import make_validator
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.evaluation.validation import leave_out_learned, make_validator
 from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
@@ -30,10 +30,23 @@ from ld4mrec_cli.models.ops.item_weights import describe_approximation
 from ld4mrec_cli.models.registry import build_baseline, check_trainable, fit_closed_form
 from ld4mrec_cli.plotting import plot_learning_curve
 from ld4mrec_cli.runs.evaluate import check_same_dataset, open_run_dataset
+from ld4mrec_cli.runs.learned import (
+    as_table,
+    inherited_by,
+    inherited_interactions,
+    training_splits,
+)
 from ld4mrec_cli.runs.manifest import BestEpoch, DatasetInfo, Manifest, RefitSource
 from ld4mrec_cli.runs.paths import new_run_path, point_latest
-from ld4mrec_cli.runs.run_directory import CHECKPOINT, SIGNALS, WEIGHTS, RunDirectory
+from ld4mrec_cli.runs.run_directory import (
+    CHECKPOINT,
+    INHERITED,
+    SIGNALS,
+    WEIGHTS,
+    RunDirectory,
+)
 from ld4mrec_cli.runs.versions import device_name, package_versions
+from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -70,12 +83,16 @@ def open_dataset(config: Config) -> Dataset:
 
 
 def train(
-    config: Config, run_path: Path | None, callbacks: Callbacks, group: Group = SINGLE_PROCESS
+    config: Config,
+    run_path: Path | None,
+    callbacks: Callbacks,
+    group: Group = SINGLE_PROCESS,
+    init: RunDirectory | None = None,
 ) -> RunDirectory:
     """Train a model and return the complete run.
 
     Processes in a ``group`` call this with the same arguments. They share a file system; only the
-    main process writes.
+    main process writes. With ``init``, the training starts from the weights of that run.
 
     Raises:
         UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory.
@@ -86,7 +103,7 @@ def train(
     if not dataset.schema.splits[Split.VALID].interactions:
         hint = "Refit a run on it: `ld4mrec refit --run RUN --data DIR`; or prepare it with a split"
         raise DatasetError("the valid split is empty", where=dataset.directory, hint=hint)
-    return start_training(config, dataset, run_path, callbacks, group)
+    return start_training(config, dataset, run_path, callbacks, group, init=init)
 
 
 def start_training(
@@ -97,6 +114,7 @@ def start_training(
     group: Group,
     refit_of: RefitSource | None = None,
     mixture: Mapping[str, float] | None = None,
+    init: RunDirectory | None = None,
 ) -> RunDirectory:
     """Make a run directory, train the run and return it, as :func:`train` does.
 
@@ -108,6 +126,11 @@ def start_training(
     modalities = dataset.modality_names(config.data.modalities)
     _check_modalities(config, modalities)
     check_trainable(config.model_name, dataset.shape[1], modalities, config.model_settings)
+    init_from = None
+    if init is not None:
+        init_from = check_init(init, config, dataset, modalities)
+        if refit_of is None:
+            _check_validation(init, dataset)
     name = config.name or dataset.name
     manifest = Manifest(
         name=name,
@@ -127,20 +150,33 @@ def start_training(
         started=datetime.now().astimezone().isoformat(),
         refit_of=refit_of,
         mixture=dict(mixture or {}),
+        init_from=init_from,
     )
     run = _create_run(run_path or new_run_path(name), manifest, config, group)
     with run.locked():
         return TrainingSession(run, config, dataset, device, callbacks, group).execute()
 
 
+def _check_validation(init: RunDirectory, dataset: Dataset) -> None:
+    """Raise DatasetError if the weights of a run have learned most of the validation split."""
+    learned = inherited_by(init, dataset, (Split.TRAIN,))
+    targets = dataset.matrix(Split.VALID)
+    leave_out_learned(targets, learned, Split.VALID, dataset, lambda text: None)
+
+
 def resume(
-    path: Path, config: Config | None, callbacks: Callbacks, group: Group = SINGLE_PROCESS
+    path: Path,
+    config: Config | None,
+    callbacks: Callbacks,
+    group: Group = SINGLE_PROCESS,
+    init: RunDirectory | None = None,
 ) -> RunDirectory:
     """Continue an unfinished run.
 
     With the run's own settings and device, the result equals that of a run without interruption.
     ``config`` (None: the run's own) may differ in settings that are marked as MAY_CHANGE_ON_RESUME,
-    and in settings that only other models read.
+    and in settings that only other models read. ``init`` may name the run that this one started
+    from once more; the checkpoint has its own weights.
 
     Raises:
         RunError: the run is finished, damaged, or being trained by another process.
@@ -153,6 +189,7 @@ def resume(
     config = config or run.config
     _check_group(config, group)
     _check_resumable(run, config)
+    _check_same_init(run, init)
     device = _resolve_device(config, group)
     moved = config.data.path if config.data.path != run.config.data.path else None
     dataset = open_run_dataset(run, moved)
@@ -203,6 +240,16 @@ def _check_resumable(run: RunDirectory, config: Config) -> None:
         )
 
 
+def _check_same_init(run: RunDirectory, init: RunDirectory | None) -> None:
+    """Raise RunError if ``init`` is another run than the one that ``run`` started from."""
+    source = run.manifest.init_from
+    if init is None or (source and Path(source.run) == init.path.resolve()):
+        return
+    before = f"started from {source.run}" if source else "did not start from another run"
+    hint = "Resume without --init, or start a new run without --resume"
+    raise RunError(f"this run {before}, not from {init.path}", where=run.path, hint=hint)
+
+
 def _check_modalities(config: Config, modalities: tuple[str, ...]) -> None:
     """Check that the modalities that settings name are there. Raises ConfigError."""
     signals = (COLLABORATIVE, *modalities)
@@ -238,7 +285,7 @@ class TrainingSession:
         self.callbacks = callbacks
         self.group = group
         self.is_refit = run.manifest.refit_of is not None
-        self.train_rows: csr_matrix = dataset.matrix(*(SPLITS if self.is_refit else [Split.TRAIN]))
+        self.train_rows: csr_matrix = dataset.matrix(*training_splits(run.manifest))
         self._started = time.monotonic() - run.manifest.seconds
         """Start of the training's clock; time spent before an interruption counts."""
 
@@ -247,7 +294,27 @@ class TrainingSession:
         self.run.add_serving_tables(self.dataset)
         if self.config.spec.closed_form:
             return self._fit_closed_form()
-        return self._train_epochs(self._build_model().to(self.device))
+        self._inherit()
+        model = self._build_model()
+        self._start_from_init(model)
+        return self._train_epochs(model.to(self.device))
+
+    def _inherit(self) -> None:
+        """Note what the run that this one starts from has learned, once."""
+        source = self.run.manifest.init_from
+        if source is not None and INHERITED not in self.run.manifest.files:
+            splits = training_splits(self.run.manifest)
+            self.run.save_inherited(as_table(inherited_by(open_init(source), self.dataset, splits)))
+            self.group.barrier()
+            self.run.reload()
+
+    def _start_from_init(self, model: TrainableRecommender) -> None:
+        """Give the model the weights of the run that it starts from; a checkpoint has its own."""
+        source = self.run.manifest.init_from
+        if source is None or self.run.has_checkpoint:
+            return
+        self.callbacks.on_stage(f"starting from {source.run}")
+        start_from(open_init(source), model, self.dataset, self._note)
 
     @property
     def seconds(self) -> float:
@@ -271,6 +338,7 @@ class TrainingSession:
             self.train_rows,
             self._note,
             self.group,
+            inherited_interactions(self.run),
         )
 
     def _load_features(self) -> Mapping[str, np.ndarray]:
@@ -345,6 +413,8 @@ class TrainingSession:
         self._restore(trainer)
         # The main process may finish at once and delete the checkpoint that the others still read.
         self.group.barrier()
+        if run.manifest.init_from is not None and not run.has_checkpoint:
+            run.save_checkpoint(trainer.state)  # from here on the other run may go
         throttle = CheckpointThrottle()
 
         def on_epoch(report: EpochReport) -> None:
@@ -443,7 +513,8 @@ class TrainingSession:
                 epoch=progress.best_epoch, metric=metric, value=valid[metric], valid=valid
             )
             load_parameters(trainer.model, trainer.best)
-            run.save_weights(trainer.model.served_weights())
+            run.save_tensors(WEIGHTS, trainer.model.served_weights())
+            save_parameters(run, trainer.model)
             run.save_learning_curve(
                 lambda path: plot_learning_curve(lines, metric, run.manifest.name, path)
             )

@@ -156,7 +156,7 @@ def test_off_the_main_process_nothing_is_written(example, planted_dataset, tmp_p
         run.change_config(run.config)
         run.add_serving_tables(Dataset.open(planted_dataset))
         run.save_arrays("weights.safetensors", {})
-        run.save_weights({})
+        run.save_tensors("weights.safetensors", {})
         run.write_metrics([])
         run.save_checkpoint(lambda: pytest.fail("the state is not needed"))
         run.save_learning_curve(lambda path: pytest.fail("nothing is drawn"))

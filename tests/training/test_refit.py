@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -22,7 +21,7 @@ from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.training.refit import refit
 from ld4mrec_cli.training.session import Callbacks, resume, train
-from ld4mrec_cli.utils.errors import DatasetError, RunError, TrainingInterrupted
+from ld4mrec_cli.utils.errors import DatasetError, RunError, TrainingInterrupted, UnknownIdError
 
 CPU = torch.device("cpu")
 
@@ -170,6 +169,8 @@ def test_a_refit_is_evaluated_on_newer_data(planted_config, tmp_path):
         Callbacks(),
     )
     notes, seen = [], []
+    with pytest.raises(UnknownIdError, match=r"1 item and 1 user that .* --on-unknown skip"):
+        evaluate_run(done, Dataset.open(newer / "data"), "test", OPTIONS, CPU)
     result = evaluate_run(
         done,
         Dataset.open(newer / "data"),
@@ -178,20 +179,23 @@ def test_a_refit_is_evaluated_on_newer_data(planted_config, tmp_path):
         CPU,
         on_lists=lambda users, items, scores: seen.append((users, items)),
         on_note=notes.append,
+        on_unknown="skip",
     )
     assert len(result.users) == 30
     assert result.metrics["recall@6"] == 1.0  # 6 items are left for each user
     assert notes == [
-        "left out of the 32 interactions: 2 of users or items that the run does not know"
+        "left out: 2 of the 32 interactions of the test split, "
+        "of 1 item and 1 user that the run does not know"
     ]
-    known = Recommender(done, CPU).known
+    recommender, names = Recommender(done, CPU), Dataset.open(newer / "data").users
     for listed, items in seen:
-        assert all(
-            not set(known[user].indices) & set(row) for user, row in zip(listed, items, strict=True)
-        )
-    assert np.concatenate([users for users, _ in seen]).tolist() == list(range(30))
+        for user, row in zip(listed, items, strict=True):
+            known = recommender.known[recommender.users.index(names[user])].indices
+            assert not set(known) & set(row)
+    listed = [names[user] for batch, _ in seen for user in batch]
+    assert listed == sorted(users)
     with pytest.raises(DatasetError, match="the valid split has no interaction that is new"):
-        evaluate_run(done, Dataset.open(newer / "data"), "valid", OPTIONS, CPU)
+        evaluate_run(done, Dataset.open(newer / "data"), "valid", OPTIONS, CPU, on_unknown="skip")
 
 
 def test_a_refit_has_the_weights_of_the_mixture_that_validation_chose(planted_config, tmp_path):

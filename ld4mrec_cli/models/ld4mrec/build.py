@@ -15,6 +15,7 @@ from ld4mrec_cli.models.ld4mrec.guidance import (
     GuidanceSignals,
     make_item_item_weights,
 )
+from ld4mrec_cli.models.ld4mrec.losses import LOSSES
 from ld4mrec_cli.models.ld4mrec.mixture import IALSScores, Mixture
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ials_config
@@ -91,6 +92,15 @@ def _make_ease(config: ModelConfig, signals: ItemSignals) -> AnyItemItemWeights 
 def _initial(scale: float | Literal["auto"]) -> float:
     """Weight of a part of the mixture during the training."""
     return 1.0 if isinstance(scale, str) else scale
+
+
+def initial_bias(config: ModelConfig, loss: str, degree: np.ndarray) -> Tensor | None:
+    """Where the output bias of the items starts ``(n_items,)``; None: at zero.
+
+    ``loss``: value of ``training.loss``.
+    """
+    has_bias = config.popularity_bias and LOSSES[loss].is_softmax
+    return log_popularity(degree) if has_bias else None
 
 
 def log_popularity(degree: np.ndarray) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from ld4mrec_cli.models.ops.factored_scores import FactoredScores, matmul_dtype
 from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.models.ops.time_embedding import SinusoidalEmbedding
+from ld4mrec_cli.models.transfer import ROWS_OF_ITEMS, DataAxis, signal
 
 INPUT_TIME = 0
 """Step of a row without Gaussian noise; its embedding is the learnable ``t_in``."""
@@ -139,6 +140,20 @@ class CNet(nn.Module):
             nn.init.normal_(self.time.input_time, std=0.02, generator=generator)
         if bias is not None:
             self.decoder_bias.copy_(bias)
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`ld4mrec_cli.models.base.TrainableRecommender`."""
+        guidance = tuple(signal(name) for name in self.shape.guidance)
+        blocks = (f"bg_blocks.{n}.widen.weight" for n in range(len(self.bg_blocks)))
+        maps = {
+            f"item_side_maps.{_key(name)}.weight": DataAxis(0, (signal(name),))
+            for name in self.side
+        }
+        return {
+            **dict.fromkeys(("encoder", "decoder", "decoder_bias"), ROWS_OF_ITEMS),
+            **dict.fromkeys(blocks, DataAxis(1, (self.shape.hidden_dim, *guidance))),
+            **maps,
+        }
 
     def tables(
         self,

@@ -14,7 +14,7 @@ from torch import Tensor
 from ld4mrec_cli.models.base import TrainableRecommender
 from ld4mrec_cli.models.batches import RowBatches
 from ld4mrec_cli.models.ld4mrec.build import (
-    log_popularity,
+    initial_bias,
     make_cnet,
     make_forward_process,
     make_mixture,
@@ -32,6 +32,7 @@ from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.transfer import DataAxis
 from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 
@@ -85,8 +86,7 @@ class LD4MRec(TrainableRecommender):
         self.mixture = make_mixture(model, signals, with_ease=is_softmax)
         self.cnet = make_cnet(model, signals, with_ease=not is_softmax)
         self._candidate_sampler: CandidateSampler | None = None
-        has_bias = model.popularity_bias and is_softmax
-        bias = log_popularity(signals.degree) if has_bias else None
+        bias = initial_bias(model, training.loss, signals.degree)
         self.cnet.reset(torch.Generator().manual_seed(training.seed), bias)
 
     def batches(self, train: csr_matrix, batch_size: int) -> RowBatches:
@@ -303,6 +303,14 @@ class LD4MRec(TrainableRecommender):
             {"params": blocks, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`TrainableRecommender`."""
+        return {f"cnet.{name}": axis for name, axis in self.cnet.data_axes().items()}
+
+    def signals(self) -> Mapping[str, Tensor]:
+        """The bases of the guidance."""
+        return {name: self.cnet.signals.basis(name) for name in self.cnet.signals.names}
 
     def training_state(self) -> dict[str, Tensor]:
         """Losses stored for importance sampling."""
