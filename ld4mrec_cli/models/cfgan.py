@@ -17,6 +17,7 @@ from ld4mrec_cli.models.cfgan_settings import CFGANConfig
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.models.specs import no_similarity
+from ld4mrec_cli.models.transfer import ROWS_OF_ITEMS, DataAxis
 
 
 def _make_head(dim: int, n_layers: int, n_outputs: int) -> nn.Sequential:
@@ -80,6 +81,12 @@ class CFGAN(TrainableBaseline):
         model = cls(train.shape[1], settings)
         init_xavier(model, seed)
         return model
+
+    def data_axes(self) -> Mapping[str, DataAxis]:
+        """See :class:`TrainableBaseline`."""
+        last = f"generator.head.{len(self.generator.head) - 1}"
+        names = ("generator.encoder", "discriminator.condition", "discriminator.rows")
+        return dict.fromkeys((*names, f"{last}.weight", f"{last}.bias"), ROWS_OF_ITEMS)
 
     def loss(self, batch: SparseRows, generator: torch.Generator) -> Tensor:
         """Losses of the discriminator (eq. 2) and the generator (eq. 3, 5), added up.

@@ -82,8 +82,13 @@ def test_a_model_starts_from_yesterdays_weights(begin, nights, model):
     today, yesterday = (Dataset.open(nights / day) for day in ("today", "yesterday"))
     assert (source.users, source.items) == yesterday.shape
     # The rows of an item that both have, and of one that is new.
-    key = {"ld4mrec": "cnet.encoder", "multvae": "encoder", "diffrec": "layers.1.bias"}.get(model)
-    key = key or ("weights.vectors" if model == "lightgcn" else "weights.items")
+    own = {
+        "ld4mrec": "cnet.encoder",
+        "multvae": "encoder",
+        "diffrec": "layers.1.bias",
+        "cfgan": "generator.encoder",
+    }
+    key = own.get(model) or ("weights.vectors" if model == "lightgcn" else "weights.items")
     offset = (yesterday.shape[0], today.shape[0]) if model == "lightgcn" else (0, 0)
     shared, new = "item-0010", "item-0001"
     before = weights(old)[key][offset[0] + yesterday.items.index(shared)]
