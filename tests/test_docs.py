@@ -163,6 +163,11 @@ def write_orders(directory, lines, items):
     kinds = ("lamps", "desks", "chairs")
     texts = {
         "orders.csv": ["customer,product,date", *lines],
+        "newer-orders.csv": [
+            "customer,product,date",
+            *lines,
+            *(f"u{n},item{(3 * n) % 20},2027-01-{1 + n % 20:02d}" for n in range(1, 21)),
+        ],
         "items.csv": [
             "product,title,category",
             *(f"{i},a {i},{kinds[n % 3]}" for n, i in enumerate(items)),

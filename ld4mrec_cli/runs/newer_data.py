@@ -69,15 +69,14 @@ def newer_question(
     of_items = IdMap(np.arange(n_users), items, (n_users, n_items))
     of_users = IdMap(dataset.users.find(catalog.users.ids), np.arange(n_items), (n_users, n_items))
     users = catalog.users.find(dataset.users.ids)
-    rows = of_items.move(dataset.matrix(Split.TRAIN))
+    history = dataset.matrix(Split.TRAIN)
+    rows = of_items.move(history)
+    n_lost = history.nnz - rows.nnz
     learned = of_users.move(learned_interactions(run, catalog))
     asked = dataset.matrix(split)
     is_answered = users != UNKNOWN
     if MODELS[run.manifest.model].scores_new_users:
         is_answered |= np.diff(rows.indptr) > 0
-    n_lost = dataset.schema.splits[Split.TRAIN].interactions - rows.nnz
-    if n_lost:
-        on_note(f"the histories lack {n_lost:,} interactions with items that the run does not know")
     _check_unknown(run, dataset, split, asked, items != UNKNOWN, is_answered, on_unknown, on_note)
     targets = of_items.move(_keep_rows(asked, is_answered))
     exclude = csr_matrix(rows.maximum(learned))
@@ -90,9 +89,11 @@ def newer_question(
     if not targets.nnz:
         what = f"the {split} split has no interaction that is new to {run.path}"
         raise DatasetError(what, where=dataset.directory)
+    if n_lost:
+        on_note(f"the histories lack {n_lost:,} interactions with items that the run does not know")
     n_new = int(((users == UNKNOWN) & (np.diff(targets.indptr) > 0)).sum())
     if n_new:
-        on_note(f"{n_new:,} users that the run does not know are scored by their newer history")
+        on_note(f"scored by their newer history: {n_new:,} users that the run does not know")
     return Question(rows, targets, exclude, users)
 
 
