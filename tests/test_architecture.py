@@ -26,6 +26,7 @@ LAYERS = [
     "runs",
     "training",
     "serving",
+    "server",
     "experiments",
     "api",
     "cli",

@@ -25,6 +25,7 @@ from ld4mrec_cli.cli import (
     recommend,
     refit,
     runs,
+    serve,
     similar,
     train,
     tune,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Recommendations": {
         "recommend": recommend.recommend,
         "similar": similar.similar,
+        "serve": serve.serve,
     },
     "Research": {
         "compare": compare.compare,
