@@ -63,7 +63,7 @@ export function card(entry, rank, { onSimilar, onAdd }) {
 
 // An item of a history.
 export function small(item, hasPictures) {
-  const name = element("span", {}, nameOf(item));
+  const name = element("span", { title: nameOf(item) }, nameOf(item));
   return hasPictures ? element("li", {}, picture(item), name) : element("li", {}, name);
 }
 

@@ -51,7 +51,7 @@ function operation(path, method, content, all) {
   const box = element(
     "article",
     {},
-    element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), path),
+    element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), " ", path),
     element("p", {}, content.description || content.summary || ""),
   );
   const parameters = (content.parameters || []).map((one) => [

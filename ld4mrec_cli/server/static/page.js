@@ -95,7 +95,8 @@ function addItem(item) {
   if (!chosen.some((other) => other.item === item.item)) chosen.push(item);
   showChosen();
   find("item").value = "";
-  find("status").textContent = `${nameOf(item)} added. Recommend shows what follows.`;
+  const text = `${nameOf(item)} is added. Recommend shows what follows.`;
+  find(find("dialog").open ? "dialog-status" : "status").textContent = text;
 }
 
 function body(user) {
