@@ -188,7 +188,27 @@ def test_the_core_keeps_no_global_state(group):
         assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
 
 
-HEAVY = ("torch", "polars", "sklearn", "scipy", "matplotlib", "numpy", "safetensors", "optuna")
+WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client"}
+"""Packages of the extra `serve`."""
+
+
+def test_only_the_server_needs_its_extra():
+    for module in MODULES:
+        roots = {name.split(".")[0] for name in imported(module)}
+        assert layer_of(module) == "server" or not roots & WEB, module
+
+
+HEAVY = (
+    *sorted(WEB),
+    "torch",
+    "polars",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "numpy",
+    "safetensors",
+    "optuna",
+)
 
 
 @pytest.mark.parametrize("module", ["ld4mrec_cli", "ld4mrec_cli.cli.app"])

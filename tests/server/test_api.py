@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -10,6 +11,7 @@ from shop import ATTACK, CATEGORIES, ITEMS, SLASHED, TITLES, UMLAUT, category, r
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.server import schemas
 from ld4mrec_cli.server.schemas import RecommendAnswer, RecommendRequest
+from ld4mrec_cli.server.settings import Limits, ServerSettings
 
 
 def entries(ranked):
@@ -197,3 +199,27 @@ def test_a_model_without_reasons_says_so_in_a_line(shop, tmp_path):
         assert "has no reasons" in answer.error
         assert client.get("/similar/item1").status == 400
         assert client.recommend(users=["user1"], k=2).status == 200
+
+
+@pytest.mark.slow
+def test_answers_at_the_same_time_are_those_one_after_the_other(shop, tmp_path):
+    tiny = {"model": {"hidden_dim": 16, "ials": True, "ials_dim": 8}}
+    run = train_model(
+        shop / "data", tmp_path / "run", "ld4mrec", training={"max_epochs": 1}, **tiny
+    )
+    bodies = [
+        {"users": [f"user{n}"], "k": 5, "reasons": 2 if n % 3 == 0 else 0} for n in range(40)
+    ] + [{"histories": [{"items": [item]}], "k": 5} for item in ITEMS]
+    settings = ServerSettings(Limits(workers=3), reload_seconds=0)
+    with running(run, settings) as started, ThreadPoolExecutor(8) as clients:
+        client = started.client
+        together = list(clients.map(lambda body: client.recommend(**body).json, bodies))
+        alone = [client.recommend(**body).json for body in bodies]
+    for first, second in zip(together, alone, strict=True):
+        (one,), (other,) = first["lists"], second["lists"]
+        assert [entry["score"] for entry in one["items"]] == pytest.approx(
+            [entry["score"] for entry in other["items"]], rel=1e-4
+        )
+        assert [entry["reasons"] is None for entry in one["items"]] == [
+            entry["reasons"] is None for entry in other["items"]
+        ]
