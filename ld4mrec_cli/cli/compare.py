@@ -118,6 +118,7 @@ def print_comparison(found: Comparison, format: Format, place: Path) -> None:
         lines = [
             *(report.verdict(found, metric) for metric in found.tested),
             *report.failures(found),
+            *report.seed_note(found),
             written,
         ]
         for line in lines:

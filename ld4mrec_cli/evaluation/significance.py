@@ -1,24 +1,26 @@
 """Tests of differences between recommenders (how to read them: docs/compare.md).
 
-All tests are paired over users: they compare the gain or loss of each user, not two averages.
+All tests are paired over users: they compare the gain or loss of each user, not two averages. The
+mean difference decides. Ranks (Wilcoxon) are information: where differences are skewed, they reject
+though the mean is zero (Ihemelandu and Ekstrand, SIGIR 2023).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
+from ld4mrec_cli.evaluation.bootstrap import ResampledMeans, resample
+from ld4mrec_cli.evaluation.mean_difference import MeanDifference, Sample, differences
+
 ALPHA = 0.05
 """A difference is called significant below this p; intervals hold 1 - ALPHA."""
 RESAMPLES = 10_000
-"""Bootstrap resamples of the users."""
-RESAMPLE_CHUNK_SIZE = 2**21
-"""Most numbers in a chunk of resamples; a chunk has at least one resample."""
-DECIMALS = 12
-"""Differences are rounded to this, so that rounding errors of sums do not turn ties into wins."""
+"""Bootstrap resamples."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,24 @@ class PairedTest:
 
     a: int
     b: int
-    """Rows of the compared values."""
+    """Places among the compared recommenders."""
     difference: float
     """Mean difference."""
     low: float
     high: float
-    """Bootstrap interval of the mean difference."""
+    """Bootstrap interval of the mean difference, over users and seeds."""
+    over_seeds: bool
+    """Whether the chance of seeds is in test and interval; else they hold for these runs alone."""
+    p: float
+    """Test of the mean difference (:mod:`.mean_difference`), two-sided, of this pair alone."""
+    p_holm: float
+    """The same, corrected for all pairs and metrics."""
+    detectable: float | None
+    """The smallest true difference that the corrected test would probably show."""
+    wilcoxon_p: float
+    """Wilcoxon signed-rank test, two-sided; no verdict rests on it."""
     rank_balance: float
     """:func:`rank_balance`: 1 where every difference favors a, -1 where every one favors b."""
-    p: float
-    """Wilcoxon signed-rank test, two-sided, of this pair alone."""
-    p_holm: float
-    """The same, corrected for all compared pairs."""
     a_better: int
     b_better: int
     equal: int
@@ -46,55 +54,71 @@ class PairedTest:
 
     @property
     def is_significant(self) -> bool:
-        """The corrected p is below ALPHA, and interval, ranks and mean lie on one side of zero.
-
-        Where few users gain much and many lose little, mean and ranks differ in sign: neither is
-        better.
-        """
-        one_side = (
-            self.low > 0 < self.rank_balance
-            if self.difference > 0
-            else self.high < 0 > self.rank_balance
-        )
+        """The corrected p is below ALPHA, and the interval lies on the side of the mean."""
+        one_side = self.low > 0 if self.difference > 0 else self.high < 0
         return self.p_holm < ALPHA and one_side
 
 
 def compare_all(
-    values: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES
-) -> list[PairedTest]:
-    """Test every pair of recommenders.
+    metrics: Mapping[str, Sequence[Sample]], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, list[PairedTest]]:
+    """Test every pair of recommenders in every metric.
 
     Args:
-        values: metric of each recommender for each user, ``(n_recommenders, n_users)``; with
-            several seeds, the mean over them.
-        generator: draws the users of the resamples; the same ones serve all pairs.
+        metrics: samples of the recommenders, in one order and over the same users, by metric.
+        seed: of the bootstrap; every metric has the same draws.
 
     Returns:
-        A test for each pair ``a < b``. Holm's correction covers all pairs, since readers pick pairs
-        (such as the best against the rest) by the same values.
+        By metric, a test for each pair ``a < b``. Holm's correction covers all pairs and metrics,
+        since readers pick both by the same values.
     """
-    pairs = list(combinations(range(len(values)), 2))
-    means = bootstrap_means(values, generator, resamples)
-    p_values = np.array([wilcoxon_p(differences(values[a], values[b])) for a, b in pairs])
-    tests = []
-    for (a, b), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
-        gains = differences(values[a], values[b])
-        low, high = percentile_interval(differences(means[:, a], means[:, b]))
-        signs = {
-            "a_better": int((gains > 0).sum()),
-            "b_better": int((gains < 0).sum()),
-            "equal": int((gains == 0).sum()),
-        }
-        mean = float(np.round(values[a].mean() - values[b].mean(), DECIMALS))
-        tests.append(
-            PairedTest(a, b, mean, low, high, rank_balance(gains), float(p), float(p_holm), **signs)
-        )
-    return tests
+    found = {name: _test_pairs(samples, seed, resamples) for name, samples in metrics.items()}
+    family = [(test, mean) for tests in found.values() for test, mean in tests]
+    corrected = iter(holm(np.array([test.p for test, _ in family])))
+    alpha = ALPHA / max(len(family), 1)
+    return {
+        name: [
+            replace(test, p_holm=float(next(corrected)), detectable=mean.detectable(alpha))
+            for test, mean in tests
+        ]
+        for name, tests in found.items()
+    }
 
 
-def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``a - b``, without rounding errors."""
-    return np.round(np.asarray(a, dtype=np.float64) - b, DECIMALS)
+def _test_pairs(
+    samples: Sequence[Sample], seed: int, resamples: int
+) -> list[tuple[PairedTest, MeanDifference]]:
+    """Tests without a correction."""
+    if len(samples) < 2:
+        return []
+    drawn = resample(samples, np.random.default_rng(seed), resamples)
+    pairs = combinations(range(len(samples)), 2)
+    return [_test_pair(samples, a, b, drawn) for a, b in pairs]
+
+
+def _test_pair(
+    samples: Sequence[Sample], a: int, b: int, drawn: ResampledMeans
+) -> tuple[PairedTest, MeanDifference]:
+    mean = MeanDifference.of(samples[a], samples[b])
+    gains = differences(samples[a].per_user, samples[b].per_user)
+    low, high = drawn.interval(a, b, ALPHA, mean.seed_widening(ALPHA))
+    test = PairedTest(
+        a=a,
+        b=b,
+        difference=mean.mean,
+        low=low,
+        high=high,
+        over_seeds=samples[a].seed_variance_is_known and samples[b].seed_variance_is_known,
+        p=mean.p,
+        p_holm=mean.p,
+        detectable=None,
+        wilcoxon_p=wilcoxon_p(gains),
+        rank_balance=rank_balance(gains),
+        a_better=int((gains > 0).sum()),
+        b_better=int((gains < 0).sum()),
+        equal=int((gains == 0).sum()),
+    )
+    return test, mean
 
 
 def wilcoxon_p(gains: np.ndarray) -> float:
@@ -114,31 +138,6 @@ def rank_balance(gains: np.ndarray) -> float:
     gains = gains[gains != 0.0]
     ranks = rankdata(np.abs(gains))
     return float((ranks * np.sign(gains)).sum() / ranks.sum()) if len(gains) else 0.0
-
-
-def bootstrap_means(
-    values: np.ndarray, generator: np.random.Generator, resamples: int
-) -> np.ndarray:
-    """Means of ``values`` ``(n, n_users)`` over users drawn with replacement, ``(resamples, n)``.
-
-    A resample counts how often each user was drawn, so that one product serves all rows.
-    """
-    n_users = values.shape[1]
-    size = max(1, RESAMPLE_CHUNK_SIZE // n_users)
-    parts = []
-    for start in range(0, resamples, size):
-        n = min(size, resamples - start)
-        users = generator.integers(n_users, size=(n, n_users))
-        users += np.arange(n)[:, None] * n_users
-        counts = np.bincount(users.ravel(), minlength=n * n_users).reshape(n, n_users)
-        parts.append(counts.astype(np.float64) @ values.T / n_users)
-    return np.concatenate(parts)
-
-
-def percentile_interval(means: np.ndarray) -> tuple[float, float]:
-    """The interval that holds the middle 1 - ALPHA of bootstrap ``means`` ``(resamples,)``."""
-    low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
-    return float(low), float(high)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -28,10 +28,11 @@ def run(seed, value, **changed):
     return RunResult(**values)
 
 
-def pair(a, b, difference, p_holm=0.0004):
+def pair(a, b, difference, p_holm=0.0004, over_seeds=True):
     low, high = difference - 0.01, difference + 0.01
     significant = p_holm < 0.05 and low * high > 0
     counts = {"a_better": 30, "b_better": 20, "equal": 50, "rank_balance": 0.1}
+    counts |= {"detectable": 0.02, "wilcoxon_p": 0.5, "over_seeds": over_seeds}
     return PairResult(
         a=a,
         b=b,
@@ -91,13 +92,16 @@ def test_each_is_set_against_the_best_other(found):
         ["c", "0.1000 ± –", "-0.2500 [-0.2600, -0.2400]", "<0.001"],
     ]
     assert [row[1] for row in table.rows] == ["2", "2", "–"]
-    assert table.rows[0][6:] == ["100", "1,234", "501"]
+    assert table.rows[0][6:] == ["0.0200", "100", "1,234", "501"]
 
 
 def test_the_leader_is_set_against_every_other(found):
     assert report.pair_table(found, "ndcg@20").rows == [
-        ["b − a", "+0.2000 [+0.1900, +0.2100]", "<0.001", "<0.001", "20", "30", "50"],
-        ["b − c", "+0.2500 [+0.2400, +0.2600]", "<0.001", "<0.001", "30", "20", "50"],
+        [pair, difference, "<0.001", "<0.001", "0.0200", "0.500", *users]
+        for pair, difference, users in (
+            ("b − a", "+0.2000 [+0.1900, +0.2100]", ("20", "30", "50")),
+            ("b − c", "+0.2500 [+0.2400, +0.2600]", ("30", "20", "50")),
+        )
     ]
 
 
@@ -109,6 +113,14 @@ def test_the_leader_is_set_against_every_other(found):
         (
             [pair("a", "b", -0.2, 0.2), CLEAR[1], pair("b", "c", 0.005)],
             "b leads, but not clearly over a and c",
+        ),
+        (
+            [pair("a", "b", -0.2, over_seeds=False), *CLEAR[1:]],
+            "b is better than every other system*",
+        ),
+        (
+            [pair("a", "b", -0.2, over_seeds=False), CLEAR[1], pair("b", "c", 0.005)],
+            "b leads, but not clearly over c; better than a*",
         ),
     ],
 )
@@ -122,13 +134,21 @@ def test_markdown_holds_a_failed_contender_and_its_reason(found):
         "d", "D", None, True, [RunResult(seed=0, path="runs/d", error="no | memory")]
     )
     text = report.markdown(found.model_copy(update={"systems": [*found.systems, broken]}))
-    assert "| d | 0 of 1 | failed | – | – | – | – | – | – |" in text
+    assert "| d | 0 of 1 | failed | – | – | – | – | – | – | – |" in text
     assert "- d failed with seed 0: no | memory" in text
-    assert "over 3 pairs" in text
+    assert "covers all 6 tests" in text
+    assert "for these runs" not in text
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 3
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
+
+
+def test_what_holds_for_these_runs_alone_is_marked_and_said():
+    pairs = [pair("a", "b", -0.2, over_seeds=False), *CLEAR[1:]]
+    text = report.markdown(comparison(pairs, a=[0.1], b=[0.3], c=[0.1]))
+    assert "[+0.1900, +0.2100]*" in text
+    assert "\\* for these runs: with one seed, how much another seed would change" in text
 
 
 @pytest.mark.parametrize(

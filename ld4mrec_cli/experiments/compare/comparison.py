@@ -18,6 +18,7 @@ import numpy as np
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.config import config_to_yaml
+from ld4mrec_cli.evaluation.mean_difference import Sample
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
 from ld4mrec_cli.evaluation.significance import RESAMPLES, PairedTest, compare_all
 from ld4mrec_cli.experiments.compare.plan import Plan, PlannedRun
@@ -153,10 +154,11 @@ def _evaluate(
 def _summarize(plan: Plan, results: Mapping[str, _Results]) -> Comparison:
     systems = [_system_result(system, results[system.label].runs) for system in plan.systems]
     working = [system.label for system in systems if system.worked]
-    pairs = {
-        metric: _test(metric, {label: results[label].per_user for label in working})
-        for metric in plan.tested
-    }
+    samples = {one.label: _samples(one, results[one.label], plan) for one in plan.systems}
+    tests = compare_all(
+        {metric: [samples[label][metric] for label in working] for metric in plan.tested},
+        BOOTSTRAP_SEED,
+    )
     dataset = plan.dataset
     n_users, n_items = dataset.shape
     return Comparison(
@@ -178,8 +180,21 @@ def _summarize(plan: Plan, results: Mapping[str, _Results]) -> Comparison:
         seeds=list(plan.seeds),
         resamples=RESAMPLES,
         systems=systems,
-        pairs=pairs,
+        pairs={
+            metric: [pair_result(test, working) for test in found]
+            for metric, found in tests.items()
+        },
     )
+
+
+def _samples(system: System, results: _Results, plan: Plan) -> dict[str, Sample]:
+    """Values of the runs of a system by metric; none where no run worked."""
+    if not results.per_user:
+        return {}
+    return {
+        metric: Sample(np.stack([run[metric] for run in results.per_user]), system.uses_seed)
+        for metric in plan.tested
+    }
 
 
 def _system_result(system: System, runs: list[RunResult]) -> SystemResult:
@@ -192,28 +207,20 @@ def _system_result(system: System, runs: list[RunResult]) -> SystemResult:
     )
 
 
-def _test(metric: str, per_user: Mapping[str, Sequence[PerUser]]) -> list[PairResult]:
-    """Test every pair of systems; the values of a user are averaged over seeds first."""
-    if len(per_user) < 2:
-        return []
-    labels = list(per_user)
-    values = np.stack(
-        [np.mean([run[metric] for run in per_user[label]], axis=0) for label in labels]
-    )
-    tests = compare_all(values, np.random.default_rng(BOOTSTRAP_SEED), RESAMPLES)
-    return [_pair_result(test, labels) for test in tests]
-
-
-def _pair_result(test: PairedTest, labels: Sequence[str]) -> PairResult:
+def pair_result(test: PairedTest, labels: Sequence[str]) -> PairResult:
+    """The test of a pair under the labels of its systems."""
     return PairResult(
         a=labels[test.a],
         b=labels[test.b],
         difference=test.difference,
         low=test.low,
         high=test.high,
-        rank_balance=test.rank_balance,
+        over_seeds=test.over_seeds,
         p=test.p,
         p_holm=test.p_holm,
+        detectable=test.detectable,
+        wilcoxon_p=test.wilcoxon_p,
+        rank_balance=test.rank_balance,
         a_better=test.a_better,
         b_better=test.b_better,
         equal=test.equal,

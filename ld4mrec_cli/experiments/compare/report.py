@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ld4mrec_cli.evaluation.mean_difference import POWER
 from ld4mrec_cli.evaluation.significance import ALPHA
 from ld4mrec_cli.experiments.compare.plan import Plan
 from ld4mrec_cli.experiments.compare.plots import plot_comparison
@@ -19,6 +20,12 @@ from ld4mrec_cli.utils.tables import Table
 from ld4mrec_cli.utils.text import printable_lines
 
 MARKDOWN, PICTURE = "comparison.md", "comparison.png"
+ONE_SEED = "*"
+"""Marks what holds for these runs alone."""
+ONE_SEED_NOTE = (
+    "for these runs: with one seed, how much another seed would change is not known; "
+    "train more (--seeds)"
+)
 NONE = "–"
 """Shown without a figure, such as the deviation of a model without a seed."""
 
@@ -46,6 +53,7 @@ def main_table(comparison: Comparison) -> Table:
         *metrics,
         f"{comparison.metric} to best other [95 %]",
         "p (Holm)",
+        "detectable",
         "train s",
         "users/s",
         "MB",
@@ -57,7 +65,7 @@ def _row(comparison: Comparison, system: SystemResult) -> list[str]:
     done, wanted = len(system.done), len(system.runs)
     seeds = NONE if not system.uses_seed else str(done) if done == wanted else f"{done} of {wanted}"
     if not system.worked:
-        return [system.label, seeds, "failed", *[NONE] * (len(comparison.tested) + 4)]
+        return [system.label, seeds, "failed", *[NONE] * (len(comparison.tested) + 5)]
     pair = comparison.against_best_other(comparison.metric, system.label)
     return [
         system.label,
@@ -65,6 +73,7 @@ def _row(comparison: Comparison, system: SystemResult) -> list[str]:
         *(_spread(system.metrics[metric]) for metric in comparison.tested),
         interval(pair) if pair else NONE,
         p_value(pair.p_holm) if pair else NONE,
+        detectable(pair) if pair else NONE,
         _figure(system.training_seconds),
         _figure(system.users_per_second),
         _figure(system.peak_memory_mb),
@@ -73,7 +82,17 @@ def _row(comparison: Comparison, system: SystemResult) -> list[str]:
 
 def pair_table(comparison: Comparison, metric: str) -> Table:
     """The leader of a metric against every other system."""
-    columns = [metric, "difference [95 %]", "p", "p (Holm)", "users better", "worse", "equal"]
+    columns = [
+        metric,
+        "difference [95 %]",
+        "p",
+        "p (Holm)",
+        "detectable",
+        "Wilcoxon p",
+        "users better",
+        "worse",
+        "equal",
+    ]
     leader, *others = comparison.ranked(metric)
     pairs = [comparison.against(metric, leader.label, other.label) for other in others]
     return Table(columns, [_pair_row(pair) for pair in pairs])
@@ -81,7 +100,15 @@ def pair_table(comparison: Comparison, metric: str) -> Table:
 
 def _pair_row(pair: PairResult) -> list[str]:
     users = (f"{count:,}" for count in (pair.a_better, pair.b_better, pair.equal))
-    return [f"{pair.a} − {pair.b}", interval(pair), p_value(pair.p), p_value(pair.p_holm), *users]
+    return [
+        f"{pair.a} − {pair.b}",
+        interval(pair),
+        p_value(pair.p),
+        p_value(pair.p_holm),
+        detectable(pair),
+        p_value(pair.wilcoxon_p),
+        *users,
+    ]
 
 
 def verdict(comparison: Comparison, metric: str) -> str:
@@ -90,16 +117,20 @@ def verdict(comparison: Comparison, metric: str) -> str:
     if len(ranked) < 2:
         return f"{metric}: nothing to compare, {len(ranked) or 'no'} system worked"
     leader, *others = ranked
-    level = [
-        other.label
-        for other in others
-        if not comparison.against(metric, leader.label, other.label).significant
-    ]
+    pairs = [comparison.against(metric, leader.label, other.label) for other in others]
+    level = [pair.b for pair in pairs if not pair.significant]
+    beaten = [f"{pair.b}{_mark(pair)}" for pair in pairs if pair.significant]
     if not level:
-        return f"{metric}: {leader.label} is better than every other system"
-    beaten = [other.label for other in others if other.label not in level]
+        mark = max(map(_mark, pairs), key=len)
+        return f"{metric}: {leader.label} is better than every other system{mark}"
     rest = f"; better than {_and(beaten)}" if beaten else ""
     return f"{metric}: {leader.label} leads, but not clearly over {_and(level)}{rest}"
+
+
+def seed_note(comparison: Comparison) -> list[str]:
+    """What ``*`` means, where a test is without the chance of seeds."""
+    pairs = (pair for found in comparison.pairs.values() for pair in found)
+    return [] if all(pair.over_seeds for pair in pairs) else [f"{ONE_SEED} {ONE_SEED_NOTE}"]
 
 
 def failures(comparison: Comparison) -> list[str]:
@@ -125,6 +156,7 @@ def markdown(comparison: Comparison) -> str:
             for line in [
                 *(verdict(comparison, m) for m in comparison.tested),
                 *failures(comparison),
+                *map(_escape, seed_note(comparison)),
             ]
         ),
     ]
@@ -137,21 +169,35 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _method(comparison: Comparison) -> str:
-    n_pairs = len(comparison.pairs[comparison.metric])
+    n_tests = sum(len(pairs) for pairs in comparison.pairs.values())
     return (
-        "Differences are paired over users, whose values are averaged over seeds first: "
-        "bootstrap percentile interval of the mean "
-        f"({comparison.resamples:,} resamples of the users), "
-        "p of the Wilcoxon signed-rank test, after Holm's correction over "
-        f"{n_pairs} {'pair' if n_pairs == 1 else 'pairs'}. Better: p below {ALPHA}, an interval "
-        "without zero, and mean and ranks of one sign. Training seconds and users per second are "
-        "means over seeds, memory is the highest peak of a training."
+        "Differences are paired over users. Their mean is tested by t with the variance over users "
+        "and the variance over seeds, each with its own degrees of freedom; Holm's correction "
+        f"covers all {n_tests} {'test' if n_tests == 1 else 'tests'} of pairs and metrics. "
+        f"Interval: bootstrap over users and seeds ({comparison.resamples:,} resamples). "
+        f"Better: corrected p below {ALPHA} and an interval without zero. Detectable: the true "
+        f"difference that this many users and seeds would show with probability {POWER}. "
+        "Wilcoxon's p is information; no verdict rests on it. Training seconds and users per "
+        "second are means over seeds, memory is the highest peak of a training."
     )
 
 
 def interval(pair: PairResult) -> str:
-    """A difference and its interval."""
-    return f"{pair.difference:+.4f} [{pair.low:+.4f}, {pair.high:+.4f}]"
+    """A difference and its interval; marked where it holds for these runs alone."""
+    return f"{pair.difference:+.4f} [{pair.low:+.4f}, {pair.high:+.4f}]{_mark(pair)}"
+
+
+def _mark(pair: PairResult) -> str:
+    return "" if pair.over_seeds else ONE_SEED
+
+
+def detectable(pair: PairResult) -> str:
+    """The smallest difference that would probably be shown."""
+    return NONE if pair.detectable is None else f"{pair.detectable:.4f}"
+
+
+def _escape(line: str) -> str:
+    return line.replace("*", "\\*")
 
 
 def p_value(p: float) -> str:

@@ -101,21 +101,29 @@ class SystemResult(_Record):
 
 
 class PairResult(_Record):
-    """System ``a`` minus ``b``, paired over users; the values of a user are means over seeds."""
+    """System ``a`` minus ``b``, paired over users; the values of a user are means over seeds.
+
+    See :class:`ld4mrec_cli.evaluation.significance.PairedTest`.
+    """
 
     a: str
     b: str
     difference: float
     low: float
     high: float
-    rank_balance: float
+    over_seeds: bool
+    """Whether the chance of seeds is in ``p`` and interval; else they hold for these runs alone."""
     p: float
     p_holm: float
+    detectable: float | None
+    """The smallest true difference that the corrected test would probably show."""
+    wilcoxon_p: float
+    rank_balance: float
     a_better: int
     b_better: int
     equal: int
     significant: bool
-    """``p_holm`` is below 0.05, and mean, interval and ranks lie on one side of zero."""
+    """``p_holm`` is below 0.05, and the interval lies on the side of the mean."""
 
     def seen_from(self, label: str) -> PairResult:
         """The same with ``label`` as ``a``."""
