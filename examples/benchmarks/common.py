@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -93,12 +94,25 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def run_command(*arguments: object) -> tuple[float, float]:
     """Run a command of ld4mrec in a process of its own: seconds, and its peak memory in GB."""
-    command = [sys.executable, "-m", "ld4mrec_cli", *map(str, arguments)]
     start = time.perf_counter()
+    usage = _run(arguments)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return time.perf_counter() - start, usage.ru_maxrss * unit / 1e9
+
+
+def run_for_cpu_seconds(*arguments: object) -> float:
+    """Run a command of ld4mrec in a process of its own: seconds of the processor.
+
+    Other work on the machine changes them less than the time by the clock.
+    """
+    usage = _run(arguments)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _run(arguments: Sequence[object]) -> resource.struct_rusage:
+    command = [sys.executable, "-m", "ld4mrec_cli", *map(str, arguments)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - start, usage.ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    ) / 1e9
+    return usage
