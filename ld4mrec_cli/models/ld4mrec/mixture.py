@@ -89,6 +89,8 @@ class MixedScores:
     """The other estimates."""
     items: Columns
     """The items that are scored."""
+    bias: Tensor | None = None
+    """Added to the scores of each row ``(n_items,)``."""
 
     @property
     def n_items(self) -> int:
@@ -106,7 +108,8 @@ class MixedScores:
             items: Columns = slice(self.items.start + start, self.items.start + stop)
         else:
             items = self.items[start:stop]
-        return replace(self, cnet=self.cnet.block(start, stop), items=items)
+        bias = None if self.bias is None else self.bias[start:stop]
+        return replace(self, cnet=self.cnet.block(start, stop), items=items, bias=bias)
 
     def of_items(self, item_ids: Tensor) -> MixedScores:
         """Scores of the places ``item_ids`` ``(m,)`` int64, in their order."""
@@ -114,14 +117,19 @@ class MixedScores:
             items = item_ids + self.items.start
         else:
             items = self.items[item_ids]
-        return replace(self, cnet=self.cnet.of_items(item_ids), items=items)
+        bias = None if self.bias is None else self.bias[item_ids]
+        return replace(self, cnet=self.cnet.of_items(item_ids), items=items, bias=bias)
+
+    def biased(self, bias: Tensor) -> MixedScores:
+        """Add ``bias`` ``(n_items,)`` to the scores of each row."""
+        return replace(self, bias=bias if self.bias is None else self.bias + bias)
 
     def scores(self) -> Tensor:
         """All scores ``(n, n_items)`` float32, in memory of their own."""
         mixture = self.cnet.scores().sub_(self.log_total).exp_()
         for part in self.parts:
             mixture += part(self.items)
-        return mixture
+        return mixture if self.bias is None else mixture.add_(self.bias)
 
 
 def log_sum_exp(scores: FactoredScores) -> Tensor:

@@ -62,6 +62,10 @@ class FactoredScores:
         items = tuple(vectors[item_ids] for vectors in self.items)
         return replace(self, items=items, bias=self.bias[item_ids])
 
+    def biased(self, bias: Tensor) -> FactoredScores:
+        """Add ``bias`` ``(n_items,)`` to the scores of each row."""
+        return replace(self, bias=self.bias + bias)
+
     def shifted(self, offset: float) -> FactoredScores:
         """Add ``offset`` to every score."""
         return replace(self, bias=self.bias + offset) if offset else self
