@@ -27,6 +27,7 @@ RAW_SETTINGS = (
     "prepare.interactions",
     "prepare.items",
     "prepare.columns",
+    "prepare.event_weights",
     "prepare.date_format",
     "prepare.text_fields",
     "prepare.on_error",
@@ -122,6 +123,11 @@ def print_inspection(inspection: Inspection) -> None:
         (
             tables.make_rating_table(inspection.ratings) if inspection.ratings else None,
             tables.describe_ratings(inspection.ratings),
+        ),
+        (tables.make_event_table(inspection.events) if inspection.events else None, ""),
+        (
+            tables.make_weight_table(inspection.weights) if inspection.weights else None,
+            tables.describe_ratings(inspection.weights),
         ),
         (tables.make_modality_table(inspection.modalities) if inspection.modalities else None, ""),
         (tables.make_text_table(inspection.texts) if inspection.texts else None, ""),

@@ -67,9 +67,18 @@ def prepare(
         list[str] | None,
         typer.Option(
             metavar="NAME=COLUMN",
-            help="Column of user, item, rating, timestamp, split or title; of one table: "
-            "interactions.user, items.item, ...; may be repeated.",
+            help="Column of user, item, rating, timestamp, split, title, event or weight; of one "
+            "table: interactions.user, items.item, ...; may be repeated.",
             show_default="usual names",
+        ),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EVENT=W,...",
+            help="Weights of the types of events, such as view=1,buy=10; 0 leaves them out; "
+            "may be repeated.",
+            show_default=False,
         ),
     ] = None,
     date_format: Annotated[
@@ -113,6 +122,8 @@ def prepare(
     Example: ld4mrec prepare --raw amazon_baby/ --split random --k-core 5
 
     Example: ld4mrec prepare --interactions orders.csv --items products.csv --column user=customer
+
+    Example: ld4mrec prepare --interactions log.csv --column event=type --weight view=1,buy=10
     """
     flags = {
         "format": format,
@@ -130,6 +141,9 @@ def prepare(
     flags |= {f"columns.{name}": value for name, value in column_names(column or ()).items()}
     settings: dict[str, Any] = {f"prepare.{key}": value for key, value in flags.items()}
     options = read_config(config, set_, settings).prepare
+    if weight:
+        settings["prepare.event_weights"] = {**options.event_weights, **event_weights(weight)}
+        options = read_config(config, set_, settings).prepare
     source = raw or options.interactions
     if source is None:
         hint = "Give --raw DIR, or --interactions FILE"
@@ -171,6 +185,25 @@ def column_names(flags: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--column names {name} twice: '{columns[name]}' and '{column}'")
         columns[name] = column
     return columns
+
+
+def event_weights(flags: Sequence[str]) -> dict[str, str]:
+    """Weight by type of event, as text, from flags such as ``view=1,buy=10``.
+
+    Raises:
+        ConfigError: a flag is not of that form, or names an event twice.
+    """
+    weights: dict[str, str] = {}
+    for flag in flags:
+        for part in flag.split(","):
+            event, mark, weight = (text.strip() for text in part.rpartition("="))
+            if not (event and mark and weight):
+                what = f"--weight '{flag}' is not of the form EVENT=W,..., such as view=1,buy=10"
+                raise ConfigError(what, hint="Events with a comma: prepare.event_weights in YAML")
+            if event in weights:
+                raise ConfigError(f"--weight names {event} twice")
+            weights[event] = weight
+    return weights
 
 
 def print_summary(prepared: Prepared, out: Path) -> None:

@@ -121,7 +121,6 @@ def make_lists(
         UnknownIdError: an id is unknown and is not to be skipped.
     """
     from ld4mrec_cli.serving.id_files import read_pairs
-    from ld4mrec_cli.serving.requests import Pairs
 
     note, skip = _log_of(group), flags.skip_unknown
     batch_size = recommender.run.config.evaluation.batch_size
@@ -143,7 +142,8 @@ def make_lists(
             batch_size=batch_size,
             group=group,
         )
-    pairs = Pairs(*read_pairs(path), where=path)
+    reads_weights = recommender.catalog.mean_weight is not None and flags.candidates is None
+    pairs = read_pairs(path, with_weights=reads_weights)
     if flags.candidates is not None:
         return recommender.for_candidates(
             pairs,

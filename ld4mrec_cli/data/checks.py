@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER
+from ld4mrec_cli.data.columns import ITEM, RATING, TIMESTAMP, TITLE, USER, WEIGHT
 from ld4mrec_cli.utils.errors import UserError
 from ld4mrec_cli.utils.panics import quiet_panics
 
@@ -67,7 +67,8 @@ def read_interactions(path: Path, shape: tuple[int, int], error: type[UserError]
     """Read a table of internal indices into ``shape``, ``(n_users, n_items)``.
 
     Raises:
-        error: a column is missing or no whole number, or an index is missing or out of range.
+        error: a column is missing or no whole number, an index is missing or out of range, or a
+            weight is not a positive finite number.
     """
     table = read_checked(path, error)
     for column, size in zip((USER, ITEM), shape, strict=True):
@@ -78,9 +79,13 @@ def read_interactions(path: Path, shape: tuple[int, int], error: type[UserError]
         if values.null_count() or not values.is_between(0, size - 1).all():
             what = f"column '{column}' has values that are not between 0 and {size - 1:,}"
             raise error(what, where=path, hint=HINT)
-    for column in {RATING, TIMESTAMP} & set(table.columns):
+    for column in {RATING, TIMESTAMP, WEIGHT} & set(table.columns):
         if not table.schema[column].is_numeric():
             raise error(f"its column '{column}' is no number", where=path, hint=HINT)
+    if WEIGHT in table.columns:
+        weights = table[WEIGHT].cast(pl.Float64)
+        if weights.null_count() or not (weights.is_finite() & (weights > 0.0)).all():
+            raise error("has weights that are not positive numbers", where=path, hint=HINT)
     return table.with_columns(pl.col(USER, ITEM).cast(pl.UInt32))
 
 

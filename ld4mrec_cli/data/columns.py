@@ -11,6 +11,8 @@ RATING: Final = "rating"
 TIMESTAMP: Final = "timestamp"
 SPLIT: Final = "split"
 TITLE: Final = "title"
+EVENT: Final = "event"
+WEIGHT: Final = "weight"
 
 COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     USER: ("user", "userid", "uid", "reviewerid", "customer", "customerid"),
@@ -19,8 +21,11 @@ COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     TIMESTAMP: ("timestamp", "time", "datetime", "date", "ts", "unixreviewtime"),
     SPLIT: ("xlabel", "split"),
     TITLE: ("title", "name", "itemname", "productname", "movietitle", "itemtitle"),
+    EVENT: (),
+    WEIGHT: (),
 }
-"""Usual names of each column in raw files, in lower case without punctuation."""
+"""Usual names of each column in raw files, in lower case without punctuation. Events and weights
+are read only where the user names their column: a product has a weight, too."""
 
 
 def plain_name(column: str) -> str:

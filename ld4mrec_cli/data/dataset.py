@@ -6,9 +6,9 @@
     users.parquet          user                   raw ids; the row is the internal index
     items.parquet          item, title            likewise
     item_columns.parquet   the other columns of the item table, if any, by which lists are filtered
-    train.parquet          user, item             internal indices, sorted; with rating and
-    valid.parquet          …                      timestamp where the source has them
-    test.parquet           …
+    train.parquet          user, item             internal indices, sorted; with rating,
+    valid.parquet          …                      timestamp and weight where the source has them
+    test.parquet           …                      (weights: where they are not all 1)
     features/NAME.npy      (n_items, dim) float32
     features/NAME.present.npy   (n_items,) bool: items with a feature of their own
 """
@@ -34,7 +34,7 @@ from ld4mrec_cli.data.checks import (
     read_interactions,
     read_item_columns,
 )
-from ld4mrec_cli.data.columns import ITEM, TITLE, USER
+from ld4mrec_cli.data.columns import ITEM, TITLE, USER, WEIGHT
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.splits import SPLITS, Split
@@ -259,7 +259,7 @@ class Dataset:
     def interactions(self, split: str) -> pl.DataFrame:
         """Return the table of a split, with internal indices ``user`` and ``item``.
 
-        It has ``rating`` and ``timestamp`` where the source has them.
+        It has ``rating``, ``timestamp`` and ``weight`` where the source has them.
         """
         path = self.path(f"{split}.parquet")
         table = read_interactions(path, self.shape, DatasetError)
@@ -269,13 +269,24 @@ class Dataset:
             raise DatasetError("has no training interaction", where=path)
         return table
 
-    def matrix(self, *splits: str) -> csr_matrix:
-        """Return splits, merged, as one binary float32 matrix ``(n_users, n_items)``.
+    def matrix(self, *splits: str, mean_weight: float | None = None) -> csr_matrix:
+        """Return splits, merged, as one float32 matrix ``(n_users, n_items)``.
 
         Its indices are sorted.
+
+        Args:
+            splits: names of splits.
+            mean_weight: the entries are the weights over this; None: all are 1.
         """
-        tables = [self.interactions(split).select(USER, ITEM) for split in splits]
-        return to_matrix(pl.concat(tables), self.shape)
+        return to_matrix([self.interactions(split) for split in splits], self.shape, mean_weight)
+
+    def mean_weight(self, *splits: str) -> float | None:
+        """Return the mean weight of the interactions of splits; None for data without weights."""
+        tables = [self.interactions(split) for split in splits]
+        if WEIGHT not in tables[0].columns:
+            return None
+        weights = np.concatenate([table[WEIGHT].to_numpy() for table in tables])
+        return float(weights.mean(dtype=np.float64))
 
     def modality_names(self, selection: Sequence[str] | None = None) -> tuple[str, ...]:
         """Return the names of the selected modalities, or of all of them.
@@ -300,12 +311,23 @@ class Dataset:
         )
 
 
-def to_matrix(interactions: pl.DataFrame, shape: tuple[int, int]) -> csr_matrix:
-    """Return a binary float32 CSR matrix of a table of internal indices, with sorted indices."""
-    users, items = interactions[USER].to_numpy(), interactions[ITEM].to_numpy()
-    matrix = csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
+def to_matrix(
+    tables: Sequence[pl.DataFrame], shape: tuple[int, int], mean_weight: float | None = None
+) -> csr_matrix:
+    """Return a float32 CSR matrix of tables of internal indices, with sorted indices.
+
+    The entries are 1, or the weights over ``mean_weight``; 1, the mean, where there are none.
+    """
+    table = pl.concat([table.select(USER, ITEM) for table in tables])
+    users, items = table[USER].to_numpy(), table[ITEM].to_numpy()
+    values = np.ones(len(users), dtype=np.float32)
+    if mean_weight is not None and all(WEIGHT in table.columns for table in tables):
+        weights = np.concatenate([table[WEIGHT].to_numpy() for table in tables])
+        values = (weights / mean_weight).astype(np.float32).clip(min=np.finfo(np.float32).tiny)
+    matrix = csr_matrix((values, (users, items)), shape=shape)
     matrix.sum_duplicates()
-    matrix.data[:] = 1.0
+    if mean_weight is None:
+        matrix.data[:] = 1.0
     return matrix
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.data import split_methods
-from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER
+from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER, WEIGHT
 from ld4mrec_cli.data.dataset import Schema, is_replaceable, natural_order, write_dataset
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
@@ -31,11 +31,18 @@ from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import OnRead, ReadContext
 from ld4mrec_cli.data.readers.table import table_stem
 from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS, Split
+from ld4mrec_cli.data.weights import PAIR, combine_weights, describe_weights, number_events
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, SourceError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory
 
 DEFAULT_K_CORE = 5
+BY_TIME: dict[str, Literal["user", "all"]] = {
+    "temporal": "user",
+    "leave-one-out": "user",
+    "global-time": "all",
+}
+"""Splits by time: whose held-out interactions end the training."""
 _ORDER = "order"
 """Rank of an interaction in time; equal times follow the order of the files."""
 
@@ -51,7 +58,7 @@ class Prepared:
     bad_lines: list[str]
     """The first of the malformed lines and unreadable images that were left out."""
     messages: list[str]
-    """The cost of the k-core, items without content, columns that are not used."""
+    """The cost of the k-core, weights, items without content, columns that are not used."""
 
 
 def default_dataset_path(source: Path) -> Path:
@@ -87,9 +94,10 @@ def prepare(
     source = read_source(raw, options, context)
     left_out: dict[str, int] = {}
     method = _split_method(source, options, raw)
-    log, core_cost = _filter(source.interactions, method, options, left_out, raw)
+    log, core_cost, events = _filter(source.interactions, method, options, left_out, raw)
     all_users, all_items = (natural_order(log[column].unique()) for column in (USER, ITEM))
-    table = _label_splits(_index(log, all_users, all_items), method, options, left_out)
+    table = _label_splits(_index(log, all_users, all_items), method, options, left_out, events)
+    table, weights = _settle_weights(table, context)
     table, users = _reindex(table, USER, all_users)
     table, item_ids = _reindex(table, ITEM, all_items)
     tables = _split(table, method, raw)
@@ -109,9 +117,9 @@ def prepare(
             splits=tables,
             modalities=modalities,
             split_method=method,
-            provenance=_provenance(source, options, _core(options, method), left_out, encoded),
+            provenance=_provenance(source, context, _core(options, method), left_out, encoded),
         )
-    messages = [*core_cost, *coverage, *context.hints]
+    messages = [*core_cost, *weights, *coverage, *context.hints]
     unreadable = [message for made in encoded.values() for message in made.unreadable]
     bad = [*context.bad_lines, *unreadable]
     return Prepared(schema, source.layout, left_out, bad, messages)
@@ -143,18 +151,23 @@ def _filter(
     options: PrepareConfig,
     left_out: dict[str, int],
     raw: Path,
-) -> tuple[pl.DataFrame, list[str]]:
+) -> tuple[pl.DataFrame, list[str], pl.DataFrame | None]:
     """Drop low ratings, repeated pairs (the earliest stays) and users and items below the k-core.
 
     Returns:
-        The interactions, ordered by time (of given labels: by split, then time), and a message
-        with the cost of the k-core where there is one.
+        The interactions, ordered by time (of given labels: by split, then time), a message with
+        the cost of the k-core where there is one, and all events where they have weights.
     """
     rated = _drop_low_ratings(interactions, options, left_out, raw)
+    rated = _drop_weightless(rated, left_out, raw)
     if method != "given":
         rated = rated.drop(SPLIT, strict=False)
     keys = [column for column in (SPLIT, TIMESTAMP) if column in rated.columns]
     ordered = rated.sort(keys, maintain_order=True) if keys else rated
+    events = None
+    if WEIGHT in ordered.columns:
+        events = number_events(ordered)
+        ordered = events.drop(WEIGHT)
     distinct = ordered.unique(subset=(USER, ITEM), keep="first", maintain_order=True)
     _note(left_out, "repeated interactions", len(rated) - len(distinct))
     core = _core(options, method)
@@ -166,7 +179,7 @@ def _filter(
     if cored.is_empty():
         hint = f"Lower --k-core ({_core_source(options, core)}) or prepare.min_rating"
         raise DatasetError("filtering leaves no interaction", where=raw, hint=hint)
-    return cored, _core_cost(distinct, cored, options, core)
+    return cored, _core_cost(distinct, cored, options, core), events
 
 
 def _drop_low_ratings(
@@ -180,6 +193,18 @@ def _drop_low_ratings(
     reason = f"interactions rated below {options.min_rating:g}"
     _note(left_out, reason, len(interactions) - len(rated))
     return rated
+
+
+def _drop_weightless(
+    interactions: pl.DataFrame, left_out: dict[str, int], raw: Path
+) -> pl.DataFrame:
+    if WEIGHT not in interactions.columns:
+        return interactions
+    weighted = interactions.filter(pl.col(WEIGHT) > 0.0)
+    if weighted.is_empty():
+        raise SourceError("every event has weight 0", where=raw, hint="Raise a weight")
+    _note(left_out, "events of weight 0", len(interactions) - len(weighted))
+    return weighted
 
 
 def _core_source(options: PrepareConfig, core: int) -> str:
@@ -209,20 +234,40 @@ def _index(interactions: pl.DataFrame, users: list[str], items: list[str]) -> pl
     item_index = pl.DataFrame({ITEM: items, "i": np.arange(len(items), dtype=np.uint32)})
     ordered = interactions.with_row_index(_ORDER)
     joined = ordered.join(user_index, on=USER).join(item_index, on=ITEM)
-    rest = [column for column in (RATING, TIMESTAMP, SPLIT) if column in interactions.columns]
-    columns = (pl.col("u").alias(USER), pl.col("i").alias(ITEM), *rest, _ORDER)
+    names = (RATING, TIMESTAMP, SPLIT, PAIR)
+    rest = [column for column in names if column in interactions.columns]
+    columns = [pl.col("u").alias(USER), pl.col("i").alias(ITEM), pl.col(*rest, _ORDER)]
     return joined.select(columns).sort(USER, ITEM)
 
 
 def _label_splits(
-    table: pl.DataFrame, method: str, options: PrepareConfig, left_out: dict[str, int]
+    table: pl.DataFrame,
+    method: str,
+    options: PrepareConfig,
+    left_out: dict[str, int],
+    events: pl.DataFrame | None,
 ) -> pl.DataFrame:
-    """Label each interaction with its split, and drop those that go into none."""
+    """Label each interaction with its split, drop those that go into none, and add the weights."""
     labels = _labels(table, method, options)
+    if events is not None:
+        by_time = BY_TIME.get(method) if TIMESTAMP in table.columns else None
+        weights = combine_weights(table, labels, events, options.combine_weights, by_time)
+        table = table.drop(PAIR).with_columns(weights)
     reason = "held-out interactions of users without training data"
     _note(left_out, reason, int((labels == LEFT_OUT).sum()))
     labeled = table.drop(_ORDER).with_columns(pl.Series(SPLIT, labels, dtype=pl.Int8))
     return labeled.filter(pl.col(SPLIT) != LEFT_OUT)
+
+
+def _settle_weights(table: pl.DataFrame, context: ReadContext) -> tuple[pl.DataFrame, list[str]]:
+    """The interactions, without weights where all are 1, and what to say of the weights."""
+    if WEIGHT not in table.columns:
+        return table, []
+    weights, options = table[WEIGHT].to_numpy(), context.options
+    messages = describe_weights(
+        weights, context.events, options.event_weights, options.combine_weights
+    )
+    return (table.drop(WEIGHT) if (weights == 1.0).all() else table), messages
 
 
 def _reindex(table: pl.DataFrame, column: str, ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
@@ -270,18 +315,22 @@ def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndar
 
 def _provenance(
     source: RawData,
-    options: PrepareConfig,
+    context: ReadContext,
     core: int,
     left_out: dict[str, int],
     encoded: Mapping[str, Encoded],
 ) -> dict[str, Any]:
+    options = context.options
+    unused = set() if options.is_weighted else {"event_weights", "combine_weights"}
     provenance = {
         "ld4mrec": __version__,
         "format": source.layout,
         "files": [describe_file(path, path.name) for path in sorted(source.files)],
-        "options": options.model_dump(mode="json") | {"k_core": core},
+        "options": options.model_dump(mode="json", exclude=unused) | {"k_core": core},
         "left_out": left_out,
     }
+    if context.events:
+        provenance["events"] = context.events
     if encoded:
         provenance["encoders"] = {name: made.record for name, made in encoded.items()}
     return provenance

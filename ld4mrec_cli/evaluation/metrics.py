@@ -196,7 +196,7 @@ def evaluate(
     counts = group.gather_array(counts[None], [1] * group.size).sum(axis=0)
     per_user = dict(zip(names, values.T, strict=True))
     metrics = {name: float(column.mean()) for name, column in per_user.items()}
-    item_popularity = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+    item_popularity = rows.getnnz(axis=0).astype(np.float64)  # entries may be weights
     for item_counts, k in zip(counts, cutoffs, strict=True):
         exposure = Exposure(item_counts, item_popularity)
         metrics |= {f"{name}@{k}": metric(exposure) for name, metric in LIST_METRICS.items()}

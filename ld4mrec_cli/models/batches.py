@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.ops.sparse_rows import SparseRows, is_binary
 
 
 class Batch(Protocol):
@@ -36,14 +36,17 @@ class Batches(Protocol):
 
 
 class RowStore:
-    """A binary CSR matrix on a device; batches of rows are gathered there."""
+    """A CSR matrix of interactions on a device; batches of rows are gathered there."""
 
     def __init__(self, matrix: csr_matrix, device: torch.device) -> None:
-        """``matrix``: ``(n_rows, n_items)``, all values 1."""
+        """``matrix``: ``(n_rows, n_items)``; its values are weights."""
         self._degree = np.diff(matrix.indptr)
         self._starts = torch.from_numpy(matrix.indptr[:-1].astype(np.int64)).to(device)
         self._counts = torch.from_numpy(self._degree.astype(np.int64)).to(device)
         self._items = torch.from_numpy(matrix.indices.astype(np.int32, copy=False)).to(device)
+        self._weights: Tensor | None = None
+        if not is_binary(matrix):
+            self._weights = torch.from_numpy(matrix.data.astype(np.float32)).to(device)
         self._n_items = matrix.shape[1]
 
     def rows(self, row_ids: np.ndarray) -> SparseRows:
@@ -55,8 +58,11 @@ class RowStore:
         shift = torch.repeat_interleave(
             self._starts[index] - ends + counts, counts, output_size=total
         )
-        items = self._items[shift + torch.arange(total, device=shift.device)].long()
-        return SparseRows(items, torch.ones(total, device=items.device), counts, self._n_items)
+        at = shift + torch.arange(total, device=shift.device)
+        items = self._items[at].long()
+        weights = None if self._weights is None else self._weights[at]
+        values = torch.ones(total, device=items.device) if weights is None else weights
+        return SparseRows(items, values, counts, self._n_items, weights=weights)
 
 
 class RowBatches:

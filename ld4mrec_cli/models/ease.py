@@ -53,7 +53,7 @@ class EASE(ItemItemRecommender):
         """See :class:`ClosedFormRecommender`."""
         if self._product is None:
             return super().score(rows, users)
-        scores: Tensor = self._product(SparseRows.from_csr(rows))
+        scores: Tensor = self._product(SparseRows.from_csr(rows).with_root_weights())
         return scores
 
     def score_items(
@@ -62,7 +62,8 @@ class EASE(ItemItemRecommender):
         """See :class:`ItemItemRecommender`."""
         if self._product is None:
             return super().score_items(rows, items, users)
-        scores: Tensor = self._product(SparseRows.from_csr(rows), torch.from_numpy(items))
+        observed = SparseRows.from_csr(rows).with_root_weights()
+        scores: Tensor = self._product(observed, torch.from_numpy(items))
         return scores
 
     @classmethod

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix, diags
 
 from ld4mrec_cli.models.itemknn_settings import ItemKNNConfig
 from ld4mrec_cli.models.ops.item_item import ItemItemRecommender
+from ld4mrec_cli.models.ops.sparse_rows import root_weights
 
 
 class ItemKNN(ItemItemRecommender):
@@ -28,12 +29,14 @@ class ItemKNN(ItemItemRecommender):
     ) -> Self:
         """Keep the ``neighbors`` most similar items of each scored item."""
         user_degree, degree = (np.asarray(train.sum(axis=axis)).ravel() for axis in (1, 0))
-        weight = np.power(np.maximum(user_degree, 1.0), -settings.user_exponent)
-        gram = (train.T @ diags(weight) @ train).tocoo()
+        user_degree[user_degree == 0.0] = 1.0
+        weight = np.power(user_degree, -settings.user_exponent)
+        values = root_weights(train)  # so that degrees are squared lengths: a cosine
+        gram = (values.T @ diags(weight) @ values).tocoo()
         source = degree[gram.row] ** settings.source_exponent
         target = degree[gram.col] ** settings.target_exponent
-        values = gram.data / (source * target + settings.shrinkage)
-        similarity = csr_matrix((values, (gram.row, gram.col)), shape=gram.shape, dtype=np.float32)
+        cosines = gram.data / (source * target + settings.shrinkage)
+        similarity = csr_matrix((cosines, (gram.row, gram.col)), shape=gram.shape, dtype=np.float32)
         similarity.setdiag(0.0)
         similarity.eliminate_zeros()
         return cls(keep_largest(similarity.T.tocsr(), settings.neighbors).T.tocsr())

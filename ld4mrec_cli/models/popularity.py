@@ -15,7 +15,10 @@ from ld4mrec_cli.models.specs import no_shares, no_similarity
 
 
 class Popularity(ClosedFormRecommender):
-    """Scores are the training interactions of the items, the same for every user."""
+    """Scores are the training interactions of the items, the same for every user.
+
+    Where interactions have weights, the sums of these.
+    """
 
     def __init__(self, degree: np.ndarray) -> None:
         """``degree``: interactions of each item ``(n_items,)``."""

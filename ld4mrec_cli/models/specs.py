@@ -41,6 +41,8 @@ class ModelSpec:
     """All seeds give the same result."""
     reads_features: bool = False
     """Reads item features (modalities)."""
+    reads_weights: bool = False
+    """Honors weights of the interactions; otherwise each counts as one."""
     needs_features: bool = False
     """Requires item features."""
     scores_new_users: bool = True
@@ -66,6 +68,7 @@ _SPECS = (
         {"model": ModelConfig, "diffusion": DiffusionConfig},
         reads_features=True,
         scores_new_items=True,
+        reads_weights=True,
     ),
     ModelSpec(
         "popularity",
@@ -75,6 +78,7 @@ _SPECS = (
         reads_histories=False,
         closed_form=True,
         deterministic=True,
+        reads_weights=True,
     ),
     ModelSpec(
         "itemknn",
@@ -83,6 +87,7 @@ _SPECS = (
         {"itemknn": ItemKNNConfig},
         closed_form=True,
         deterministic=True,
+        reads_weights=True,
     ),
     ModelSpec(
         "ease",
@@ -92,6 +97,7 @@ _SPECS = (
         closed_form=True,
         deterministic=True,
         reads_features=True,
+        reads_weights=True,
     ),
     ModelSpec(
         "ials",
@@ -99,6 +105,7 @@ _SPECS = (
         "iALS (Hu et al., ICDM 2008; Rendle et al., RecSys 2022)",
         {"ials": IALSConfig},
         closed_form=True,
+        reads_weights=True,
     ),
     ModelSpec(
         "bpr",
@@ -168,12 +175,14 @@ _SPECS = (
         "multvae:MultVAE",
         "MultVAE (Liang et al., WWW 2018)",
         {"multvae": MultVAEConfig},
+        reads_weights=True,
     ),
     ModelSpec(
         "diffrec",
         "diffrec:DiffRec",
         "DiffRec (Wang et al., SIGIR 2023)",
         {"diffrec": DiffRecConfig},
+        reads_weights=True,
     ),
     ModelSpec(
         "cfgan",

@@ -61,13 +61,21 @@ class Catalog:
 
     @cached_property
     def known(self) -> csr_matrix:
-        """Known interactions ``(n_users, n_items)``: those of the chosen splits."""
+        """Known interactions ``(n_users, n_items)``: those of the chosen splits.
+
+        The entries are their weights over :attr:`mean_weight` where the run reads weights, else 1.
+        """
         return self.interactions(*SPLITS_OF[self.splits])
 
     def interactions(self, *splits: Split) -> csr_matrix:
-        """Interactions of some splits, merged ``(n_users, n_items)``."""
+        """Interactions of some splits, merged ``(n_users, n_items)``, as :attr:`known`."""
         tables = [
             read_interactions(self._run.verified_path(f"{split}.parquet"), self.shape, RunError)
             for split in splits
         ]
-        return to_matrix(pl.concat([table.select(USER, ITEM) for table in tables]), self.shape)
+        return to_matrix(tables, self.shape, self.mean_weight)
+
+    @property
+    def mean_weight(self) -> float | None:
+        """Mean weight of the interactions that the run was trained on; None: it reads none."""
+        return self._run.manifest.dataset.mean_weight

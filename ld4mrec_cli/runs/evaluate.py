@@ -161,8 +161,12 @@ def _check_newer(run: RunDirectory, dataset: Dataset) -> None:
 def _own_question(
     run: RunDirectory, dataset: Dataset, split: str, mask: str, on_note: Callable[[str], None]
 ) -> Question:
-    """A split of the run's own dataset. Raises DatasetError."""
-    rows, targets = dataset.matrix(Split.TRAIN), dataset.matrix(split)
+    """A split of the run's own dataset. Raises DatasetError.
+
+    Only the rows have weights: a target is found or not.
+    """
+    rows = dataset.matrix(Split.TRAIN, mean_weight=run.manifest.dataset.mean_weight)
+    targets = dataset.matrix(split)
     if not targets.nnz:
         raise DatasetError(f"the {split} split is empty", where=dataset.directory)
     exclude = rows if mask == Split.TRAIN else dataset.matrix(Split.TRAIN, Split.VALID)

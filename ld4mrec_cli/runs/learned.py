@@ -32,7 +32,7 @@ def inherited_interactions(run: RunDirectory) -> csr_matrix:
     shape = (info.n_users, info.n_items)
     if INHERITED not in run.manifest.files:
         return csr_matrix(shape, dtype=np.float32)
-    return to_matrix(read_interactions(run.verified_path(INHERITED), shape, RunError), shape)
+    return to_matrix([read_interactions(run.verified_path(INHERITED), shape, RunError)], shape)
 
 
 def learned_interactions(run: RunDirectory, catalog: Catalog) -> csr_matrix:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ld4mrec_cli.settings.base import Count, NonNegative
+from ld4mrec_cli.settings.base import Count, NonNegative, Positive
 from ld4mrec_cli.utils.errors import RunError
 from ld4mrec_cli.utils.files import write_json
 from ld4mrec_cli.utils.names import FileName
@@ -27,6 +27,9 @@ class DatasetInfo(BaseModel):
     n_users: Count
     n_items: Count
     modalities: list[str]
+    mean_weight: Positive | None = None
+    """Mean weight of the interactions that the run was trained on, which the rows that it reads are
+    divided by; None: all interactions count the same."""
 
 
 class BestEpoch(BaseModel):

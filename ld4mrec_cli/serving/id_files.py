@@ -6,13 +6,15 @@ from pathlib import Path
 
 import polars as pl
 
-from ld4mrec_cli.data.columns import COLUMN_ALIASES, ITEM, USER, plain_name
+from ld4mrec_cli.data.columns import COLUMN_ALIASES, ITEM, USER, WEIGHT, plain_name
 from ld4mrec_cli.data.dataset import Ids
 from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import read_table
+from ld4mrec_cli.data.readers.events import WEIGHT_KIND, parse_weights
 from ld4mrec_cli.data.readers.ids import id_texts
 from ld4mrec_cli.data.readers.table import TABLES
+from ld4mrec_cli.serving.requests import Pairs
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, UserError
 
@@ -47,7 +49,8 @@ def read_ids(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
     by_plain_name = {plain_name(name.split(":")[0]): name for name in reversed(frame.columns)}
     columns = []
     for name in (*required, *optional):
-        known = (by_plain_name[alias] for alias in COLUMN_ALIASES[name] if alias in by_plain_name)
+        aliases = COLUMN_ALIASES[name] or (name,)
+        known = (by_plain_name[alias] for alias in aliases if alias in by_plain_name)
         column = next(known, None)
         if column is not None:
             columns.append(id_texts(frame[column], path).alias(name))
@@ -63,12 +66,23 @@ def read_ids(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
     return table
 
 
-def read_pairs(path: Path) -> tuple[list[str], list[str]]:
-    """Users and items of a table. Raises SourceError, also where it has no row."""
-    table = read_ids(path, (USER, ITEM))
+def read_pairs(path: Path, *, with_weights: bool = False) -> Pairs:
+    """Users and items of a table; ``with_weights``, also its column ``weight``, if there is one.
+
+    Raises:
+        UserError: as :func:`read_ids`; the table has no row, or a weight is none.
+    """
+    table = read_ids(path, (USER, ITEM), (WEIGHT,) if with_weights else ())
     if table.is_empty():
         raise SourceError("names no user and item", where=path)
-    return table[USER].to_list(), table[ITEM].to_list()
+    weights = None
+    if WEIGHT in table.columns:
+        numbers = parse_weights(table[WEIGHT])
+        for row in numbers.is_null().arg_true():
+            what = f"row {row + 1}: '{table[WEIGHT][row]}' is not {WEIGHT_KIND}"
+            raise SourceError(what, where=path, hint="Mend it")
+        weights = numbers.to_numpy()
+    return Pairs(table[USER].to_list(), table[ITEM].to_list(), path, weights)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -70,7 +70,10 @@ class Recommender:
 
     @property
     def known(self) -> csr_matrix:
-        """Known interactions ``(n_users, n_items)``: the histories of the users."""
+        """Known interactions ``(n_users, n_items)``: the histories of the users.
+
+        The entries are 1, or weights where the model reads them: 1 is the mean.
+        """
         return self.catalog.known
 
     @property
@@ -99,6 +102,8 @@ class Recommender:
         reasons: int = 0,
     ) -> RecommendationList:
         """Recommend ``k`` items to a known ``user`` or for a ``history`` of item ids.
+
+        Items of a ``history`` have the mean weight, where the model reads weights.
 
         With ``reasons``, each entry names that many items of the history that spoke most for it.
 

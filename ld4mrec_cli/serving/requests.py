@@ -13,6 +13,8 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.serving.ids import OnNote, find_known, ignore_note
+from ld4mrec_cli.settings.data import MAX_WEIGHT
+from ld4mrec_cli.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Requests:
     users: np.ndarray
     """User index of each ``(n,)`` int64; UNKNOWN for a user who is not in the dataset."""
     known: csr_matrix
-    """Known interactions of the catalog ``(n_users, n_items)``."""
+    """Known interactions of the catalog ``(n_users, n_items)``; the entries may be weights."""
     new_rows: csr_matrix | None = None
     """Interactions that the dataset does not have ``(n, n_items)``; None: there are none."""
 
@@ -37,15 +39,17 @@ class Requests:
         return Requests([self.names[n] for n in at], self.users[at], self.known, new)
 
     def rows(self, at: np.ndarray) -> csr_matrix:
-        """Known and new interactions of the requests ``at`` ``(m,)``: ``(m, n_items)``."""
+        """Known and new interactions of the requests ``at`` ``(m,)``: ``(m, n_items)``.
+
+        Of an item that is both, the larger weight counts.
+        """
         users = self.users[at]
         if self.new_rows is None:
             return self.known[users]
         is_known = np.flatnonzero(users != UNKNOWN)
         entries = np.ones(len(is_known), dtype=np.float32), (is_known, users[is_known])
         selection = csr_matrix(entries, shape=(len(at), self.known.shape[0]))
-        rows = csr_matrix(selection @ self.known + self.new_rows[at])
-        rows.data[:] = 1.0
+        rows = csr_matrix((selection @ self.known).maximum(self.new_rows[at]))
         rows.sort_indices()
         return rows
 
@@ -66,25 +70,50 @@ class Pairs:
     items: Sequence[str]
     where: Path | None = None
     """The file that they are from, for messages."""
+    weights: np.ndarray | None = None
+    """Weight of each pair ``(n,)``, as in the dataset; 0 leaves it out. None: there are none."""
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            check_weights(self.weights, self.where)
 
     @cached_property
     def names(self) -> list[str]:
         """The users, each once, in order."""
         return list(dict.fromkeys(self.users))
 
-    def matrix(self, items: np.ndarray, n_items: int) -> csr_matrix:
-        """Binary matrix ``(n_names, n_items)`` of the pairs whose item index is not UNKNOWN."""
+    def matrix(
+        self, items: np.ndarray, n_items: int, mean_weight: float | None = None
+    ) -> csr_matrix:
+        """Matrix ``(n_names, n_items)`` of the pairs whose item index is not UNKNOWN.
+
+        Its entries are 1. With ``mean_weight``, pairs that have weights have these over it, of
+        repeated pairs the largest.
+        """
         row_of = {name: row for row, name in enumerate(self.names)}
         rows = np.fromiter(
             (row_of[user] for user in self.users), dtype=np.int64, count=len(self.users)
         )
-        is_known = items != UNKNOWN
-        at = rows[is_known], items[is_known]
-        entries = np.ones(len(at[0]), dtype=np.float32)
-        matrix = csr_matrix((entries, at), shape=(len(self.names), n_items))
-        matrix.sum_duplicates()
-        matrix.data[:] = 1.0
-        return matrix
+        is_kept = items != UNKNOWN
+        values = np.ones(len(items))
+        if self.weights is not None:
+            is_kept &= self.weights > 0.0
+            values = values if mean_weight is None else self.weights / mean_weight
+        rows, columns, values = rows[is_kept], items[is_kept], values[is_kept]
+        order = np.lexsort((-values, columns, rows))
+        rows, columns, values = rows[order], columns[order], values[order]
+        is_first = np.ones(len(rows), dtype=bool)
+        is_first[1:] = (np.diff(rows) != 0) | (np.diff(columns) != 0)
+        entries = values[is_first].astype(np.float32), (rows[is_first], columns[is_first])
+        return csr_matrix(entries, shape=(len(self.names), n_items))
+
+
+def check_weights(weights: np.ndarray, where: Path | None) -> None:
+    """Raise UserError unless all weights ``(n,)`` are 0 or positive, and finite."""
+    bad = np.flatnonzero(~((weights >= 0.0) & (weights <= MAX_WEIGHT)))
+    if len(bad):
+        what = f"row {bad[0] + 1}: the weight {weights[bad[0]]:g} is not a number from 0"
+        raise UserError(what, where=where, hint="0 leaves the interaction out")
 
 
 def for_histories(
@@ -111,6 +140,6 @@ def for_histories(
         pairs.items, catalog.items, skip_unknown=skip_unknown, on_note=on_note, where=pairs.where
     )
     names = list(dict.fromkeys([*pairs.names, *without_items]))
-    new = pairs.matrix(found, len(catalog.items))
+    new = pairs.matrix(found, len(catalog.items), catalog.mean_weight)
     new.resize(len(names), new.shape[1])
     return Requests(names, catalog.users.find(names), catalog.known, new)

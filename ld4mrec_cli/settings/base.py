@@ -35,7 +35,7 @@ Cutoffs = Annotated[tuple[Count, ...], Field(min_length=1, max_length=1_000)]
 SplitMethod = Literal["auto", "random", "temporal", "global-time", "leave-one-out", "given", "none"]
 Mask = Literal["train", "train+valid"]
 Preset = Literal["default", "paper"]
-ColumnName = Literal["user", "item", "rating", "timestamp", "split", "title"]
+ColumnName = Literal["user", "item", "rating", "timestamp", "split", "title", "event", "weight"]
 TFIDF = "tfidf"
 
 

@@ -50,11 +50,27 @@ ColumnKey = Literal[
     "interactions.rating",
     "interactions.timestamp",
     "interactions.split",
+    "interactions.event",
+    "interactions.weight",
     "items.item",
     "items.title",
 ]
 """A column in every table, or in the interactions or the items alone."""
 TABLES = ("interactions", "items")
+
+MAX_WEIGHT, MIN_WEIGHT = 1e9, 1e-9
+"""Bounds of a weight other than 0: their ratios stay well within float32."""
+
+
+def _check_weight(weight: float) -> float:
+    if 0.0 < weight < MIN_WEIGHT:
+        raise ValueError(f"{weight:g} is below {MIN_WEIGHT:g}; 0 leaves the event out")
+    return weight
+
+
+Weight = Annotated[
+    float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False), AfterValidator(_check_weight)
+]
 
 
 class PrepareConfig(Section):
@@ -109,6 +125,12 @@ class PrepareConfig(Section):
     date_format: Annotated[str, AfterValidator(_check_date_format)] | None = None
     """Form of the times, such as `%d.%m.%Y %H:%M`; unset reads numbers and ISO dates."""
 
+    event_weights: dict[str, Weight] = Field(default_factory=dict)
+    """Weight of each type of event in the column `event`: `{view: 1, cart: 3, buy: 10}`; 0 leaves
+    such events out, and one without a weight is an error. Only ratios matter."""
+    combine_weights: Literal["max", "sum"] = "max"
+    """Weight of a user's repeated events with an item: the largest, or the sum."""
+
     @field_validator("columns", mode="before")
     @classmethod
     def _flatten_columns(cls, value: Any) -> Any:
@@ -131,6 +153,35 @@ class PrepareConfig(Section):
             _check_distinct_columns(columns_of(table, columns))
         return columns
 
+    @field_validator("event_weights", mode="before")
+    @classmethod
+    def _name_events(cls, value: Any) -> Any:
+        """Events that YAML reads as numbers are named by their digits, as in the table."""
+        if not isinstance(value, Mapping):
+            return value
+        if any(isinstance(name, bool) for name in value):
+            raise ValueError(
+                "names an event yes or no, which YAML reads as a truth value: quote it"
+            )
+        return {_event_name(name): weight for name, weight in value.items()}
+
+    @model_validator(mode="after")
+    def _check_events(self) -> PrepareConfig:
+        columns = columns_of("interactions", self.columns)
+        if self.event_weights and "event" not in columns:
+            raise ValueError(
+                "event_weights need the column of the events: --column event=COLUMN, or "
+                "prepare.columns"
+            )
+        if "event" in columns and "weight" in columns:
+            raise ValueError("columns names both event and weight: a weight comes from one of them")
+        return self
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether a column of events or weights is named."""
+        return bool({"event", "weight"} & set(columns_of("interactions", self.columns)))
+
     @model_validator(mode="after")
     def _shares_leave_training_data(self) -> PrepareConfig:
         if self.valid_ratio + self.test_ratio >= 1.0:
@@ -138,6 +189,11 @@ class PrepareConfig(Section):
                 "valid_ratio + test_ratio must stay below 1, so that something is left to train on"
             )
         return self
+
+
+def _event_name(name: Any) -> Any:
+    is_whole = isinstance(name, float) and name.is_integer()
+    return str(int(name) if is_whole else name) if isinstance(name, int | float) else name
 
 
 def columns_of(
@@ -157,9 +213,9 @@ def columns_of(
 def _check_distinct_columns(columns: Mapping[ColumnName, Any]) -> None:
     name_of: dict[str, str] = {}
     for name, column in columns.items():
-        if str(column) in name_of:
-            raise ValueError(f"{name_of[str(column)]} and {name} are both '{column}'")
-        name_of[str(column)] = name
+        first = name_of.setdefault(str(column), name)
+        if first != name and {first, name} not in ({"rating", "weight"}, {"rating", "event"}):
+            raise ValueError(f"{first} and {name} are both '{column}'")
 
 
 class DataConfig(Section):
@@ -169,3 +225,6 @@ class DataConfig(Section):
     """The dataset directory that `prepare` wrote."""
     modalities: Names | None = None
     """Modalities to use, by name; unset uses every one that the dataset has, `[]` none."""
+    use_weights: bool = True
+    """Weigh interactions where the dataset has weights and the model honors them; `false` counts
+    each as one."""

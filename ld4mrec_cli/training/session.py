@@ -152,6 +152,7 @@ def start_training(
         mixture=dict(mixture or {}),
         init_from=init_from,
     )
+    manifest = _note_weights(manifest, config, dataset)
     run = _create_run(run_path or new_run_path(name), manifest, config, group)
     with run.locked():
         return TrainingSession(run, config, dataset, device, callbacks, group).execute()
@@ -202,6 +203,15 @@ def resume(
         info = run.manifest.dataset.model_copy(update=place)
         run.update(status="running", device=device_name(device), dataset=info)
         return TrainingSession(run, config, dataset, device, callbacks, group).execute()
+
+
+def _note_weights(manifest: Manifest, config: Config, dataset: Dataset) -> Manifest:
+    """The manifest of a training, with the mean weight of its interactions where it reads them."""
+    if not (config.data.use_weights and config.spec.reads_weights):
+        return manifest
+    mean_weight = dataset.mean_weight(*training_splits(manifest))
+    info = manifest.dataset.model_copy(update={"mean_weight": mean_weight})
+    return manifest.model_copy(update={"dataset": info})
 
 
 def _create_run(path: Path, manifest: Manifest, config: Config, group: Group) -> RunDirectory:
@@ -285,13 +295,17 @@ class TrainingSession:
         self.callbacks = callbacks
         self.group = group
         self.is_refit = run.manifest.refit_of is not None
-        self.train_rows: csr_matrix = dataset.matrix(*training_splits(run.manifest))
+        self.train_rows: csr_matrix = dataset.matrix(
+            *training_splits(run.manifest),
+            mean_weight=run.manifest.dataset.mean_weight,
+        )
         self._started = time.monotonic() - run.manifest.seconds
         """Start of the training's clock; time spent before an interruption counts."""
 
     def execute(self) -> RunDirectory:
         """Do the rest of the training and return the complete run."""
         self.run.add_serving_tables(self.dataset)
+        self._note_ignored_weights()
         if self.config.spec.closed_form:
             return self._fit_closed_form()
         self._inherit()
@@ -320,6 +334,16 @@ class TrainingSession:
     def seconds(self) -> float:
         """Time of the training so far."""
         return time.monotonic() - self._started
+
+    def _note_ignored_weights(self) -> None:
+        config = self.config
+        if config.spec.reads_weights or not config.data.use_weights:
+            return
+        if self.dataset.mean_weight(Split.TRAIN) is not None:
+            self._note(
+                f"{config.model_name} does not read the weights of the interactions: "
+                "each counts as one"
+            )
 
     def _note(self, text: str) -> None:
         """Tell the user a remark about the result, now and in the manifest."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE
+from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, WEIGHT
 from ld4mrec_cli.data.dataset import Dataset, is_dataset
 from ld4mrec_cli.data.filters import k_core
 from ld4mrec_cli.data.inspect.interactions import (
@@ -19,6 +20,7 @@ from ld4mrec_cli.data.inspect.interactions import (
 )
 from ld4mrec_cli.data.inspect.parts import (
     summarize_degrees,
+    summarize_events,
     summarize_modality,
     summarize_ratings,
     summarize_texts,
@@ -63,7 +65,7 @@ def inspect(directory: Path, options: PrepareConfig) -> Inspection:
 
 
 def _inspect_raw(directory: Path, options: PrepareConfig) -> Inspection:
-    context = ReadContext(options)
+    context = ReadContext(options, needs_weights=False)
     source = read_source(directory, options, context)
     interactions = from_raw(source)
     modalities = _summarize_raw_modalities(source, interactions)
@@ -77,6 +79,7 @@ def _inspect_raw(directory: Path, options: PrepareConfig) -> Inspection:
         "provenance": f"{source.layout} layout: " + ", ".join(path.name for path in source.files),
         "hash": None,
         "notes": {**source.notes, **bad_lines},
+        "events": summarize_events(context.events, options.event_weights),
     }
     return _summarize(description, interactions, unused, modalities)
 
@@ -93,6 +96,7 @@ def _inspect_dataset(dataset: Dataset) -> Inspection:
         "provenance": describe_provenance(provenance),
         "hash": dataset.hash,
         "notes": _get_counts(provenance.get("left_out")),
+        "events": summarize_events(_get_counts(provenance.get("events")), _get_weights(provenance)),
     }
     unused = interactions.n_items - len(np.unique(interactions.items))
     return _summarize(description, interactions, unused, _summarize_modalities(dataset))
@@ -142,6 +146,7 @@ def _summarize(
         item_degrees=summarize_degrees(item_counts),
         core=_summarize_core(users, items) if description["kind"] == "raw" else None,
         ratings=summarize_ratings(interactions.get_known(RATING)),
+        weights=summarize_ratings(interactions.get_known(WEIGHT)),
         times=summarize_times(interactions.get_known(TIMESTAMP)),
         modalities=modalities,
         texts=summarize_texts(interactions.catalog.drop(ITEM)),
@@ -211,6 +216,14 @@ def _preview_items(
         )
 
     return [preview(int(code)) for code in order[:N_PREVIEWS]], [preview(int(c)) for c in sample]
+
+
+def _get_weights(provenance: Mapping[str, Any]) -> dict[str, float]:
+    """Return the weights of events from a schema file, which may be damaged."""
+    options = provenance.get("options")
+    weights = options.get("event_weights") if isinstance(options, dict) else None
+    entries = weights.items() if isinstance(weights, dict) else ()
+    return {event: float(w) for event, w in entries if isinstance(w, int | float)}
 
 
 def _get_counts(value: Any) -> dict[str, int]:

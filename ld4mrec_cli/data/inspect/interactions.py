@@ -14,7 +14,12 @@ from ld4mrec_cli.data.dataset import Dataset, natural_order
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.splits import SPLITS
 
-_OPTION_LABELS = {"k_core": "k-core", "min_rating": "ratings of at least", "seed": "seed"}
+_OPTION_LABELS = {
+    "k_core": "k-core",
+    "min_rating": "ratings of at least",
+    "combine_weights": "weights by",
+    "seed": "seed",
+}
 """Options of `prepare` in the line of provenance, with their labels."""
 
 
@@ -30,7 +35,7 @@ class Interactions:
     catalog: pl.DataFrame
     """``item``, and where known ``title`` and text fields; the row is the code."""
     details: pl.DataFrame
-    """``rating``, ``timestamp`` and ``split`` of each interaction, where known."""
+    """``rating``, ``timestamp``, ``split`` and ``weight`` of each interaction, where known."""
 
     @property
     def n_items(self) -> int:

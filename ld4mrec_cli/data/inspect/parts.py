@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import polars as pl
 
 from ld4mrec_cli.data.inspect.summary import (
     DegreeSummary,
+    EventSummary,
     Histogram,
     ModalitySummary,
     Period,
@@ -78,6 +80,15 @@ def summarize_ratings(ratings: np.ndarray) -> RatingSummary | None:
         edges = list(pairwise(cuts))
     bins = [RatingBin(low=a, high=b, count=int(n)) for (a, b), n in zip(edges, counts, strict=True)]
     return RatingSummary(min=low, mean=mean, max=high, distinct=len(values), histogram=bins)
+
+
+def summarize_events(counts: Mapping[str, int], weights: Mapping[str, float]) -> list[EventSummary]:
+    """Summarize types of events by their numbers of lines and their weights."""
+    total = sum(counts.values())
+    return [
+        EventSummary(event=e, interactions=n, share=n / total, weight=weights.get(e))
+        for e, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    ]
 
 
 def summarize_times(timestamps: np.ndarray) -> TimeSummary | None:

@@ -104,6 +104,17 @@ class RatingSummary(_Summary):
     """A bin per value where there are few values, else bins of equal width."""
 
 
+class EventSummary(_Summary):
+    """One type of event."""
+
+    event: str
+    interactions: int
+    share: float
+    """Share of the lines."""
+    weight: float | None
+    """Its weight; null where none is given."""
+
+
 class TimeBin(_Summary):
     """Interactions in one period."""
 
@@ -193,6 +204,10 @@ class Inspection(_Summary):
     core: CoreSummary | None
     """Size of the 5-core of raw files; null for a dataset, which is filtered already."""
     ratings: RatingSummary | None
+    weights: RatingSummary | None
+    """The weights of the interactions; null where they have none."""
+    events: list[EventSummary]
+    """Types of events, the most frequent first; empty where no column of events is named."""
     times: TimeSummary | None
     modalities: list[ModalitySummary]
     texts: list[TextSummary]

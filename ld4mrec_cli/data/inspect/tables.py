@@ -8,6 +8,7 @@ from ld4mrec_cli.data.inspect.summary import (
     Cold,
     CoreSummary,
     DegreeSummary,
+    EventSummary,
     Inspection,
     ItemPreview,
     ModalitySummary,
@@ -76,6 +77,30 @@ def make_rating_table(ratings: RatingSummary) -> Table:
         for entry in ratings.histogram
     ]
     return Table(("rating", "interactions", "share"), rows)
+
+
+def make_event_table(events: Sequence[EventSummary]) -> Table:
+    """Return a row per type of event."""
+    rows = [
+        (
+            e.event,
+            f"{e.interactions:,}",
+            f"{e.share:.1%}",
+            "–" if e.weight is None else f"{e.weight:g}",
+        )
+        for e in events
+    ]
+    return Table(("event", "interactions", "share", "weight"), rows)
+
+
+def make_weight_table(weights: RatingSummary) -> Table:
+    """Return a row per bin of the weights."""
+    total = sum(entry.count for entry in weights.histogram)
+    rows = [
+        (format_bin(entry.low, entry.high), f"{entry.count:,}", f"{entry.count / total:.1%}")
+        for entry in weights.histogram
+    ]
+    return Table(("weight", "interactions", "share"), rows)
 
 
 def make_modality_table(modalities: Sequence[ModalitySummary]) -> Table:

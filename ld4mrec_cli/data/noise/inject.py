@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.data.columns import ITEM, USER
+from ld4mrec_cli.data.columns import ITEM, USER, WEIGHT
 from ld4mrec_cli.data.dataset import (
     SCHEMA_FILE,
     Dataset,
@@ -91,13 +91,16 @@ def sample_noise(noise_type: str, ratio: float, sampler: NoiseSampler) -> Noise:
 def apply_noise(train: pl.DataFrame, noise: Noise) -> pl.DataFrame:
     """Return the training table with noise, sorted by user and item.
 
-    Added interactions have no rating and no timestamp.
+    Added interactions have no rating and no timestamp. Where interactions have weights, theirs is
+    the median: noise is not told from the others by it.
     """
     is_kept = np.ones(len(train), dtype=bool)
     is_kept[noise.removed] = False
     added = pl.DataFrame({USER: noise.added_users, ITEM: noise.added_items}).cast(
         {USER: pl.UInt32, ITEM: pl.UInt32}
     )
+    if WEIGHT in train.columns:
+        added = added.with_columns(pl.lit(train[WEIGHT].median(), pl.Float64).alias(WEIGHT))
     return pl.concat([train.filter(pl.Series(is_kept)), added], how="diagonal").sort(USER, ITEM)
 
 

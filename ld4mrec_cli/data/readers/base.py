@@ -61,8 +61,9 @@ class RawData:
     """Name of the layout, a key of ``LAYOUTS``."""
     interactions: pl.DataFrame
     """``user`` and ``item`` (strings), and where the source has them ``rating`` (float),
-    ``timestamp`` (see :mod:`ld4mrec_cli.data.readers.times`) and ``split`` (0 train, 1 valid,
-    2 test). Rows are in the order of the files."""
+    ``timestamp`` (see :mod:`ld4mrec_cli.data.readers.times`), ``split`` (0 train, 1 valid,
+    2 test) and ``weight`` (float, where the user names its column or that of events).
+    Rows are in the order of the files."""
     load_items: ItemLoader
     """Reads item content, once it is known which items are kept; may add to ``notes``."""
     features: dict[str, RawFeatures]

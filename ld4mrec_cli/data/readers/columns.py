@@ -13,16 +13,19 @@ import polars as pl
 
 from ld4mrec_cli.data.columns import (
     COLUMN_ALIASES,
+    EVENT,
     ITEM,
     RATING,
     SPLIT,
     TIMESTAMP,
     USER,
+    WEIGHT,
     plain_name,
 )
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.dates import guess_formats, parse_dates
-from ld4mrec_cli.data.readers.delimited import report_bad_lines
+from ld4mrec_cli.data.readers.delimited import line_of, report_bad_lines
+from ld4mrec_cli.data.readers.events import WEIGHT_KIND, parse_weights, weigh_events
 from ld4mrec_cli.data.readers.ids import id_texts
 from ld4mrec_cli.data.readers.times import TIME_KIND, parse_times
 from ld4mrec_cli.data.readers.unused import hint_time_column
@@ -32,6 +35,8 @@ from ld4mrec_cli.settings.data import ColumnKey, PrepareConfig, columns_of
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
 _ITEMS_ITEM: Final = "items.item"
+_SHARED = (EVENT, WEIGHT)
+"""Columns that may be those of the ratings, too."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
@@ -39,15 +44,16 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     """Pick and check the columns of an interaction table.
 
     Raises:
-        SourceError: a column is missing, or float ids are too large to be exact; or, unless
-            ``context`` skips such lines, a line has no id or a value that is not a number.
+        SourceError: a column is missing, float ids are too large to be exact, or an event has no
+            weight; or, unless ``context`` skips such lines, a line has no id or a value that is
+            not a number.
     """
     columns = find_columns(
         frame,
         path,
         columns_of("interactions", context.options.columns),
         required=(USER, ITEM),
-        optional=(RATING, TIMESTAMP, SPLIT),
+        optional=(RATING, TIMESTAMP, SPLIT, EVENT, WEIGHT),
     )
     hint_time_column(frame, path, columns, context)
     if frame.is_empty():
@@ -56,8 +62,9 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     parsed = pl.DataFrame(
         [parsers[name](frame[column]).alias(name) for name, column in columns.items()]
     )
+    find_line = partial(line_of, path)
     if not sum(parsed.null_count().row(0)):
-        return parsed
+        return weigh_events(parsed, path, context, find_line)
     faulty = parsed.select(pl.any_horizontal(pl.all().is_null())).to_series()
     bad_lines = {}
     for row in faulty.arg_true().head(context.options.max_errors + 1):
@@ -66,7 +73,7 @@ def interactions_from(frame: pl.DataFrame, path: Path, context: ReadContext) -> 
     report_bad_lines(path, bad_lines, context)
     if faulty.all():
         raise SourceError("holds no interaction", where=path)
-    return parsed.filter(~faulty)
+    return weigh_events(parsed, path, context, find_line).filter(~faulty)
 
 
 def find_columns(
@@ -90,7 +97,8 @@ def find_columns(
     mapped = {name: mapping[name] for name in names if name in mapping}
     if path.suffix != ".parquet":
         _check_header(frame.columns, path, required)
-    free = [column for column in frame.columns if column not in mapped.values()]
+    taken = {column for name, column in mapped.items() if name not in _SHARED}
+    free = [column for column in frame.columns if column not in taken]
     by_plain_name = {plain_name(column.split(":")[0]): column for column in reversed(free)}
     columns: dict[str, str] = {}
     for name in names:
@@ -162,9 +170,15 @@ def feature_mapping(frame: pl.DataFrame, columns: Mapping[ColumnKey, str]) -> di
 def check_settings_act(raw: Path, options: PrepareConfig) -> None:
     """Raise SourceError for settings of columns that a layout with known columns does not read.
 
-    The item column acts where a feature file beside it is a table.
+    The item column acts where a feature file beside it is a table; events and weights, where they
+    are the ratings.
     """
     active = {ITEM, _ITEMS_ITEM} if any(raw.glob("*_feat.parquet")) else set()
+    active |= {
+        name
+        for name, column in options.columns.items()
+        if name.rpartition(".")[2] in _SHARED and plain_name(column) in COLUMN_ALIASES[RATING]
+    }
     unused = [f"prepare.columns names {name}" for name in sorted(options.columns.keys() - active)]
     if options.date_format is not None:
         unused.append("prepare.date_format is set")
@@ -189,6 +203,8 @@ def _fault(name: str, column: str, value: object, context: ReadContext) -> str:
         RATING: "a finite number",
         TIMESTAMP: _valid_time(str(value), context.options.date_format),
         SPLIT: "one of " + ", ".join(SPLIT_CODES),
+        EVENT: "a type of event",
+        WEIGHT: WEIGHT_KIND,
     }
     return f"'{value}' in column '{column}' is not {valid.get(name, 'an id')}"
 
@@ -219,4 +235,6 @@ def _parsers(path: Path, date_format: str | None) -> dict[str, Callable[[pl.Seri
         RATING: _parse_ratings,
         TIMESTAMP: parse_times if date_format is None else partial(parse_dates, date_format),
         SPLIT: _parse_splits,
+        EVENT: partial(id_texts, path=path),
+        WEIGHT: parse_weights,
     }

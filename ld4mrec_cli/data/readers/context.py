@@ -29,6 +29,10 @@ class ReadContext:
     """Malformed lines skipped so far."""
     bad_lines: list[str] = field(default_factory=list)
     """Messages of the first of them."""
+    events: dict[str, int] = field(default_factory=dict)
+    """Type of event → number of lines, where a column of events is named."""
+    needs_weights: bool = True
+    """Whether each type of event must have a weight."""
     hints: list[str] = field(default_factory=list)
     """Messages about columns that look useful and are not used."""
 

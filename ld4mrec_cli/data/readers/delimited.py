@@ -201,6 +201,11 @@ def report_bad_lines(path: Path, bad_lines: Mapping[int, str], context: ReadCont
         context.report(SourceError(what, where=path, line=lines.get(row), hint=hint))
 
 
+def line_of(path: Path, row: int) -> int | None:
+    """Line where a row of a table begins; None in Parquet. Rows are counted from 0."""
+    return None if data_suffix(path) == ".parquet" else _lines_of(path, {row})[row]
+
+
 def _lines_of(path: Path, rows: set[int]) -> dict[int, int]:
     """The lines where some rows begin, found in one pass; malformed lines became no row."""
     records = _records(path)

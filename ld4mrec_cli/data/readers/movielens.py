@@ -28,6 +28,7 @@ from ld4mrec_cli.data.readers.columns import check_settings_act, interactions_fr
 from ld4mrec_cli.data.readers.content import GZIP_ERRORS, open_content, read_content
 from ld4mrec_cli.data.readers.context import ReadContext
 from ld4mrec_cli.data.readers.delimited import FIX_HINT, read_table, report_bad_lines
+from ld4mrec_cli.data.readers.events import weigh_ratings
 from ld4mrec_cli.data.readers.html_text import plain_texts
 from ld4mrec_cli.data.readers.table import content_fields
 from ld4mrec_cli.utils.errors import SourceError
@@ -142,7 +143,7 @@ def _read_ratings(path: Path, separator: str | None, context: ReadContext) -> pl
     parsed = parsed.drop_nulls().drop(_LINE)
     if parsed.is_empty():
         raise SourceError("holds no interaction", where=path)
-    return parsed
+    return weigh_ratings(parsed, path, context)
 
 
 def _read_movies(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, USER
+from ld4mrec_cli.data.columns import EVENT, ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT
 from ld4mrec_cli.data.readers.arrays import check_name, feature_files, is_keyed, read_keyed
 from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import find_columns, interactions_from, item_mapping
@@ -125,14 +125,14 @@ def _read_interactions(parts: dict[str, Path], context: ReadContext) -> pl.DataF
             path,
             columns_of("interactions", context.options.columns),
             (USER, ITEM),
-            (RATING, TIMESTAMP),
+            (RATING, TIMESTAMP, EVENT, WEIGHT),
         )
         for ours, column in columns.items():
             is_wrong = (
                 types[column] != "token" if ours in (USER, ITEM) else types[column].endswith("_seq")
             )
             if is_wrong:
-                needed = "token" if ours in (USER, ITEM) else "float"
+                needed = "token" if ours in (USER, ITEM, EVENT) else "float"
                 raise SourceError(
                     f"the {ours} '{column}' is {types[column]}, not {needed}", where=path, line=1
                 )

@@ -90,7 +90,11 @@ class ItemItemWeights(nn.Module):
         self.scale = scale
 
     def forward(self, rows: SparseRows, items: Tensor | None = None) -> Tensor:
-        """Return ``x B`` ``(n, n_items)``, or its columns ``items`` ``(m,)`` int64 alone."""
+        """Return ``x B`` ``(n, n_items)``, or its columns ``items`` ``(m,)`` int64 alone.
+
+        A behavior of weight w counts √w, as in the fit of B.
+        """
+        rows = rows.with_root_weights()
         if items is None:
             return rows.matmul(self.weights)
         used, at = rows.items.unique(return_inverse=True)
@@ -106,9 +110,13 @@ class SparseItemItemWeights(SparseLowRankProduct):
         super().__init__(weights)
         self.scale = scale
 
+    def forward(self, rows: SparseRows, items: Tensor | None = None) -> Tensor:
+        """See :class:`ItemItemWeights`."""
+        return super().forward(rows.with_root_weights(), items)
+
     def columns(self, rows: SparseRows) -> Callable[[Columns], Tensor]:
         """``scale · [x B]₊``, whose columns are computed when they are needed."""
-        product = self.multiply(rows)
+        product = self.multiply(rows.with_root_weights())
         return lambda items: product.columns(items).clamp_min_(0.0).mul_(self.scale)
 
 

@@ -103,7 +103,8 @@ class ReconstructionLoss(ABC):
     def reconstruct(self, scores: Tensor, n_behaviors: Tensor) -> Tensor:
         """Clean rows predicted by ``scores``, both ``(n, n_items)``.
 
-        ``n_behaviors`` ``(n, 1)`` are the behaviors of the observed rows.
+        ``n_behaviors`` ``(n, 1)`` are the behaviors of the observed rows, or the sums of their
+        weights.
         """
 
 

@@ -94,14 +94,10 @@ class LD4MRec(TrainableRecommender):
 
         ``train``: ``(n_users, n_items)``.
         """
-        lengths = np.diff(train.indptr)
-        lengths = lengths[lengths > 0]
         if self.objective.n_sampled:
-            degree = train.getnnz(axis=0)
-            self._candidate_sampler = CandidateSampler(
-                self.objective.n_sampled, degree, len(lengths)
-            )
-        self.row_weights.fit(lengths, self._target_rate)
+            degree, n_rows = train.getnnz(axis=0), int((np.diff(train.indptr) > 0).sum())
+            self._candidate_sampler = CandidateSampler(self.objective.n_sampled, degree, n_rows)
+        self.row_weights.fit(train, self._target_rate)
         return RowBatches(train, batch_size)
 
     @property
@@ -123,7 +119,7 @@ class LD4MRec(TrainableRecommender):
         is_idle = first == last  # it predicts one row, so that all processes have gradients
         shard = slice(0, 1) if is_idle else slice(first, last)
         losses, n_targets = self._row_losses(batch, t, generator, shard)
-        is_counted = n_targets > 0
+        is_counted = n_targets > 0.0
         if len(self.sampler) > 1:
             own_losses = losses.detach()[: last - first]
             all_losses = group.gather(own_losses, group.shard_sizes(len(batch)))
@@ -135,9 +131,9 @@ class LD4MRec(TrainableRecommender):
     def _row_losses(
         self, batch: SparseRows, t: Tensor, generator: torch.Generator, shard: slice
     ) -> tuple[Tensor, Tensor]:
-        """Losses of the rows of ``shard``, and targets of all rows ``(n,)`` int64.
+        """Losses of the rows of ``shard``, and the sum of the targets of all rows ``(n,)``.
 
-        A row without targets must not count.
+        That is their number, or the sum of their weights. A row without targets must not count.
         """
         if self._candidate_sampler is None:
             corrupted = self._corrupt(batch, t, generator)
@@ -148,7 +144,8 @@ class LD4MRec(TrainableRecommender):
         scores = self.cnet(own.rows, t[shard], own.guidance_rows, rng, own.tables)
         ease = self.cnet.ease_scores(own.rows)
         losses = self.objective(scores, ease, own.targets, rng)
-        return losses, corrupted.targets.behaviors.counts
+        behaviors = corrupted.targets.behaviors
+        return losses, behaviors.sum_by_row(behaviors.values)
 
     def _corrupt(self, batch: SparseRows, t: Tensor, generator: torch.Generator) -> CorruptedBatch:
         """Corrupt the batch; the scores are over the whole catalog."""
@@ -279,7 +276,7 @@ class LD4MRec(TrainableRecommender):
         generator = torch.Generator(self.device).manual_seed(0)
         t = torch.full_like(observed.counts, steps)
         state = self.forward_process.add_noise(observed, t, generator, shared=True)
-        n_behaviors = observed.counts.unsqueeze(1)
+        n_behaviors = observed.sum_by_row(observed.values).unsqueeze(1)
         for step in range(steps, 0, -1):
             scores = self.cnet.scores(state, t.fill_(step), observed)
             x_0 = self.objective.reconstruct(scores, n_behaviors)

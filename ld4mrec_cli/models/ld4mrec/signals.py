@@ -24,7 +24,7 @@ class ItemSignals:
     bases: dict[str, np.ndarray]
     """Signal name → item basis ``(n_items, r_k)``."""
     degree: np.ndarray
-    """Training interactions of each item, ``(n_items,)``."""
+    """Training interactions of each item, or the sum of their weights, ``(n_items,)``."""
     ease_weights: ItemWeights | None
     """Zero-diagonal item-item weights ``(n_items, n_items)`` in one of two forms, or None."""
     ials_items: np.ndarray | None = None

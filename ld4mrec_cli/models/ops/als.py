@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.ials_settings import IALSConfig
+from ld4mrec_cli.models.ops.sparse_rows import is_binary
 from ld4mrec_cli.utils.errors import UserError
 
 GROUP_CHUNK_SIZE = 2**24
@@ -60,9 +61,9 @@ class LeastSquares:
     def solve(self, rows: csr_matrix) -> Tensor:
         """Vectors ``(n, factors)`` of ``rows`` ``(n, n_other)``.
 
-        A row with the set S of interactions solves
-        ``(α₀ Σ v vᵀ + Σ_S v vᵀ + λ (|S| + α₀ n_other)^ν I) w = Σ_S v``. The vector of an empty row
-        is zero.
+        A row with the set S of interactions, of weights c, solves
+        ``(α₀ Σ v vᵀ + Σ_S c v vᵀ + λ (Σ_S c + α₀ n_other)^ν I) w = Σ_S c v``. The vector of an
+        empty row is zero.
 
         Raises:
             UserError: the ridge is too small for float32.
@@ -70,24 +71,35 @@ class LeastSquares:
         factors = self._vectors.shape[1]
         solution = self._vectors.new_zeros(rows.shape[0], factors)
         for size, group in _groups(np.diff(rows.indptr), factors):
-            items = rows[group].indices.reshape(-1, size).astype(np.int64)
+            chosen = rows[group]
+            items = chosen.indices.reshape(-1, size).astype(np.int64)
             vectors = self._vectors[torch.from_numpy(items)]
-            diagonal = self._diagonal(size, rows.shape[1])
+            weights = _weights(chosen, size)
+            if weights is None:
+                diagonal, roots = self._diagonal(size, rows.shape[1]), None
+            else:
+                total = weights.sum(dim=1, keepdim=True, dtype=torch.float64)
+                diagonal, roots = self._diagonal(total, rows.shape[1]), weights.sqrt()
             solve = _solve_woodbury if size < factors else _solve_direct
-            solution[torch.from_numpy(group)] = solve(diagonal, vectors)
+            solution[torch.from_numpy(group)] = solve(diagonal, vectors, roots)
         return solution @ self._basis.T
 
     def solve_parts(self, row: csr_matrix) -> Tensor:
         """Parts ``(h, factors)`` of the vector of a row, one for each of its h interactions.
 
         They add up to :meth:`solve`: the right side of its equation is the sum of the items'
-        vectors, so an item's part is ``A⁻¹ v`` with the left side A (Hu et al., section 5).
+        vectors, so an item's part is ``A⁻¹ c v`` with the left side A (Hu et al., section 5).
 
         Raises:
             UserError: see :meth:`solve`.
         """
         vectors = self._vectors[torch.from_numpy(row.indices.astype(np.int64))]
-        diagonal = self._diagonal(len(vectors), row.shape[1]).to(vectors.dtype)
+        total: float = len(vectors)
+        weights = _weights(row, row.nnz)
+        if weights is not None:
+            total, roots = float(weights.double().sum()), weights.sqrt().T
+            vectors = vectors * roots
+        diagonal = self._diagonal(total, row.shape[1]).to(vectors.dtype)
         if len(vectors) < vectors.shape[1]:  # A⁻¹ Vᵀ = D⁻¹ Vᵀ (I + V D⁻¹ Vᵀ)⁻¹
             scaled = vectors / diagonal
             system = torch.eye(len(vectors)) + scaled @ vectors.T
@@ -95,18 +107,21 @@ class LeastSquares:
         else:
             system = torch.diag(diagonal) + vectors.T @ vectors
             parts = torch.cholesky_solve(vectors.T, _cholesky(system)).T
-        return parts @ self._basis.T
+        return (parts if weights is None else parts * roots) @ self._basis.T
 
-    def _diagonal(self, size: int, n_other: int) -> Tensor:
-        """Diagonal of the shared part and the ridge of a row of ``size`` interactions.
+    def _diagonal(self, total: float | Tensor, n_other: int) -> Tensor:
+        """Diagonal of the shared part and the ridge of rows with a ``total`` weight.
+
+        ``total`` is one number, or ``(n, 1)``; the result is ``(factors,)`` or ``(n, factors)``.
 
         Raises:
             UserError: the ridge is too small for float32.
         """
         settings = self._settings
-        frequency = size + settings.unobserved_weight * n_other
+        frequency = total + settings.unobserved_weight * n_other
         diagonal = self._shared + settings.regularization * frequency**settings.frequency_exponent
-        if diagonal.min() <= torch.finfo(diagonal.dtype).eps * diagonal.max():
+        least, most = diagonal.amin(dim=-1), diagonal.amax(dim=-1)
+        if bool((least <= torch.finfo(diagonal.dtype).eps * most).any()):
             raise _no_solution()
         return diagonal
 
@@ -120,22 +135,41 @@ def _gram(vectors: Tensor) -> Tensor:
     return total
 
 
-def _solve_direct(diagonal: Tensor, vectors: Tensor) -> Tensor:
-    """Solve ``(D + VᵀV) w = Vᵀ1`` by Cholesky.
+def _weights(rows: csr_matrix, size: int) -> Tensor | None:
+    """Weights ``(n, size)`` of rows with ``size`` interactions each; None where all are 1."""
+    if is_binary(rows):
+        return None
+    return torch.from_numpy(rows.data.reshape(-1, size).astype(np.float32))
 
-    ``diagonal`` ``(factors,)`` is that of D, ``vectors`` ``(n, size, factors)`` are V of n rows.
+
+def _solve_direct(diagonal: Tensor, vectors: Tensor, roots: Tensor | None) -> Tensor:
+    """Solve ``(D + VᵀCV) w = VᵀC1`` by Cholesky.
+
+    ``diagonal`` ``(factors,)`` or ``(n, factors)`` is that of D, ``vectors`` ``(n, size, factors)``
+    are V of n rows, ``roots`` ``(n, size)`` the roots of the weights C; None: they are 1.
     """
-    shared = torch.diag(diagonal.to(vectors.dtype)).expand(len(vectors), -1, -1)
+    shared = torch.diag_embed(diagonal.to(vectors.dtype)).expand(len(vectors), -1, -1)
+    if roots is None:
+        right = vectors.sum(dim=1).unsqueeze(2)
+    else:
+        vectors = vectors * roots.unsqueeze(2)
+        right = vectors.transpose(1, 2) @ roots.unsqueeze(2)
     factor = _cholesky(torch.baddbmm(shared, vectors.transpose(1, 2), vectors))
-    return torch.cholesky_solve(vectors.sum(dim=1).unsqueeze(2), factor).squeeze(2)
+    return torch.cholesky_solve(right, factor).squeeze(2)
 
 
-def _solve_woodbury(diagonal: Tensor, vectors: Tensor) -> Tensor:
-    """:func:`_solve_direct` for small ``size``: ``w = D⁻¹ Vᵀ (I + V D⁻¹ Vᵀ)⁻¹ 1`` (Woodbury)."""
-    scaled = vectors * diagonal.reciprocal().to(vectors.dtype)
+def _solve_woodbury(diagonal: Tensor, vectors: Tensor, roots: Tensor | None) -> Tensor:
+    """:func:`_solve_direct` for small ``size``: ``w = D⁻¹ Vᵀ (I + V D⁻¹ Vᵀ)⁻¹ 1`` (Woodbury).
+
+    With weights, V is ``C^½ V`` and 1 is ``C^½ 1``.
+    """
+    right = torch.ones(*vectors.shape[:2], 1) if roots is None else roots.unsqueeze(2)
+    vectors = vectors if roots is None else vectors * right
+    inverse = diagonal.reciprocal().to(vectors.dtype)
+    scaled = vectors * (inverse if roots is None else inverse.unsqueeze(1))
     identity = torch.eye(vectors.shape[1]).expand(len(vectors), -1, -1)
     system = torch.baddbmm(identity, scaled, vectors.transpose(1, 2))
-    weights = torch.cholesky_solve(torch.ones(*vectors.shape[:2], 1), _cholesky(system))
+    weights = torch.cholesky_solve(right, _cholesky(system))
     return (scaled.transpose(1, 2) @ weights).squeeze(2)
 
 

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
 from ld4mrec_cli.models.ops.history_shares import split_row
+from ld4mrec_cli.models.ops.sparse_rows import root_weights
 from ld4mrec_cli.settings.base import Section
 
 
 class ItemItemRecommender(ClosedFormRecommender):
-    """Scores are ``rows @ weights`` with a sparse or dense item-item matrix."""
+    """Scores are ``rows @ weights`` with a sparse or dense item-item matrix.
+
+    An interaction of weight w has the value √w, in the rows as in the fit (:func:`root_weights`).
+    """
 
     def __init__(self, weights: csr_matrix | np.ndarray) -> None:
         """``weights``: ``(n_items, n_items)``, row = item interacted with, column = item scored."""
@@ -44,7 +48,7 @@ class ItemItemRecommender(ClosedFormRecommender):
 
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """See :class:`ClosedFormRecommender`."""
-        scores = rows.astype(np.float32) @ self.weights
+        scores = root_weights(rows).astype(np.float32) @ self.weights
         return torch.from_numpy(scores.toarray() if issparse(scores) else scores)
 
     def score_items(
@@ -59,9 +63,9 @@ class ItemItemRecommender(ClosedFormRecommender):
             block = self.weights[np.ix_(used, items)]
         else:
             block = self.weights[used][:, items]
-        scores = rows.astype(np.float32)[:, used] @ block
+        scores = root_weights(rows).astype(np.float32)[:, used] @ block
         return torch.from_numpy(scores.toarray() if issparse(scores) else scores)
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """The weights of each item of the history: ``x_i B_ij``, exactly."""
+        """The item-item weights of each item of the history: ``√w_i B_ij``, exactly."""
         return self.score_items(split_row(row), items).numpy()

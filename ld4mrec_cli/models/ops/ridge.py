@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
+from ld4mrec_cli.models.ops.sparse_rows import root_weights
 from ld4mrec_cli.models.ops.spd_inverse import NotPositiveDefiniteError, SymmetricTiles
 from ld4mrec_cli.utils import memory
 from ld4mrec_cli.utils.errors import UserError
@@ -46,7 +47,8 @@ def fit_ease(
     (Jeunen et al., RecSys 2020).
 
     Args:
-        train: interactions ``(n_users, n_items)``.
+        train: interactions ``(n_users, n_items)``; one of weight w has the value √w in X, so that
+            a user whose interactions all weigh w counts as one of the weight w in W.
         ridge: λ of every item.
         degree_ridge: ridge in proportion to the weighted interactions of the item.
         user_exponent: 0 gives all users the same weight.
@@ -71,8 +73,8 @@ def fit_ease(
 
 def weigh_users(train: csr_matrix, exponent: float) -> np.ndarray:
     """Weights ``W ∝ degree^-exponent`` of the users ``(n_users,)``, mean 1 over interactions."""
-    degree = np.diff(train.indptr)
-    weight = np.power(np.maximum(degree, 1.0), -exponent)
+    degree = np.asarray(train.sum(axis=1, dtype=np.float64)).ravel()  # with weights: their sum
+    weight = np.power(np.where(degree > 0.0, degree, 1.0), -exponent)
     return weight * (degree.sum() / max(float(weight @ degree), 1e-300))
 
 
@@ -92,7 +94,7 @@ def _regularized_gram(
     content: np.ndarray | None,
 ) -> SymmetricTiles:
     """``G + Λ`` of :func:`fit_ease`."""
-    columns = train.tocsc()
+    columns = root_weights(train).tocsc()
     weighted = (columns.T @ diags(weigh_users(train, user_exponent))).tocsr()  # (n_items, n_users)
     gram = SymmetricTiles(train.shape[1])
     for i, j in gram.positions():

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from ld4mrec_cli.models.ops.ridge import no_inverse, weigh_users
 from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank
+from ld4mrec_cli.models.ops.sparse_rows import root_weights
 
 BLOCK_ENTRIES = 2**22
 """Most entries of the Gram matrix that a thread has in memory, but at least those of one item."""
@@ -43,7 +44,7 @@ class ItemGram:
     def of(cls, train: csr_matrix, ridge: float, degree_ridge: float, user_exponent: float) -> Self:
         """Arguments of :func:`fit_sparse_ease`."""
         scale = diags(np.sqrt(weigh_users(train, user_exponent)))
-        columns = (scale @ train.astype(np.float64)).tocsr()
+        columns = (scale @ root_weights(train).astype(np.float64)).tocsr()
         rows = columns.T.tocsr()
         return cls(rows, columns, ridge + degree_ridge * _squared_norms(rows))
 
@@ -104,7 +105,7 @@ def fit_sparse_ease(
     given pattern (Kolotilina and Yeremin, SIAM J. Matrix Anal. Appl. 1993).
 
     Args:
-        train: interactions ``(n_users, n_items)``.
+        train: interactions ``(n_users, n_items)``, which may have weights.
         ridge: λ of every item.
         degree_ridge: ridge in proportion to the weighted interactions of the item.
         user_exponent: 0 gives all users the same weight.

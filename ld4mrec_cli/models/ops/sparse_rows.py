@@ -30,15 +30,19 @@ class SparseRows:
     """Length of a row."""
     noise: Tensor | None = None
     """Dense Gaussian part, ``(n, n_items)``, or None."""
+    weights: Tensor | None = None
+    """Weight of each behavior ``(nnz,)`` float32, which its clean value is; None: all are 1."""
 
     @classmethod
     def from_csr(cls, matrix: csr_matrix, device: torch.device | str = "cpu") -> SparseRows:
-        """Make rows from a CSR matrix ``(n, n_items)`` with sorted indices."""
+        """Make rows from a CSR matrix ``(n, n_items)`` with sorted indices, of weights."""
+        values = torch.from_numpy(matrix.data.astype(np.float32)).to(device)
         return cls(
             items=torch.from_numpy(matrix.indices.astype(np.int64)).to(device),
-            values=torch.from_numpy(matrix.data.astype(np.float32)).to(device),
+            values=values,
             counts=torch.from_numpy(np.diff(matrix.indptr).astype(np.int64)).to(device),
             n_items=matrix.shape[1],
+            weights=None if is_binary(matrix) else values,
         )
 
     def to_csr(self) -> csr_matrix:
@@ -66,7 +70,16 @@ class SparseRows:
     def filter(self, mask: Tensor) -> SparseRows:
         """Keep the behaviors where ``mask`` ``(nnz,)`` bool is true."""
         counts = torch.zeros_like(self.counts).index_add_(0, self.row_of, mask.long())
-        return replace(self, items=self.items[mask], values=self.values[mask], counts=counts)
+        weights = None if self.weights is None else self.weights[mask]
+        return replace(
+            self, items=self.items[mask], values=self.values[mask], counts=counts, weights=weights
+        )
+
+    def with_root_weights(self) -> SparseRows:
+        """Rows with √w in place of each weight w: what EASE is fitted on."""
+        if self.weights is None:
+            return self
+        return replace(self, values=self.values / self.weights.sqrt(), weights=None)
 
     def __getitem__(self, rows: slice) -> SparseRows:
         """Consecutive rows: a slice without a step."""
@@ -82,6 +95,7 @@ class SparseRows:
             values=self.values[start:stop],
             counts=counts,
             noise=noise,
+            weights=None if self.weights is None else self.weights[start:stop],
         )
 
     def sum_by_row(self, values: Tensor) -> Tensor:
@@ -121,6 +135,20 @@ class SparseRows:
             return out
         noise = self.noise if item_scale is None else self.noise * item_scale
         return out + noise @ matrix
+
+
+def is_binary(matrix: csr_matrix) -> bool:
+    """Whether all stored entries are 1, so that there are no weights."""
+    return bool((matrix.data == 1.0).all())
+
+
+def root_weights(matrix: csr_matrix) -> csr_matrix:
+    """A matrix of weights with √w in place of each weight w; a binary one stays as it is."""
+    if is_binary(matrix):
+        return matrix
+    rooted = matrix.copy()
+    rooted.data = np.sqrt(matrix.data)
+    return rooted
 
 
 def l2_normalize(x: Tensor) -> Tensor:

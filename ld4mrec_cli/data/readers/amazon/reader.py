@@ -27,6 +27,7 @@ from ld4mrec_cli.data.readers.base import RawData, RawFeatures
 from ld4mrec_cli.data.readers.columns import check_settings_act
 from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
+from ld4mrec_cli.data.readers.events import weigh_ratings
 from ld4mrec_cli.data.readers.image_vectors import read_image_vectors
 from ld4mrec_cli.data.readers.json_lines import json_lines
 from ld4mrec_cli.utils.errors import SourceError
@@ -97,7 +98,7 @@ def read(raw: Path, context: ReadContext) -> RawData:
         raise SourceError("holds no review", where=sources[0])
     return RawData(
         format="amazon",
-        interactions=interactions,
+        interactions=weigh_ratings(interactions, sources[0], context),
         load_items=partial(load_items, files.metadata, generation, context, notes),
         features=features,
         files=[*sources, *files.metadata, *(feature.path for feature in features.values())],
