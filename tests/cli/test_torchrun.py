@@ -129,3 +129,15 @@ def test_what_one_process_does_is_refused_under_torchrun(workspace, tmp_path):
     assert "bpr is trained by one process" in result.stderr
     result = torchrun("config", cwd=tmp_path)
     assert "`config` is done by one process" in result.stderr
+
+
+def test_two_processes_start_from_a_run_as_one_does(workspace, tmp_path):
+    arguments = ["train", "--data", workspace.data, *BASE, "--init", workspace.run, "--seed", "1"]
+    assert run([str(a) for a in [*arguments, "--run", tmp_path / "alone"]]) == 0
+    result = torchrun(*arguments, "--run", "together", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(f"started from {workspace.run}") == 1
+    expected, actual = history(tmp_path / "alone"), history(tmp_path / "together")
+    assert [line["loss"] for line in actual] == pytest.approx(
+        [line["loss"] for line in expected], rel=1e-4
+    )
