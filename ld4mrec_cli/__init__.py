@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ld4mrec_cli.api import Dataset, Pairs, Recommender, evaluate, prepare, refit, train
+    from ld4mrec_cli.api import (
+        Dataset,
+        Pairs,
+        Recommender,
+        evaluate,
+        export,
+        prepare,
+        refit,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -18,6 +27,7 @@ __all__ = [
     "Recommender",
     "__version__",
     "evaluate",
+    "export",
     "prepare",
     "refit",
     "train",

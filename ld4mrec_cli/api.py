@@ -1,4 +1,4 @@
-"""The Python API: prepare data, train, refit and evaluate models, recommend (docs/api.md).
+"""The Python API: prepare data, train, refit and evaluate models, recommend, export (docs/api.md).
 
 All functions raise :class:`ld4mrec_cli.utils.errors.UserError` for wrong input, with one line that
 says what is wrong, where, and how to fix it.
@@ -14,8 +14,11 @@ from ld4mrec_cli.config import Config, config_from_mapping, load_config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import default_dataset_path
 from ld4mrec_cli.data.prepare import prepare as _prepare_directory
+from ld4mrec_cli.runs.catalog import KnownSplits
 from ld4mrec_cli.runs.evaluate import evaluate_run, open_run_dataset
 from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.serving.export.export import DEFAULT_NEIGHBORS, ExportFormat, ExportReport
+from ld4mrec_cli.serving.export.export import export_run as _export_run
 from ld4mrec_cli.serving.recommender import Recommender
 from ld4mrec_cli.serving.requests import Pairs
 from ld4mrec_cli.settings.base import Mask
@@ -28,7 +31,7 @@ from ld4mrec_cli.utils.errors import ConfigError
 if TYPE_CHECKING:
     from ld4mrec_cli.training.trainer import EpochReport
 
-__all__ = ["Dataset", "Pairs", "Recommender", "evaluate", "prepare", "refit", "train"]
+__all__ = ["Dataset", "Pairs", "Recommender", "evaluate", "export", "prepare", "refit", "train"]
 
 StrPath = str | Path
 
@@ -186,6 +189,51 @@ def evaluate(
     place = resolve_device(device)
     result = evaluate_run(opened, data, split, options, place, on_note=on_note, on_unknown=unknown)
     return result.metrics
+
+
+def export(
+    run: RunDirectory | StrPath,
+    out: StrPath,
+    formats: Sequence[ExportFormat] | None = None,
+    *,
+    splits: KnownSplits = "all",
+    neighbors: int = DEFAULT_NEIGHBORS,
+    overwrite: bool = False,
+    device: str = "auto",
+    on_note: Callable[[str], None] = lambda text: None,
+) -> ExportReport:
+    """Write a run's vectors as Parquet, and its one-step inference as ONNX (docs/export.md).
+
+    Args:
+        run: a run or its directory.
+        out: directory to write.
+        formats: ``"parquet"``, ``"onnx"`` or both; by default all that the model and the installed
+            packages allow.
+        splits: whose interactions are the histories of the users.
+        neighbors: of dense item-item weights, the largest that are written for each item.
+        overwrite: replace an earlier export.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        on_note: gets a line on what is left out.
+
+    Returns:
+        The content of ``export.json``.
+
+    Raises:
+        UserError: the model cannot be written in one of ``formats``, or a package is missing.
+        OutputError: ``out`` exists and may not be replaced.
+        RunError: the run is damaged or has no weights.
+    """
+    opened = _open_run(run)
+    return _export_run(
+        opened,
+        Path(out),
+        formats,
+        splits=splits,
+        neighbors=neighbors,
+        overwrite=overwrite,
+        device=resolve_device(device),
+        on_note=on_note,
+    )
 
 
 def _open_run(run: RunDirectory | StrPath) -> RunDirectory:

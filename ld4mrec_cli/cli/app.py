@@ -19,6 +19,7 @@ from ld4mrec_cli.cli import (
     config,
     demo,
     evaluate,
+    export,
     inject_noise,
     inspect,
     prepare,
@@ -55,6 +56,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "recommend": recommend.recommend,
         "similar": similar.similar,
         "serve": serve.serve,
+        "export": export.export,
     },
     "Research": {
         "compare": compare.compare,

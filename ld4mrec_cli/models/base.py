@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.batches import Batches, RowBatches
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.history_shares import leave_one_out
 from ld4mrec_cli.models.transfer import DataAxis
 from ld4mrec_cli.settings.training import TrainingConfig
@@ -35,6 +36,16 @@ class Recommender(ABC):
             UserError: this model relates no item to another.
         """
         return self
+
+    def inner_products(
+        self, rows: csr_matrix, users: np.ndarray | None = None
+    ) -> FactoredScores | None:
+        """Factors of :meth:`score`; by default None: the scores are no inner products.
+
+        It is not None where each score is the inner product of a vector of the row and one of the
+        item, plus a bias of the item.
+        """
+        return None
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Shares of the items of a history in the scores of some items.

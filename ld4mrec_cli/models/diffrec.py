@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.diffrec_settings import DiffRecConfig
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.rng import BatchRNG, dropout
 from ld4mrec_cli.models.ops.schedule import LinearSchedule
@@ -73,12 +74,16 @@ class DiffRec(TrainableBaseline):
 
         Without ``rng`` there is no dropout.
         """
+        scores: Tensor = self.layers[-1](self.hidden(x, t, rng))
+        return scores
+
+    def hidden(self, x: Tensor, t: Tensor, rng: BatchRNG | None = None) -> Tensor:
+        """Last hidden layer ``(n, dim)`` of :meth:`predict`, which is linear in it."""
         time = self.time(self.time_embedding(t))
         h = torch.cat([dropout(x, self.settings.dropout, rng), time], dim=1)
         for layer in self.layers[:-1]:
             h = torch.tanh(layer(h))
-        scores: Tensor = self.layers[-1](h)
-        return scores
+        return h
 
     def loss(self, batch: SparseRows, generator: torch.Generator) -> Tensor:
         """Mean squared error of the predicted rows; steps are drawn by importance (eq. 14)."""
@@ -98,6 +103,23 @@ class DiffRec(TrainableBaseline):
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """Run the reverse chain of T steps, from the row after ``sampling_steps`` forward steps."""
+        x_1 = self._reverse_to_first_step(rows)
+        return self.schedule.posterior_mean(x_1, self.predict(x_1, _steps(x_1, 1)).float(), 1)
+
+    @torch.inference_mode()
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """Vectors of the last hidden layer at t = 1, and those of the items after it.
+
+        The last reverse step gives the prediction itself: the coefficient of x_1 is 0.
+        """
+        x_1 = self._reverse_to_first_step(rows)
+        hidden = self.hidden(x_1, _steps(x_1, 1))
+        output = self.layers[-1]
+        assert isinstance(output, nn.Linear)
+        return FactoredScores((hidden,), (output.weight,), output.bias)
+
+    def _reverse_to_first_step(self, rows: csr_matrix) -> Tensor:
+        """``x_1`` ``(n, n_items)`` of the reverse chain."""
         x = SparseRows.from_csr(rows, self.device).dense()
         if self.settings.sampling_steps:
             generator = torch.Generator(self.device).manual_seed(0)
@@ -105,7 +127,11 @@ class DiffRec(TrainableBaseline):
             noise = torch.randn(1, x.shape[1], generator=generator, device=x.device)
             start = torch.tensor([self.settings.sampling_steps], device=x.device)
             x = self.schedule.signal(start) * x + self.schedule.noise(start) * noise
-        for step in range(self.settings.steps, 0, -1):
-            t = torch.full((len(x),), step, dtype=torch.int64, device=x.device)
-            x = self.schedule.posterior_mean(x, self.predict(x, t).float(), step)
+        for step in range(self.settings.steps, 1, -1):
+            x = self.schedule.posterior_mean(x, self.predict(x, _steps(x, step)).float(), step)
         return x
+
+
+def _steps(x: Tensor, step: int) -> Tensor:
+    """The same step for each row of ``x``, ``(n,)`` int64."""
+    return torch.full((len(x),), step, dtype=torch.int64, device=x.device)

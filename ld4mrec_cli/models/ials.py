@@ -54,6 +54,10 @@ class IALS(ClosedFormRecommender):
         vectors = self._users.solve(rows)
         return FactoredScores((vectors,), (self.items,), self.items.new_zeros(len(self.items)))
 
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """See :meth:`Recommender.inner_products`: all scores of this model are."""
+        return self.factored_scores(rows, users)
+
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Products of the items' vectors and the parts of the history's vector, exactly."""
         parts = self._users.solve_parts(row)

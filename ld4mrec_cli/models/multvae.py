@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.multvae_settings import MultVAEConfig
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.models.transfer import ROWS_OF_ITEMS, DataAxis
@@ -75,8 +76,12 @@ class MultVAE(TrainableBaseline):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scores ``(n, n_items)``."""
-        scores: Tensor = self.decoder(torch.tanh(self.from_latent(latent)))
+        scores: Tensor = self.decoder(self.decode_hidden(latent))
         return scores
+
+    def decode_hidden(self, latent: Tensor) -> Tensor:
+        """Last hidden layer ``(n, hidden)``, of which the scores are linear."""
+        return torch.tanh(self.from_latent(latent))
 
     def loss(self, batch: SparseRows, generator: torch.Generator) -> Tensor:
         """Negative evidence lower bound with an annealed Kullback-Leibler term (eq. 7)."""
@@ -96,3 +101,10 @@ class MultVAE(TrainableBaseline):
         """Decode the mean of the latent variable."""
         mean, _ = self.encode(SparseRows.from_csr(rows, self.device))
         return self.decode(mean).float()
+
+    @torch.inference_mode()
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """Vectors of the last hidden layer and those of the items in the decoder."""
+        mean, _ = self.encode(SparseRows.from_csr(rows, self.device))
+        hidden = self.decode_hidden(mean)
+        return FactoredScores((hidden,), (self.decoder.weight,), self.decoder.bias)

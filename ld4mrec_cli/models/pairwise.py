@@ -52,6 +52,10 @@ class FactorModel(Recommender):
         vectors = self.users[torch.from_numpy(users).to(self.users.device)]
         return FactoredScores((vectors,), (self.items,), self.bias)
 
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """See :meth:`Recommender.inner_products`: all scores of this model are."""
+        return self.factored_scores(rows, users)
+
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
         """Raise UserError, see :meth:`check_shares`."""
         self.check_shares()
@@ -141,6 +145,10 @@ class PairwiseRecommender(TrainableBaseline):
     def factored_scores(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
         """See :meth:`FactorModel.factored_scores`."""
         return self._factors().factored_scores(rows, users)
+
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """See :meth:`Recommender.inner_products`: all scores of this model are."""
+        return self.factored_scores(rows, users)
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
         """Raise UserError, see :meth:`check_shares`."""

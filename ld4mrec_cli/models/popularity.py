@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.base import ClosedFormRecommender
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.specs import no_shares, no_similarity
 
 
@@ -43,6 +44,12 @@ class Popularity(ClosedFormRecommender):
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
         """See :class:`ClosedFormRecommender`."""
         return torch.from_numpy(self.degree).expand(rows.shape[0], -1).clone()
+
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """Vectors of one number: 1 of each row, and the interactions of an item."""
+        degree = torch.from_numpy(self.degree)
+        ones = torch.ones(rows.shape[0], 1)
+        return FactoredScores((ones,), (degree.unsqueeze(1),), torch.zeros_like(degree))
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> NoReturn:
         """Raise UserError, see :meth:`check_shares`."""

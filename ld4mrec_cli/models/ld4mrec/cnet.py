@@ -218,9 +218,13 @@ class CNet(nn.Module):
             return FactoredScores((h,), (tables.decoder,), tables.bias)
         # The queries of all signals in one product: many small ones take longer.
         maps = torch.cat(list(self.item_side_maps.parameters()))
-        scaled = [self.item_side_scales[_key(name)] * guides[name] for name in self.side]
+        scaled = [self.side_scale(name) * guides[name] for name in self.side]
         queries = F.linear(h, maps) + torch.cat(scaled, dim=1)
         return FactoredScores((h, queries), (tables.decoder, tables.side), tables.bias)
+
+    def side_scale(self, name: str) -> Tensor:
+        """Learned scale of a signal in the item-side guidance, a scalar."""
+        return self.item_side_scales[_key(name)]
 
     def ease_scores(self, rows: SparseRows, items: Tensor | None = None) -> Tensor | None:
         """EASE part of the scores ``(n, n_items)`` with its learned scale, or None.

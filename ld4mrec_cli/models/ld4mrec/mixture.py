@@ -56,6 +56,15 @@ class IALSScores:
         """Scores ``(n, n_items)`` on ``device``, or of ``items`` ``(m,)`` int64 alone."""
         return self.columns(rows, device)(slice(None) if items is None else items)
 
+    @property
+    def items(self) -> Tensor:
+        """Item vectors ``(n_items, dim)``."""
+        return self._items
+
+    def vectors(self, rows: csr_matrix) -> Tensor:
+        """Vectors of rows ``(n, dim)``, times the scale, on the CPU."""
+        return self._users.solve(rows).mul_(self.scale)
+
     def terms(self, row: csr_matrix, items: Tensor) -> Tensor:
         """Terms ``(h, m)``, one for each item of a row, of the scores before the clamp."""
         parts = self._users.solve_parts(row).mul_(self.scale).to(items.device)
@@ -68,7 +77,7 @@ class IALSScores:
         """
         if self._items.device != device:
             self._items = self._items.to(device)
-        vectors, catalog = self._users.solve(rows).mul_(self.scale).to(device), self._items
+        vectors, catalog = self.vectors(rows).to(device), self._items
         return lambda items: (vectors @ catalog[items].T).clamp_min_(0.0)
 
 

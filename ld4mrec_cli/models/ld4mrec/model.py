@@ -233,6 +233,15 @@ class LD4MRec(TrainableRecommender):
         mixture: Tensor = self.mixture(self.cnet_scores(observed), observed, rows, chosen)
         return mixture
 
+    @torch.inference_mode()
+    def inner_products(
+        self, rows: csr_matrix, users: np.ndarray | None = None
+    ) -> FactoredScores | None:
+        """See :meth:`Recommender.inner_products`: those of one step, without EASE and iALS."""
+        if not self.is_linear_beside_cnet or self.cnet.ease is not None:
+            return None
+        return self.factors(SparseRows.from_csr(rows, self.device))
+
     @property
     def is_linear_beside_cnet(self) -> bool:
         """Whether one step gives the scores, to which at most those of EASE are added."""

@@ -82,6 +82,11 @@ class SparseLowRankProduct(nn.Module):
         self.register_buffer("left", left, persistent=False)
         self.register_buffer("right", right, persistent=False)
 
+    @property
+    def sparse(self) -> csr_matrix:
+        """``S - diag(L Rᵀ)`` ``(n_items, n_items)``: what is added to the low rank."""
+        return self._sparse
+
     def forward(self, rows: SparseRows, items: Tensor | None = None) -> Tensor:
         """Return ``x B`` ``(n, n_items)`` float32 on the device of the rows.
 
