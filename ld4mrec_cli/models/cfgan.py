@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ld4mrec_cli.models.base import TrainableBaseline
 from ld4mrec_cli.models.cfgan_settings import CFGANConfig
+from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.init import init_xavier
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.models.specs import no_similarity
@@ -37,8 +38,13 @@ class Generator(nn.Module):
 
     def forward(self, condition: SparseRows) -> Tensor:
         """Scores ``(n, n_items)``, near 1 for real behaviors."""
-        scores: Tensor = self.head(condition.matmul(self.encoder) + self.bias)
+        scores: Tensor = self.head[-1](self.hidden(condition))
         return scores
+
+    def hidden(self, condition: SparseRows) -> Tensor:
+        """Last hidden layer ``(n, dim)``, in which the scores are linear."""
+        hidden: Tensor = self.head[:-1](condition.matmul(self.encoder) + self.bias)
+        return hidden
 
 
 class Discriminator(nn.Module):
@@ -124,6 +130,14 @@ class CFGAN(TrainableBaseline):
         """Scores of the generator."""
         scores: Tensor = self.generator(SparseRows.from_csr(rows, self.device))
         return scores.float()
+
+    @torch.inference_mode()
+    def inner_products(self, rows: csr_matrix, users: np.ndarray | None = None) -> FactoredScores:
+        """Vectors of the generator's last hidden layer and those of the items after it."""
+        output = self.generator.head[-1]
+        assert isinstance(output, nn.Linear)
+        hidden = self.generator.hidden(SparseRows.from_csr(rows, self.device))
+        return FactoredScores((hidden,), (output.weight,), output.bias)
 
     def item_similarity(self) -> NoReturn:
         """Raise UserError: a history of one item is unlike any in training."""
