@@ -111,16 +111,18 @@ class _Plain:
         new.copy_(old)
 
 
-def align_signals(new: Tensor, old: Tensor) -> Alignment:
+def align_signals(new: Tensor, old: Tensor, *, is_sample: bool = False) -> Alignment:
     """Map the columns of a signal to those that it had in an older dataset.
 
     Text features are fitted anew on each dataset, and singular vectors have another sign, order and
     rotation: the spaces are nearly the same, the columns are not. The best orthogonal map is that
-    of Schönemann (1966). It is not sought where there are too few items to find it.
+    of Schönemann (1966), so that what the old weights made of an item, they make of it again.
 
     Args:
         new: values of the shared items ``(m, r_new)``.
         old: values of the same items in the older dataset ``(m, r_old)``.
+        is_sample: there are other shared items. A map of too few items would not hold for them, and
+            is not sought.
     """
     target, values = old.double(), new.double()
     total = float(target.square().sum()) or 1.0
@@ -128,10 +130,11 @@ def align_signals(new: Tensor, old: Tensor) -> Alignment:
         share = 1.0 - float((target - values).square().sum()) / total
         if share >= SAME_SHARE:
             return Alignment(torch.eye(new.shape[1], dtype=new.dtype), share)
-    if len(new) < 2 * max(new.shape[1], old.shape[1]):
+    if is_sample and len(new) < 2 * max(new.shape[1], old.shape[1]):
         return Alignment(torch.zeros(new.shape[1], old.shape[1]), 0.0)
-    left, _, right = torch.linalg.svd(values.T @ target, full_matrices=False)
-    found = left @ right
+    left, lengths, right = torch.linalg.svd(values.T @ target, full_matrices=False)
+    is_found = lengths > 1e-9 * lengths.max()  # directions in which both have values
+    found = left[:, is_found] @ right[is_found]
     share = 1.0 - float((target - values @ found).square().sum()) / total
     return Alignment(found.to(new.dtype), share)
 

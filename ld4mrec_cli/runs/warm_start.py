@@ -188,10 +188,7 @@ def start_from(
     }
     for name, one in alignments.items():
         if not one.is_related:
-            on_note(
-                f"the signal '{name}' is not that of {run.path}: its weights start anew "
-                f"({100 * one.share:.0f} % of the old values are explained by the new ones)"
-            )
+            on_note(f"the signal '{name}' is not that of {run.path}: its weights start anew")
     every = links | {signal(name): one for name, one in alignments.items()}
     try:
         transfer_parameters(model, model.data_axes(), OlderModel(weights, every, starts))
@@ -212,7 +209,8 @@ def _align(values: Tensor, kept: Tensor, old: Tensor, items: SharedIds) -> Align
     new_of_old[items.old] = items.new
     at = new_of_old[kept]
     is_shared = at != UNKNOWN
-    return align_signals(values[at[is_shared]], old[is_shared])
+    is_sample = len(kept) < items.n_old
+    return align_signals(values[at[is_shared]], old[is_shared], is_sample=is_sample)
 
 
 def _read(
