@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 from ld4mrec_cli.config.schema import iter_sections
 from ld4mrec_cli.models.specs import MODELS
-from ld4mrec_cli.settings.base import MAY_CHANGE_ON_RESUME, NOT_SEARCHED, ReadBy
+from ld4mrec_cli.settings.base import (
+    MAY_CHANGE_ON_RESUME,
+    NOT_SEARCHED,
+    ReadBy,
+    Switch,
+    SwitchEach,
+)
 
 
 @cache
@@ -48,6 +54,16 @@ def iter_searchable() -> Iterator[tuple[str, Any]]:
         for name, field in model.model_fields.items() if model.searched else ():
             if NOT_SEARCHED not in field.metadata:
                 yield f"{section}.{name}", field.annotation
+
+
+def iter_switches(model_name: str) -> Iterator[tuple[str, Switch | SwitchEach]]:
+    """Key and mark of every setting that switches a part of a model off."""
+    for section, model in iter_sections():
+        for name, field in model.model_fields.items():
+            key = f"{section}.{name}"
+            for mark in field.metadata:
+                if isinstance(mark, Switch | SwitchEach) and owner(key) in (None, model_name):
+                    yield key, mark
 
 
 class Difference(NamedTuple):

@@ -60,19 +60,27 @@ class PairedTest:
 
 
 def compare_all(
-    metrics: Mapping[str, Sequence[Sample]], seed: int = 0, resamples: int = RESAMPLES
+    metrics: Mapping[str, Sequence[Sample]],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    pairs: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, list[PairedTest]]:
     """Test every pair of recommenders in every metric.
 
     Args:
         metrics: samples of the recommenders, in one order and over the same users, by metric.
         seed: of the bootstrap; every metric has the same draws.
+        resamples: of the bootstrap.
+        pairs: places ``(a, b)`` to test, where they were chosen before any value was seen; None
+            takes every pair ``a < b``.
 
     Returns:
-        By metric, a test for each pair ``a < b``. Holm's correction covers all pairs and metrics,
+        By metric, a test for each pair. Holm's correction covers all pairs and metrics,
         since readers pick both by the same values.
     """
-    found = {name: _test_pairs(samples, seed, resamples) for name, samples in metrics.items()}
+    found = {
+        name: _test_pairs(samples, seed, resamples, pairs) for name, samples in metrics.items()
+    }
     family = [(test, mean) for tests in found.values() for test, mean in tests]
     corrected = iter(holm(np.array([test.p for test, _ in family])))
     alpha = ALPHA / max(len(family), 1)
@@ -86,13 +94,17 @@ def compare_all(
 
 
 def _test_pairs(
-    samples: Sequence[Sample], seed: int, resamples: int
+    samples: Sequence[Sample],
+    seed: int,
+    resamples: int,
+    pairs: Sequence[tuple[int, int]] | None,
 ) -> list[tuple[PairedTest, MeanDifference]]:
     """Tests without a correction."""
     if len(samples) < 2:
         return []
     drawn = resample(samples, np.random.default_rng(seed), resamples)
-    pairs = combinations(range(len(samples)), 2)
+    if pairs is None:
+        pairs = list(combinations(range(len(samples)), 2))
     return [_test_pair(samples, a, b, drawn) for a, b in pairs]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.metrics import Evaluation, OnLists, evaluate
@@ -66,6 +67,7 @@ def evaluate_run(
     on_lists: OnLists | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     on_unknown: OnUnknown | None = None,
+    config: Config | None = None,
 ) -> Evaluation:
     """Evaluate a run on the validation or test split of its dataset, or of newer data.
 
@@ -85,6 +87,7 @@ def evaluate_run(
         on_unknown: allows newer data, and says what becomes of users and items of the split that
             the run does not know: ``error``, or ``skip``. None: the dataset is the run's own; of a
             refit, ``error``.
+        config: settings at inference in place of the run's; the metrics are then not noted in it.
 
     Raises:
         DatasetError: ``dataset`` is another one, or has nothing to find in the split.
@@ -92,7 +95,7 @@ def evaluate_run(
         UnknownIdError: the run does not know users or items of newer data.
     """
     question = _ask(run, dataset, split, options, on_note, on_unknown)
-    scorer = load_scorer(run, device)
+    scorer = load_scorer(run, device, config)
     result = evaluate(
         scorer,
         question.rows,
@@ -105,7 +108,7 @@ def evaluate_run(
         on_lists=on_lists,
         trained_as=question.users,
     )
-    if group.is_main_process:
+    if group.is_main_process and config is None:
         measured = {
             "mask": applied_mask(run, split, options),
             "n_users": len(result.users),

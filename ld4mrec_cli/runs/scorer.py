@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from ld4mrec_cli.config import Config
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
@@ -15,14 +16,21 @@ from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
 from ld4mrec_cli.utils.errors import RunError, UserError
 
 
-def load_scorer(run: RunDirectory, device: torch.device) -> Recommender:
+def load_scorer(
+    run: RunDirectory, device: torch.device, config: Config | None = None
+) -> Recommender:
     """Load the model of a run, ready to score.
+
+    Args:
+        run: the run.
+        device: where it scores.
+        config: settings in place of the run's, which may differ in those that act at inference.
 
     Raises:
         RunError: files are missing, damaged or do not fit together.
     """
     try:
-        scorer = _restore(run, device)
+        scorer = _restore(run, device, config or run.config)
     except UserError:
         raise
     except Exception as error:  # shapes and dtypes that do not fit raise nearly anything
@@ -35,9 +43,9 @@ def load_scorer(run: RunDirectory, device: torch.device) -> Recommender:
     return scorer
 
 
-def _restore(run: RunDirectory, device: torch.device) -> Recommender:
+def _restore(run: RunDirectory, device: torch.device, config: Config) -> Recommender:
     """Build the model of a run and give it the weights."""
-    name, config = run.manifest.model, run.config
+    name = run.manifest.model
     if name != config.model_name:
         raise RunError(
             f"is of '{name}', its configuration of '{config.model_name}'", where=run.path

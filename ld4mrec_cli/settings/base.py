@@ -6,7 +6,7 @@ Whole numbers have upper bounds, so that a typing error is one clear line and no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -64,6 +64,28 @@ class MayChangeOnResume:
 @dataclass(frozen=True)
 class NotSearched:
     """Marks a setting that `tune` must not search, as trials could not be compared."""
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Marks a setting that switches a part of a model off, for `study ablation`."""
+
+    part: str
+    """Name of the part, for tables: ``without {part}``."""
+    off: Any = False
+    """Value without the part."""
+    also: tuple[tuple[str, Any], ...] = ()
+    """Other settings by key that must change with it."""
+    needs: str | None = None
+    """Setting that must be on (neither 0 nor unset), or the part does nothing."""
+
+
+@dataclass(frozen=True)
+class SwitchEach:
+    """Marks a setting that is a list of signals, each of which `study ablation` leaves out."""
+
+    part: str
+    """Name of such a signal, for tables: ``without {part} text``."""
 
 
 MAY_CHANGE_ON_RESUME = MayChangeOnResume()

@@ -18,6 +18,7 @@ from ld4mrec_cli.settings.base import (
     ReadBy,
     Section,
     Seed,
+    Switch,
 )
 
 METRIC = r"^[a-z][a-z0-9_]*@[1-9][0-9]{0,8}$"
@@ -54,7 +55,7 @@ class TrainingConfig(Section):
     """Decoupled weight decay of the encoder's and decoder's item embeddings W_e and W_d."""
     grad_clip: NonNegative = 0.0
     """Gradient norm at which gradients are clipped; 0 never clips."""
-    ema_decay: Fraction = 0.99
+    ema_decay: Annotated[Fraction, Switch("averaging", 0.0)] = 0.99
     """Decay of the moving average of the weights, per step; 0 switches averaging off."""
     max_epochs: Annotated[Count, MAY_CHANGE_ON_RESUME, NOT_SEARCHED] = 200
     """Upper bound on the epochs."""

@@ -68,6 +68,9 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ),
     ("diffusion.inference_steps", 3, NOISY),
     ("diffusion.inference_steps", 3, {**NOISY, "training.loss": "mse"}),
+    ("diffusion.inference_start", 3, NOISY),
+    ("diffusion.inference_start", 5, {**NOISY, "diffusion.inference_steps": 3}),
+    ("diffusion.inference_start", 0, {**NOISY, "diffusion.inference_steps": 3}),
     ("training.seed", 1, {}),
     ("training.loss", "mse", {}),
     ("training.loss", "mse", ALL),
@@ -153,7 +156,7 @@ def test_a_setting_acts(outcome, field, value, both):
         assert torch.equal(scores, base_scores)
     else:
         assert (scores - base_scores).abs().max() > 1e-5
-    if field == "diffusion.inference_steps":
+    if field.startswith("diffusion.inference_"):
         assert losses == base_losses
 
 

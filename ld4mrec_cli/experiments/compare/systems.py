@@ -58,6 +58,7 @@ def read_systems(
     models: Sequence[str],
     overrides: Sequence[str],
     flags: Mapping[str, Any],
+    minimum: int = 2,
 ) -> list[System]:
     """Read the systems of a command line.
 
@@ -66,6 +67,7 @@ def read_systems(
         models: names of models, trained with their defaults.
         overrides: ``section.key=value`` for all of them.
         flags: value by ``section.key`` for all of them; None is not given.
+        minimum: how many must be named.
 
     Raises:
         ConfigError: a file, a key or a value does not fit.
@@ -83,7 +85,7 @@ def read_systems(
         if name not in MODELS:
             raise UserError(f"unknown model '{name}'", hint=nearest(name, MODELS))
         loaded.append(load_config(None, overrides, {**flags, "model_name": name}))
-    if len(loaded) < 2:
+    if len(loaded) < minimum:
         hint = "Name another with --config FILE or --model NAME"
         raise UserError(
             f"a comparison needs two systems, and {len(loaded) or 'none'} is named", hint=hint

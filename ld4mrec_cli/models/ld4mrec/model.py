@@ -76,6 +76,7 @@ class LD4MRec(TrainableRecommender):
         self.n_items = len(signals.degree)
         self.target = training.target
         self.inference_steps = diffusion.inference_steps
+        self.inference_start = diffusion.inference_start
         self.uses_clean_guidance = model.guidance_source == "clean"
         self.forward_process = make_forward_process(diffusion)
         self.sampler = make_step_sampler(diffusion, self.forward_process.schedule)
@@ -245,11 +246,16 @@ class LD4MRec(TrainableRecommender):
     @property
     def is_linear_beside_cnet(self) -> bool:
         """Whether one step gives the scores, to which at most those of EASE are added."""
-        return self.inference_steps == 1 and self.mixture.is_empty
+        return not self.is_chain and self.mixture.is_empty
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether inference starts from noise or takes several steps."""
+        return self.inference_steps > 1 or bool(self.inference_start)
 
     def cnet_scores(self, observed: SparseRows) -> Tensor:
         """C-Net's scores of all items ``(n, n_items)``, after one step or the reverse chain."""
-        if self.inference_steps > 1:
+        if self.is_chain:
             return self._reverse_chain(observed)
         return self.cnet.scores(observed, self._input_times(observed))
 
@@ -267,7 +273,7 @@ class LD4MRec(TrainableRecommender):
         self, rows: csr_matrix, users: np.ndarray | None = None
     ) -> FactoredScores | MixedScores | None:
         """One-step scores by blocks of items; None where they are computed all at once."""
-        if self.cnet.ease is not None or self.inference_steps > 1:
+        if self.cnet.ease is not None or self.is_chain:
             return None
         observed = SparseRows.from_csr(rows, self.device)
         return self.mixture.blockwise(self.factors(observed), observed, rows)
@@ -276,17 +282,22 @@ class LD4MRec(TrainableRecommender):
         return torch.full_like(observed.counts, INPUT_TIME)
 
     def _reverse_chain(self, observed: SparseRows) -> Tensor:
-        """Scores after ``inference_steps`` reverse steps from a noisy row, ``(n, n_items)``.
+        """Scores after ``inference_steps`` reverse steps, ``(n, n_items)``.
 
-        Guidance comes from the observed row. All rows start from the same noise, so that a row has
+        They start from the row with the noise of step ``inference_start``; at 0, from the row
+        itself, which then passes for one of step ``inference_steps``. Guidance comes from the observed row. All rows start from the same noise, so that a row has
         the same scores at any position of a batch.
         """
         steps, schedule = self.inference_steps, self.forward_process.schedule
         generator = torch.Generator(self.device).manual_seed(0)
-        t = torch.full_like(observed.counts, steps)
-        state = self.forward_process.add_noise(observed, t, generator, shared=True)
+        start = steps if self.inference_start is None else self.inference_start
+        first = start or steps
+        t = torch.full_like(observed.counts, start)
+        state = observed
+        if start:
+            state = self.forward_process.add_noise(observed, t, generator, shared=True)
         n_behaviors = observed.sum_by_row(observed.values).unsqueeze(1)
-        for step in range(steps, 0, -1):
+        for step in range(first, first - steps, -1):
             scores = self.cnet.scores(state, t.fill_(step), observed)
             x_0 = self.objective.reconstruct(scores, n_behaviors)
             x_t = schedule.posterior_mean(state.dense(), x_0, step)

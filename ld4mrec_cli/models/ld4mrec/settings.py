@@ -13,11 +13,14 @@ from ld4mrec_cli.settings.base import (
     Fraction,
     Names,
     NonNegative,
+    NonNegativeInt,
     Positive,
     Probability,
     Scale,
     Section,
     Steps,
+    Switch,
+    SwitchEach,
     TimeWidth,
     Width,
 )
@@ -28,9 +31,9 @@ class ModelConfig(Section):
 
     hidden_dim: Width = 256
     """Width d of the latent state h."""
-    bd_blocks: Depth = 1
+    bd_blocks: Annotated[Depth, Switch("BD-Blocks", 0)] = 1
     """Number of behavior-denoising blocks; 0 switches them off."""
-    bg_blocks: Depth = 1
+    bg_blocks: Annotated[Depth, Switch("BG-Blocks", 0)] = 1
     """Number of behavior-generation blocks, with guidance; 0 switches them off."""
     expansion: Annotated[float, Field(gt=0.0, le=1_000.0)] = 2.0
     """Width of the blocks' hidden layer, as a multiple of `hidden_dim`."""
@@ -38,7 +41,7 @@ class ModelConfig(Section):
     """Width of the time embedding."""
     dropout: Fraction = 0.5
     """Dropout on the latent state during training."""
-    guidance: Names | None = None
+    guidance: Annotated[Names | None, SwitchEach("guidance by")] = None
     """Signals that guide the BG-Blocks: `collaborative` and modality names. Unset takes all, `[]`
     none."""
     guidance_source: Literal["corrupted", "clean"] = "corrupted"
@@ -48,9 +51,9 @@ class ModelConfig(Section):
     """Rank r of the collaborative item basis V (truncated SVD of the normalized interactions)."""
     modality_dim: Width = 256
     """Features with more columns than this are reduced to it by PCA."""
-    item_side: bool = True
+    item_side: Annotated[bool, Switch("item-side guidance")] = True
     """Item-side guidance in the decoder: items are also scored by their content and neighbors."""
-    ease: bool = True
+    ease: Annotated[bool, Switch("EASE")] = True
     """Also score by the item-item weights B of EASE^R. Multinomial loss: mixed with C-Net's softmax
     at inference. `mse`: added to the scores with a learned scale, in training too."""
     ease_scale: Scale = "auto"
@@ -63,7 +66,9 @@ class ModelConfig(Section):
     ease_user_exponent: NonNegative = 0.5
     """An interaction of a user with d interactions has the weight d^-this in the regression. So few
     very active users do not dominate."""
-    ease_content_weight: ContentWeight = 0.0
+    ease_content_weight: Annotated[
+        ContentWeight, Switch("content in B", 0.0, needs="model.ease")
+    ] = 0.0
     """Weight a of item features in the regression, `G = XᵀWX + a·FFᵀ`: a number for every modality,
     or a mapping such as `{text: 5, image: 1}`."""
     ease_max_items: Count = 20_000
@@ -72,7 +77,7 @@ class ModelConfig(Section):
     ease_neighbors: Count = 400
     """Items that each item is solved on in a catalog above `ease_max_items`. More are closer to the
     dense form; time grows with their cube, memory in proportion."""
-    ials: bool = False
+    ials: Annotated[bool, Switch("iALS")] = False
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE."""
     ials_scale: Scale = "auto"
@@ -86,7 +91,7 @@ class ModelConfig(Section):
     """Ridge λ of the vectors of iALS."""
     ials_frequency_exponent: Probability = 0.5
     """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
-    popularity_bias: bool = True
+    popularity_bias: Annotated[bool, Switch("popularity bias")] = True
     """Start the output bias at the log popularity of the items (multinomial loss only)."""
 
 
@@ -95,15 +100,24 @@ class DiffusionConfig(Section):
 
     steps: Steps = 5
     """Number of forward steps T; without Gaussian noise every row is at t = 0."""
-    noise_scale: NonNegative = 0.0
+    noise_scale: Annotated[
+        NonNegative,
+        Switch(
+            "Gaussian noise",
+            0.0,
+            also=(("diffusion.inference_steps", 1), ("diffusion.inference_start", None)),
+        ),
+    ] = 0.0
     """Scale s of the Gaussian noise schedule; 0 switches the Gaussian noise off."""
     noise_min: Fraction = 0.001
     """a_min of the linear schedule."""
     noise_max: Probability = 0.02
     """a_max of the linear schedule; the paper's is 1."""
-    mask_rate: Fraction = 0.6
+    mask_rate: Annotated[
+        Fraction, Switch("masking", 0.0, also=(("training.target", "all"),))
+    ] = 0.6
     """Probability that the forward process drops a behavior; 0 switches masking off."""
-    soft_reconstruction: bool = True
+    soft_reconstruction: Annotated[bool, Switch("soft reconstruction")] = True
     """Soft behavioral reconstruction of the labels."""
     soft_probability: Probability = 0.1
     """Probability p that the label of an entry is smoothed."""
@@ -112,11 +126,16 @@ class DiffusionConfig(Section):
     soft_labels: Literal["expected", "drawn"] = "expected"
     """`drawn`: smooth the labels of a random subset of each row, as published. `expected`: use the
     expectation of these labels; no label is dense, and the gradient has less variance."""
-    importance_sampling: bool = True
+    importance_sampling: Annotated[
+        bool, Switch("importance sampling", needs="diffusion.noise_scale")
+    ] = True
     """Draw t in proportion to the root mean square of its recent losses; otherwise uniformly. It
     matters only with Gaussian noise."""
     inference_steps: Steps = 1
     """1 is one-step inference; K > 1 runs the reverse chain over K steps, for comparison."""
+    inference_start: NonNegativeInt | None = None
+    """Step t that inference starts from, with the row noised up to it; its K steps are t, t - 1, …
+    Unset: the row itself for one step, K for a chain. 0: the row itself, also for a chain."""
 
     @model_validator(mode="after")
     def _check_schedule(self) -> DiffusionConfig:
@@ -130,4 +149,9 @@ class DiffusionConfig(Section):
             raise ValueError("inference_steps must not exceed steps")
         if self.inference_steps > 1 and self.noise_scale == 0.0:
             raise ValueError("inference_steps > 1 needs Gaussian noise: set noise_scale above 0")
+        start = self.inference_start
+        if start and not self.inference_steps <= start <= self.steps:
+            raise ValueError("inference_start must be 0, or lie between inference_steps and steps")
+        if start and self.noise_scale == 0.0:
+            raise ValueError("inference_start > 0 needs Gaussian noise: set noise_scale above 0")
         return self
