@@ -250,7 +250,11 @@ def test_a_setting_of_several_types_names_the_key_alone(value, message):
         (["diffusion.inference_steps=2"], "needs Gaussian noise"),
         (["diffusion.inference_start=2"], r"inference_start > 0 needs Gaussian noise"),
         (
-            ["diffusion.noise_scale=1", "diffusion.inference_steps=3", "diffusion.inference_start=2"],
+            [
+                "diffusion.noise_scale=1",
+                "diffusion.inference_steps=3",
+                "diffusion.inference_start=2",
+            ],
             "inference_start must be 0, or lie between",
         ),
         (["diffusion.mask_rate=0", "training.target=masked"], "target=masked needs masking"),

@@ -28,6 +28,7 @@ from ld4mrec_cli.cli import (
     runs,
     serve,
     similar,
+    study,
     train,
     tune,
 )
@@ -60,6 +61,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Research": {
         "compare": compare.compare,
+        "study": study.study,
         "tune": tune.tune,
         "config": config.config,
         "demo": demo.demo,

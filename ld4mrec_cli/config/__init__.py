@@ -16,6 +16,7 @@ from ld4mrec_cli.config.ownership import (
     Difference,
     iter_differences,
     iter_searchable,
+    iter_switches,
     owner,
     resumable_keys,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "iter_differences",
     "iter_searchable",
     "iter_sections",
+    "iter_switches",
     "load_config",
     "model_text",
     "owner",

@@ -93,7 +93,7 @@ def plan_comparison(
     shared = shared.model_copy(update={"k": tuple(sorted({*shared.k, cutoff}))})
     check_output_directory(out, overwrite=True, is_replaceable=is_comparison)
     return Plan(
-        systems=[_with_protocol(system, dataset, shared) for system in systems],
+        systems=[with_protocol(system, dataset, shared) for system in systems],
         seeds=seeds,
         dataset=dataset,
         split=split,
@@ -106,7 +106,7 @@ def plan_comparison(
     )
 
 
-def _with_protocol(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:
+def with_protocol(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:
     """The system with the common dataset and protocol, as `evaluate` of its runs reads them."""
     config = replace_settings(system.config, "data", path=dataset.directory)
     return replace(

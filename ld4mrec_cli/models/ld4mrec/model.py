@@ -285,8 +285,9 @@ class LD4MRec(TrainableRecommender):
         """Scores after ``inference_steps`` reverse steps, ``(n, n_items)``.
 
         They start from the row with the noise of step ``inference_start``; at 0, from the row
-        itself, which then passes for one of step ``inference_steps``. Guidance comes from the observed row. All rows start from the same noise, so that a row has
-        the same scores at any position of a batch.
+        itself, which then passes for one of step ``inference_steps``. Guidance comes from the
+        observed row. All rows start from the same noise, so that a row has the same scores at any
+        position of a batch.
         """
         steps, schedule = self.inference_steps, self.forward_process.schedule
         generator = torch.Generator(self.device).manual_seed(0)

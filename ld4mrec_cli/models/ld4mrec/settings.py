@@ -113,9 +113,7 @@ class DiffusionConfig(Section):
     """a_min of the linear schedule."""
     noise_max: Probability = 0.02
     """a_max of the linear schedule; the paper's is 1."""
-    mask_rate: Annotated[
-        Fraction, Switch("masking", 0.0, also=(("training.target", "all"),))
-    ] = 0.6
+    mask_rate: Annotated[Fraction, Switch("masking", 0.0, also=(("training.target", "all"),))] = 0.6
     """Probability that the forward process drops a behavior; 0 switches masking off."""
     soft_reconstruction: Annotated[bool, Switch("soft reconstruction")] = True
     """Soft behavioral reconstruction of the labels."""

@@ -1,0 +1,1 @@
+"""Studies: a question about models, answered by trainings, evaluations and tests."""

@@ -1,0 +1,86 @@
+"""Pictures that several studies draw. They say in form and color what they say in color alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ld4mrec_cli.plotting import BLUE, GRAY, ORANGE, PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = "osD^vPXh"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A difference and its interval."""
+
+    title: str
+    value: float
+    low: float
+    high: float
+    is_shown: bool
+    """Whether the difference is shown to be one."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over an axis, with the half-widths of their intervals."""
+
+    title: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def forest_height(n_bars: int) -> float:
+    """Inches of a forest of that many rows."""
+    return 1.1 + 0.27 * n_bars
+
+
+def draw_forest(figure: Figure, bars: Sequence[Bar], label: str) -> None:
+    """Differences as points with their intervals; filled and colored where one is shown."""
+    axes = figure.subplots()
+    for row, bar in enumerate(bars):
+        color = GRAY if not bar.is_shown else BLUE if bar.value > 0 else ORANGE
+        axes.plot([bar.low, bar.high], [row, row], color=color, linewidth=1.6)
+        face = color if bar.is_shown else "white"
+        axes.plot(bar.value, row, "o", color=color, markerfacecolor=face, markersize=6)
+    axes.axvline(0.0, color="#3d4752", linewidth=0.8)
+    axes.set_yticks(range(len(bars)), [bar.title for bar in bars])
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel(label)
+    axes.grid(visible=True, axis="x")
+
+
+def draw_curves(
+    axes: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, *, has_legend: bool = True
+) -> None:
+    """Curves with the interval of every point."""
+    for number, curve in enumerate(curves):
+        color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        errors = [
+            [max(y - low, 0.0) for y, low in zip(curve.y, curve.low, strict=True)],
+            [max(high - y, 0.0) for y, high in zip(curve.y, curve.high, strict=True)],
+        ]
+        axes.errorbar(
+            curve.x,
+            curve.y,
+            yerr=errors,
+            color=color,
+            marker=marker,
+            markersize=4.5,
+            linewidth=1.3,
+            capsize=2,
+            label=curve.title,
+        )
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(visible=True)
+    if has_legend and len(curves) > 1:
+        axes.legend(fontsize=8)
