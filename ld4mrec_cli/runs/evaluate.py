@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.sparse import csr_matrix
@@ -109,15 +110,22 @@ def evaluate_run(
         trained_as=question.users,
     )
     if group.is_main_process and config is None:
-        measured = {
-            "mask": applied_mask(run, split, options),
-            "n_users": len(result.users),
-            "dataset_hash": dataset.hash,
-            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-        }
         is_newer = question.users is not None and run.manifest.refit_of is None
+        measured = _describe(run, dataset, split, options, result)
         _note_in_run(run, f"newer {split}" if is_newer else split, result, measured, on_note)
     return result
+
+
+def _describe(
+    run: RunDirectory, dataset: Dataset, split: str, options: EvaluationConfig, result: Evaluation
+) -> dict[str, Any]:
+    """What is noted beside the metrics."""
+    return {
+        "mask": applied_mask(run, split, options),
+        "n_users": len(result.users),
+        "dataset_hash": dataset.hash,
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
 
 
 def _ask(

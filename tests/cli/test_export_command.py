@@ -116,7 +116,7 @@ def test_an_export_alone_is_replaced(cli, fails, runs, tmp_path):
     [
         ("ease", ["--format", "pickle"], "--format 'pickle' is not one of parquet, onnx"),
         ("bpr", ["--format", "onnx"], "bpr scores its training users only"),
-        ("diffrec", ["--format", "parquet,onnx"], "diffrec are not those of one step"),
+        ("diffrec", ["--format", "parquet,onnx"], "diffrec is not exported as ONNX"),
     ],
 )
 def test_what_is_refused(fails, runs, tmp_path, model, arguments, message):

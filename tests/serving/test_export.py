@@ -112,6 +112,27 @@ def test_the_tables_give_the_scores(world, variant, fitted, catalog, expected, t
         assert users.columns == ["user", *parts.vectors]
 
 
+@pytest.mark.parametrize(
+    "variant", ["ease", "ease-sparse", "itemknn", "ials", "ld4mrec-sparse"], indirect=True
+)
+def test_events_have_their_weights_in_the_tables(world, fitted, catalog, tmp_path):
+    known = world.train.copy()
+    known.data[:] = np.random.default_rng(0).choice([0.5, 1.0, 3.0], known.nnz)
+    weighted, parts = (
+        SimpleNamespace(**{**vars(catalog), "known": known}),
+        split_parts(fitted, known.shape[1]),
+    )
+    write_vectors(tmp_path, weighted, parts)
+    if parts.weights is not None:
+        write_weights(tmp_path / WEIGHTS_FILE, weighted, parts.weights, 99)
+    users = np.arange(known.shape[0])
+    with torch.inference_mode():
+        expected, plain = (fitted.score(rows, users).numpy() for rows in (known, world.train))
+    found = scores_of_parts(tmp_path, weighted, parts, users)
+    assert relative_difference(found, expected) < 1e-5
+    assert relative_difference(plain, expected) > 1e-3
+
+
 @pytest.mark.parametrize("variant", WITH_ONE_PRODUCT, indirect=True)
 def test_an_index_of_inner_products_gives_the_ranking(world, fitted, expected):
     parts = split_parts(fitted, world.train.shape[1])
@@ -126,7 +147,7 @@ def test_the_onnx_model_gives_the_scores(world, variant, fitted, config, tmp_pat
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     name = VARIANTS[variant][0]
     if name not in WITH_ONNX:
-        with pytest.raises(UserError, match=r"training users only|not those of one step"):
+        with pytest.raises(UserError, match=r"training users only|is not exported as ONNX"):
             build_graph(fitted, name, config)
         return
     graph = build_graph(fitted, name, config)

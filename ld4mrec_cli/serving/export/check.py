@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.columns import ITEM
+from ld4mrec_cli.models.ops.sparse_rows import root_weights
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.serving.export.parts import CNET, EASE, IALS, VECTOR, Parts
 from ld4mrec_cli.serving.export.vectors import (
@@ -64,7 +65,7 @@ def scores_of_parts(
     if parts.weights is not None:
         rows = catalog.known[users]
         weights = _read_weights(directory / WEIGHTS_FILE, catalog, np.unique(rows.indices))
-        by_part[EASE] = (rows @ weights).toarray()
+        by_part[EASE] = (root_weights(rows) @ weights).toarray()
         if EASE in parts.vectors:
             by_part[EASE] += read(EASE)
     if IALS in parts.vectors:

@@ -62,8 +62,8 @@ def build_graph(model: Recommender, name: str, config: Config) -> GraphBuilder:
 def _why_not(name: str) -> str:
     """Why a model has no graph."""
     if not MODELS[name].scores_new_users:
-        return f"{name} scores its training users only, so there is no inference to export as ONNX"
-    return f"the scores of {name} are not those of one step, so they are not exported as ONNX"
+        return f"{name} scores its training users only, so it has no inference to export as ONNX"
+    return f"{name} is not exported as ONNX"
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -158,7 +158,7 @@ def _item_item(weights: Weights) -> tuple[dict[str, Factors], Weights, str]:
     queries, catalog = (np.ascontiguousarray(one) for one in (left, right))
 
     def by_low_rank(rows: csr_matrix, users: np.ndarray) -> FactoredScores:
-        vectors = SparseRows.from_csr(rows).matmul(torch.from_numpy(queries))
+        vectors = SparseRows.from_csr(rows).with_root_weights().matmul(torch.from_numpy(queries))
         items = torch.from_numpy(catalog)
         return FactoredScores((vectors,), (items,), items.new_zeros(len(items)))
 
