@@ -14,6 +14,7 @@ from ld4mrec_cli.config import Config, config_from_mapping, load_config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import default_dataset_path
 from ld4mrec_cli.data.prepare import prepare as _prepare_directory
+from ld4mrec_cli.runs.add_items import add_items as _add_to_run
 from ld4mrec_cli.runs.catalog import KnownSplits
 from ld4mrec_cli.runs.evaluate import evaluate_run, open_run_dataset
 from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -31,7 +32,17 @@ from ld4mrec_cli.utils.errors import ConfigError
 if TYPE_CHECKING:
     from ld4mrec_cli.training.trainer import EpochReport
 
-__all__ = ["Dataset", "Pairs", "Recommender", "evaluate", "export", "prepare", "refit", "train"]
+__all__ = [
+    "Dataset",
+    "Pairs",
+    "Recommender",
+    "add_items",
+    "evaluate",
+    "export",
+    "prepare",
+    "refit",
+    "train",
+]
 
 StrPath = str | Path
 
@@ -141,6 +152,55 @@ def refit(
     path = data.directory if isinstance(data, Dataset) else Path(data) if data else None
     target = None if out is None else Path(out)
     return _refit_run(source, path, target, Callbacks(), device=device)
+
+
+def add_items(
+    run: RunDirectory | StrPath,
+    items: StrPath,
+    out: StrPath | None = None,
+    *,
+    features: Mapping[str, StrPath] | None = None,
+    images: StrPath | None = None,
+    data: Dataset | StrPath | None = None,
+    weight: float | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> RunDirectory:
+    """Extend a finished run by new items, by their content and without training.
+
+    Args:
+        run: a finished run or its directory; it stays as it is.
+        items: table of the new items, as ``prepare`` reads one.
+        out: run directory to write; ``runs/NAME-TIME`` by default.
+        features: ready-made features by modality: ``.parquet`` or ``.npz`` keyed by item, or
+            ``.npy`` whose rows follow ``items``.
+        images: folder of the new items' images, if those of the dataset were encoded.
+        data: the run's dataset, if it was moved.
+        weight: factor of the scores of new items, above 1 brings them forward; 1 by default.
+        on_note: gets a line on items without content.
+
+    Returns:
+        The new run; ``manifest.new_items`` says from which run it is.
+
+    Raises:
+        RunError: the run is not finished or damaged.
+        UserError: its model takes no new items, or knows one of them, or none has content.
+        SourceError: the new items cannot be read.
+        DatasetError: the dataset is missing, or not the one of the training.
+        OutputError: ``out`` exists.
+    """
+    if weight is not None and not 0.0 < weight < float("inf"):
+        raise ConfigError(f"weight {weight:g} is not a positive number")
+    directory = data.directory if isinstance(data, Dataset) else Path(data) if data else None
+    return _add_to_run(
+        run if isinstance(run, RunDirectory) else RunDirectory.open(Path(run)),
+        Path(items),
+        None if out is None else Path(out),
+        features={name: Path(path) for name, path in (features or {}).items()},
+        images=None if images is None else Path(images),
+        data=directory,
+        weight=weight,
+        on_note=on_note,
+    )
 
 
 def evaluate(

@@ -158,6 +158,9 @@ def shop(tmp_path, monkeypatch):
     return tmp_path
 
 
+WOODS = ("oak", "pine", "elm")
+
+
 def write_orders(directory, lines, items):
     """The files that docs/production.md names."""
     kinds = ("lamps", "desks", "chairs")
@@ -170,7 +173,7 @@ def write_orders(directory, lines, items):
         ],
         "items.csv": [
             "product,title,category",
-            *(f"{i},a {i},{kinds[n % 3]}" for n, i in enumerate(items)),
+            *(f"{i},a {WOODS[n % 3]} {i},{kinds[n % 3]}" for n, i in enumerate(items)),
         ],
         "stock.csv": ["product", *items[::2], "not-sold-yet"],
         "returned.csv": ["customer,product", "u1,lamp"],
@@ -180,6 +183,8 @@ def write_orders(directory, lines, items):
             "someone-new,desk",
             "someone-else,unheard-of",
         ],
+        "new.csv": ["product,title,category", "new1,an oak lamp,lamps", "new2,a pine,desks"],
+        "newer.csv": ["product,title,category", "new3,of elm,lamps"],
         "campaign.csv": ["customer,product", "u1,lamp", "u1,desk", "u2,item3"],
     }
     for name, content in texts.items():
@@ -199,6 +204,7 @@ def test_the_page_on_production_runs(shop, capsys):
         "recommend",
         "runs",
         "similar",
+        "add-items",
     }
     for command in commands:
         assert run(command) == 0, (command, capsys.readouterr().err)

@@ -46,6 +46,12 @@ def test_the_session_trains_and_recommends(session):
     assert session["train_matrix"].shape == session["dataset"].shape
 
 
+def test_the_session_adds_a_new_item(session):
+    assert session["extended"].n_items == session["dataset"].shape[1] + 1
+    title = session["dataset"].titles[0].split()[0]
+    assert session["like_new"].items[0].title.startswith(title)
+
+
 def test_the_session_explains(session):
     explained = session["explained"]
     assert [e.item for e in explained.items] == [e.item for e in session["again"].items]

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from ld4mrec_cli import __version__
 from ld4mrec_cli.cli import (
+    add_items,
     compare,
     config,
     demo,
@@ -54,6 +55,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "runs": runs.runs,
     },
     "Recommendations": {
+        "add-items": add_items.add_items,
         "recommend": recommend.recommend,
         "similar": similar.similar,
         "serve": serve.serve,

@@ -59,6 +59,13 @@ def prepare(
             show_default="0 if the split is given, else 5",
         ),
     ] = None,
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            help="interacted: items with interactions; all: those of the item table, too.",
+            show_default="interacted",
+        ),
+    ] = None,
     min_rating: Annotated[
         float | None,
         typer.Option(help="Drop interactions rated below R.", metavar="R", show_default="keep all"),
@@ -131,6 +138,7 @@ def prepare(
         "items": items,
         "split": split,
         "k_core": k_core,
+        "catalog": catalog,
         "min_rating": min_rating,
         "text_fields": text_field,
         "date_format": date_format,

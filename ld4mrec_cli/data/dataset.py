@@ -11,6 +11,7 @@
     test.parquet           …                      (weights: where they are not all 1)
     features/NAME.npy      (n_items, dim) float32
     features/NAME.present.npy   (n_items,) bool: items with a feature of their own
+    text_vectorizer/       how the default text features were made, if they were
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ld4mrec_cli.data.columns import ITEM, TITLE, USER, WEIGHT
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.splits import SPLITS, Split
+from ld4mrec_cli.data.text_vectorizer import COMPONENTS_FILE, TERMS_FILE, TextVectorizer
 from ld4mrec_cli.settings.base import Count, NonNegativeInt
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, UnknownIdError, nearest
 from ld4mrec_cli.utils.files import sha256, write_json
@@ -47,6 +49,8 @@ from ld4mrec_cli.utils.workspace import recover
 FORMAT = "ld4mrec-dataset"
 VERSION = 1
 SCHEMA_FILE = "schema.json"
+TEXT = "text"
+"""The modality of texts."""
 MAKE_ONE = "Make one with `ld4mrec prepare --raw DIR`"
 ModalityName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
@@ -310,6 +314,14 @@ class Dataset:
             read_array(self.path(f"features/{name}.present.npy"), shape[:1], "bool", DatasetError),
         )
 
+    @cached_property
+    def text_vectorizer(self) -> TextVectorizer | None:
+        """What made the ``text`` features; None where they came ready-made or from an encoder."""
+        if TERMS_FILE not in self.schema.files:
+            return None
+        dim = self.schema.modalities[TEXT].dim
+        return TextVectorizer.read(self.path(TERMS_FILE), self.path(COMPONENTS_FILE), dim)
+
 
 def to_matrix(
     tables: Sequence[pl.DataFrame], shape: tuple[int, int], mean_weight: float | None = None
@@ -373,6 +385,7 @@ def write_dataset(
     modalities: Mapping[str, Modality],
     split_method: str,
     provenance: Mapping[str, Any],
+    text_vectorizer: TextVectorizer | None = None,
 ) -> Schema:
     """Fill an empty directory with a dataset and return its schema.
 
@@ -380,6 +393,7 @@ def write_dataset(
         items: ``item`` and, where known, ``title``; the row is the internal index.
         item_columns: other columns of the items, in the same order; may have none.
         splits: table of internal indices by split name.
+        text_vectorizer: what made the ``text`` modality, if it is of the default kind.
     """
     pl.DataFrame({USER: users}, schema={USER: pl.String}).write_parquet(directory / "users.parquet")
     items.write_parquet(directory / "items.parquet")
@@ -393,6 +407,8 @@ def write_dataset(
         np.save(
             directory / "features" / f"{modality}.present.npy", features.present, allow_pickle=False
         )
+    if text_vectorizer is not None:
+        text_vectorizer.write(directory)
     info = {
         m: ModalityInfo(dim=f.dim, items_with_feature=int(f.present.sum()))
         for m, f in modalities.items()

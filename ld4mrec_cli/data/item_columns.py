@@ -86,3 +86,25 @@ def example_values(column: pl.Series) -> list[str]:
     texts = column.explode() if isinstance(column.dtype, pl.List) else column
     counts = texts.cast(pl.String).drop_nulls().value_counts(sort=True, name="n")
     return counts.to_series(0).to_list()
+
+
+def fit_columns(items: pl.DataFrame, like: pl.DataFrame | None) -> pl.DataFrame:
+    """Columns of further items ``(n, …)``, of the names and types that a dataset has.
+
+    Values of another type than the dataset's are left out, and so are columns that it lacks.
+
+    Args:
+        items: a table of items, as of :func:`unpack_columns`.
+        like: the columns of the dataset; None: it has none.
+    """
+    if like is None:
+        return pl.DataFrame()
+    is_packed = ITEM_COLUMNS in items.columns
+    given = items[ITEM_COLUMNS].struct.unnest() if is_packed else items
+    columns = {}
+    for name, dtype in like.schema.items():
+        values = _plain_values(given[name]) if name in given.columns else None
+        if values is None or isinstance(dtype, pl.List) != isinstance(values.dtype, pl.List):
+            values = pl.repeat(None, len(items), dtype=dtype, eager=True)
+        columns[name] = values.cast(dtype, strict=False)
+    return pl.DataFrame(columns)

@@ -8,28 +8,54 @@ from pathlib import Path
 import polars as pl
 
 from ld4mrec_cli.data.columns import ITEM
+from ld4mrec_cli.data.dataset import TEXT, natural_order
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress
 from ld4mrec_cli.data.encoders.picture import list_images
-from ld4mrec_cli.data.features import Modality, align, text_features
+from ld4mrec_cli.data.features import Modality, align, impute
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS
-from ld4mrec_cli.data.readers.base import RawData
+from ld4mrec_cli.data.readers.base import EveryItem, RawData
+from ld4mrec_cli.data.text_vectorizer import TextVectorizer
 from ld4mrec_cli.settings.base import TFIDF
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, nearest
 
-TEXT = "text"
 IMAGE = "image"
 
 
-def load_items(source: RawData, item_ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
+def read_content(
+    source: RawData, item_ids: list[str], options: PrepareConfig, raw: Path
+) -> tuple[pl.DataFrame, list[str]]:
+    """Content of items as it is read, and the ids of the catalog, in natural order.
+
+    The catalog are the items with interactions, ``item_ids``; with ``prepare.catalog: all`` also
+    the other items of the item table.
+
+    Raises:
+        SourceError: all items are asked for, and there is no item table.
+    """
+    if options.catalog == "interacted":
+        return source.load_items(set(item_ids)), item_ids
+    if not source.item_files:
+        raise SourceError("has no item table, which --catalog all is about", where=raw)
+    content = source.load_items(EveryItem())
+    return content, natural_order({*item_ids, *content[ITEM]})
+
+
+def load_items(
+    source: RawData, content: pl.DataFrame, item_ids: list[str]
+) -> tuple[pl.DataFrame, list[str]]:
     """Content of the items, in their order, and a message where some have none.
+
+    Args:
+        source: where it is from.
+        content: of these items, and maybe of others.
+        item_ids: the items.
 
     Raises:
         SourceError: the source has content, and none of it belongs to these items.
     """
-    content = source.load_items(set(item_ids))
     items = pl.DataFrame({ITEM: item_ids}, schema={ITEM: pl.String})
     joined = items.join(content, on=ITEM, how="left", maintain_order="left")
     if not source.item_files:
@@ -64,7 +90,7 @@ def encode_items(
     encoded = {}
     if options.text_encoder != TFIDF:
         _check_not_ready_made(source, TEXT)
-        encoded[TEXT] = encoders.encode_texts(_texts(items, options), options, on_encoded)
+        encoded[TEXT] = encoders.encode_texts(join_texts(items, options), options, on_encoded)
     if options.image_encoder is not None:
         _check_not_ready_made(source, IMAGE)
         encoded[IMAGE] = images.encode_images(raw, items[ITEM].to_list(), options, on_encoded)
@@ -88,8 +114,11 @@ def build_modalities(
     items: pl.DataFrame,
     options: PrepareConfig,
     encoded: Mapping[str, Encoded],
-) -> dict[str, Modality]:
+) -> tuple[dict[str, Modality], TextVectorizer | None]:
     """Modalities by name, aligned to the items: encoded, ready-made, and TF-IDF of the texts.
+
+    Returns:
+        The modalities, and what made the texts' where that is TF-IDF.
 
     Raises:
         SourceError: a ready-made modality has a feature for none of the items.
@@ -101,12 +130,12 @@ def build_modalities(
         if not modality.present.any():
             raise SourceError("has a feature for none of the items", where=raw_features.path)
         modalities[name] = modality
-    texts = _texts(items, options)
+    texts, vectorizer = join_texts(items, options), None
     if TEXT not in modalities and any(texts):
-        text = text_features(texts, options.text_dim, options.seed)
-        if text is not None:
-            modalities[TEXT] = text
-    return dict(sorted(modalities.items()))
+        vectorizer = TextVectorizer.fit(texts, options.text_dim, options.seed)
+        if vectorizer is not None:
+            modalities[TEXT] = impute(*vectorizer.transform(texts))
+    return dict(sorted(modalities.items())), vectorizer
 
 
 def check_text_fields(items: pl.DataFrame, options: PrepareConfig, raw: Path) -> None:
@@ -121,7 +150,7 @@ def check_text_fields(items: pl.DataFrame, options: PrepareConfig, raw: Path) ->
             )
 
 
-def _texts(items: pl.DataFrame, options: PrepareConfig) -> list[str]:
+def join_texts(items: pl.DataFrame, options: PrepareConfig) -> list[str]:
     """Text of each item: its fields, joined; empty where it has none."""
     fields = [name for name in options.text_fields if has_text(items, name)]
     if not fields:

@@ -25,6 +25,7 @@ from ld4mrec_cli.data.item_content import (
     encode_items,
     has_text,
     load_items,
+    read_content,
 )
 from ld4mrec_cli.data.readers import read_source
 from ld4mrec_cli.data.readers.base import RawData
@@ -99,12 +100,14 @@ def prepare(
     table = _label_splits(_index(log, all_users, all_items), method, options, left_out, events)
     table, weights = _settle_weights(table, context)
     table, users = _reindex(table, USER, all_users)
-    table, item_ids = _reindex(table, ITEM, all_items)
+    table, interacted = _reindex(table, ITEM, all_items)
+    content, item_ids = read_content(source, interacted, options, raw)
+    table = _move_items(table, interacted, item_ids)
     tables = _split(table, method, raw)
-    items, coverage = load_items(source, item_ids)
+    items, coverage = load_items(source, content, item_ids)
     check_text_fields(items, options, raw)
     encoded = encode_items(source, items, options, left_out, raw, on_encoded)
-    modalities = build_modalities(source, items, options, encoded)
+    modalities, vectorizer = build_modalities(source, items, options, encoded)
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
     left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
     with atomic_directory(out, overwrite=overwrite, is_replaceable=is_replaceable) as temporary:
@@ -117,9 +120,11 @@ def prepare(
             splits=tables,
             modalities=modalities,
             split_method=method,
+            text_vectorizer=vectorizer,
             provenance=_provenance(source, context, _core(options, method), left_out, encoded),
         )
-    messages = [*core_cost, *weights, *coverage, *context.hints]
+    added = _added(interacted, item_ids)
+    messages = [*core_cost, *weights, *added, *coverage, *context.hints]
     unreadable = [message for made in encoded.values() for message in made.unreadable]
     bad = [*context.bad_lines, *unreadable]
     return Prepared(schema, source.layout, left_out, bad, messages)
@@ -276,6 +281,24 @@ def _reindex(table: pl.DataFrame, column: str, ids: list[str]) -> tuple[pl.DataF
     used = np.unique(codes)
     indices = pl.Series(column, np.searchsorted(used, codes), dtype=pl.UInt32)
     return table.with_columns(indices), [ids[code] for code in used]
+
+
+def _move_items(table: pl.DataFrame, items: list[str], catalog: list[str]) -> pl.DataFrame:
+    """Index the items of a table, which are indices of ``items``, in a catalog that holds them."""
+    if items == catalog:
+        return table
+    place = {item: index for index, item in enumerate(catalog)}
+    places = np.array([place[item] for item in items])
+    moved = pl.Series(ITEM, places[table[ITEM].to_numpy()], dtype=pl.UInt32)
+    return table.with_columns(moved)
+
+
+def _added(items: list[str], catalog: list[str]) -> list[str]:
+    """One line with the items that have no interaction; none where all have."""
+    n_added = len(catalog) - len(items)
+    if not n_added:
+        return []
+    return [f"{n_added:,} of {len(catalog):,} items have no interaction (--catalog all)"]
 
 
 def _split(table: pl.DataFrame, method: str, raw: Path) -> dict[str, pl.DataFrame]:

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from ld4mrec_cli.models.batches import Batches, RowBatches
+from ld4mrec_cli.models.ops.content_neighbors import average, history_content
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.history_shares import leave_one_out
 from ld4mrec_cli.models.transfer import DataAxis
@@ -46,6 +47,33 @@ class Recommender(ABC):
         item, plus a bias of the item.
         """
         return None
+
+    content_share: float = 0.0
+    """What an item of a history adds to the score of a new item that it alone stands for, beside
+    what this model learned of it. For models whose scores estimate interactions."""
+
+    def score_new_items(
+        self, rows: csr_matrix, users: np.ndarray | None, neighbors: csr_matrix
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of known items, and of new ones by the known items that stand for them.
+
+        By default the means of the scores, and :attr:`content_share`. Models where popularity is
+        part of the scores leave it out of the means.
+
+        Args:
+            rows: interactions with the known items ``(n, n_items)``.
+            users: the training users of the rows ``(n,)``, or None.
+            neighbors: of :func:`ld4mrec_cli.models.ops.content_neighbors.find_content_neighbors`,
+                ``(n_new, n_items)``.
+
+        Returns:
+            ``(n, n_items)`` as of :meth:`score`, and ``(n, n_new)``.
+        """
+        scores = self.score(rows, users)
+        new = average(scores, neighbors)
+        if self.content_share:
+            new += self.content_share * history_content(rows, neighbors).to(new.device)
+        return scores, new
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Shares of the items of a history in the scores of some items.

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.models.ease_settings import EASEConfig
+from ld4mrec_cli.models.ops.content_neighbors import CONTENT_SHARE
 from ld4mrec_cli.models.ops.item_item import ItemItemRecommender
 from ld4mrec_cli.models.ops.item_weights import (
     ItemWeights,
@@ -28,6 +29,8 @@ class EASE(ItemItemRecommender):
 
     With a ``content_weight``, items of similar features support each other (collective EASE).
     """
+
+    content_share = CONTENT_SHARE
 
     def __init__(self, weights: ItemWeights | csr_matrix) -> None:
         """``weights``: B, or a sparse matrix, as of :class:`ItemItemRecommender`."""

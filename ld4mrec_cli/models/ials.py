@@ -13,6 +13,7 @@ from torch import Tensor
 from ld4mrec_cli.models.base import ClosedFormRecommender
 from ld4mrec_cli.models.ials_settings import IALSConfig
 from ld4mrec_cli.models.ops.als import LeastSquares, fit_item_factors
+from ld4mrec_cli.models.ops.content_neighbors import CONTENT_SHARE
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.item_vectors import CosineSimilarity
 
@@ -23,6 +24,8 @@ class IALS(ClosedFormRecommender):
     User and item vectors are solved in turn. A user's vector is solved from the row that is
     scored, so any history can be scored.
     """
+
+    content_share = CONTENT_SHARE
 
     def __init__(self, items: Tensor, settings: IALSConfig) -> None:
         """``items``: item vectors ``(n_items, factors)`` float32."""

@@ -54,6 +54,9 @@ class ModelSpec:
     scores_new_items: bool = False
     """Scores items without training interactions, by their features."""
 
+    takes_new_items: bool = False
+    """Can be extended by new items of known content, without training."""
+
     @property
     def has_reasons(self) -> bool:
         """Whether its scores can be split among the items of a history."""
@@ -69,6 +72,7 @@ _SPECS = (
         reads_features=True,
         scores_new_items=True,
         reads_weights=True,
+        takes_new_items=True,
     ),
     ModelSpec(
         "popularity",
@@ -88,6 +92,7 @@ _SPECS = (
         closed_form=True,
         deterministic=True,
         reads_weights=True,
+        takes_new_items=True,
     ),
     ModelSpec(
         "ease",
@@ -98,6 +103,7 @@ _SPECS = (
         deterministic=True,
         reads_features=True,
         reads_weights=True,
+        takes_new_items=True,
     ),
     ModelSpec(
         "ials",
@@ -106,6 +112,7 @@ _SPECS = (
         {"ials": IALSConfig},
         closed_form=True,
         reads_weights=True,
+        takes_new_items=True,
     ),
     ModelSpec(
         "bpr",
@@ -130,6 +137,7 @@ _SPECS = (
         needs_features=True,
         scores_new_users=False,
         scores_new_items=True,
+        takes_new_items=True,
     ),
     ModelSpec(
         "freedom",
@@ -201,6 +209,12 @@ def suggest_models(is_able: Callable[[ModelSpec], bool]) -> str:
     """Hint of an error of a model that cannot do what is asked for: the models that can."""
     names = ", ".join(spec.name for spec in _SPECS if is_able(spec))
     return f"Use a model that does: {names}"
+
+
+def no_added_items(name: str) -> UserError:
+    """Error of the model ``name``, which cannot be extended by new items."""
+    hint = suggest_models(lambda spec: spec.takes_new_items)
+    return UserError(f"{name} takes no new items by their content", hint=hint)
 
 
 def no_shares(why: str) -> UserError:

@@ -37,7 +37,7 @@ class Catalog:
         """
         self._run = run
         self.splits = splits
-        n_users, n_items = run.manifest.dataset.n_users, run.manifest.dataset.n_items
+        n_users, n_items = run.manifest.dataset.n_users, run.n_items
         users = read_ids(run.verified_path("users.parquet"), USER, n_users, RunError)
         self.users = Ids(users[USER].to_list(), USER)
         table = read_ids(run.verified_path("items.parquet"), ITEM, n_items, RunError)

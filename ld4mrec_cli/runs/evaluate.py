@@ -181,6 +181,8 @@ def _own_question(
     if not targets.nnz:
         raise DatasetError(f"the {split} split is empty", where=dataset.directory)
     exclude = rows if mask == Split.TRAIN else dataset.matrix(Split.TRAIN, Split.VALID)
+    for matrix in (rows, targets, exclude):
+        matrix.resize(matrix.shape[0], run.n_items)  # new items of the run come last
     inherited = inherited_interactions(run)
     if inherited.nnz:
         targets = leave_out_learned(targets, inherited, split, dataset, on_note)

@@ -28,8 +28,7 @@ def inherited_interactions(run: RunDirectory) -> csr_matrix:
     Returns:
         ``(n_users, n_items)`` of the run; empty where it started anew.
     """
-    info = run.manifest.dataset
-    shape = (info.n_users, info.n_items)
+    shape = (run.manifest.dataset.n_users, run.n_items)
     if INHERITED not in run.manifest.files:
         return csr_matrix(shape, dtype=np.float32)
     return to_matrix([read_interactions(run.verified_path(INHERITED), shape, RunError)], shape)

@@ -68,6 +68,18 @@ class InitSource(BaseModel):
     """Items that both datasets have."""
 
 
+class NewItems(BaseModel):
+    """Items that a run was extended by."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str
+    """The run that was extended."""
+    count: Count
+    """New items, with those that the source had already."""
+    weight: Positive
+    """Factor of their scores."""
+
+
 class Manifest(BaseModel):
     """Content of ``manifest.json``, without its checksum."""
 
@@ -97,6 +109,8 @@ class Manifest(BaseModel):
     """Set where the run was trained on every interaction, without validation."""
     init_from: InitSource | None = None
     """Set where the training started from the weights of another run."""
+    new_items: NewItems | None = None
+    """Set where the run knows items beyond those of the dataset, after them."""
     notes: list[str] = []
     files: dict[str, str] = {}
     """SHA-256 by file name."""

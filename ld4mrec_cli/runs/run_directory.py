@@ -15,6 +15,8 @@
     users.parquet  items.parquet                     the dataset's, for serving
     item_columns.parquet                             likewise, where it has them
     train.parquet  valid.parquet  test.parquet       likewise: what is known of the users
+    new_items.safetensors    only of a run that was extended by `add-items`: known items that stand
+                             for the new ones, which are the last rows of items.parquet
     evaluation.json          metrics of `evaluate`; may be missing, and is not in the manifest
     checkpoint.safetensors   only until training is complete: the state for --resume
     .lock                    only while a process trains the run
@@ -64,6 +66,7 @@ WEIGHTS, SIGNALS, CHECKPOINT = (
     "checkpoint.safetensors",
 )
 PARAMETERS, INHERITED = "parameters.safetensors", "inherited.parquet"
+NEW_ITEMS = "new_items.safetensors"
 SPLIT_TABLES = tuple(f"{split}.parquet" for split in SPLITS)
 SERVING_TABLES = ("users.parquet", "items.parquet", *SPLIT_TABLES)
 
@@ -159,6 +162,12 @@ class RunDirectory:
         return config
 
     @property
+    def n_items(self) -> int:
+        """Items that the run scores: those of the dataset, and new ones."""
+        new = self.manifest.new_items
+        return self.manifest.dataset.n_items + (0 if new is None else new.count)
+
+    @property
     def is_unfinished(self) -> bool:
         """Whether training can be resumed."""
         return self.manifest.status in ("running", "interrupted")
@@ -228,6 +237,13 @@ class RunDirectory:
         info = self.manifest.dataset
         tensors = self.load_tensors(SIGNALS)
         return signals_from_tensors(tensors, info.modalities, info.n_items, self.path / SIGNALS)
+
+    @_if_writable
+    def add_new_items(self, neighbors: Mapping[str, np.ndarray], config: Config) -> None:
+        """Write what makes a copy of a run one that knows new items; its tables have them."""
+        self.save_arrays(NEW_ITEMS, neighbors)
+        self._record([name for name in self.manifest.files if (self.path / name).is_file()])
+        self._write_config(config)
 
     @_if_writable
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:

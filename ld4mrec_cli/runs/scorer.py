@@ -9,9 +9,11 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.models.new_items import ExtendedRecommender
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.runs.checks import check_numbers, check_scores
+from ld4mrec_cli.runs.neighbor_arrays import load_neighbors
 from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
 from ld4mrec_cli.utils.errors import RunError, UserError
 
@@ -30,7 +32,7 @@ def load_scorer(
         RunError: files are missing, damaged or do not fit together.
     """
     try:
-        scorer = _restore(run, device, config or run.config)
+        scorer = _extend(run, _restore(run, device, config or run.config))
     except UserError:
         raise
     except Exception as error:  # shapes and dtypes that do not fit raise nearly anything
@@ -38,9 +40,16 @@ def load_scorer(
         raise RunError(
             f"the weights do not fit the configuration ({reason})", where=run.path
         ) from None
-    dataset = run.manifest.dataset
-    check_scores(scorer, (dataset.n_users, dataset.n_items), run.path)
+    check_scores(scorer, (run.manifest.dataset.n_users, run.n_items), run.path)
     return scorer
+
+
+def _extend(run: RunDirectory, model: Recommender) -> Recommender:
+    """The model of a run with the new items, if it was extended by some."""
+    new = run.manifest.new_items
+    if new is None:
+        return model
+    return ExtendedRecommender(model, load_neighbors(run), new.weight)
 
 
 def _restore(run: RunDirectory, device: torch.device, config: Config) -> Recommender:

@@ -91,6 +91,9 @@ class PrepareConfig(Section):
     k_core: NonNegativeInt | None = None
     """Keep users and items with at least this many interactions, repeatedly; 0 keeps all.
     Unset: 0 if the split is given, else 5."""
+    catalog: Literal["interacted", "all"] = "interacted"
+    """Items of the dataset: those with an interaction that is kept, or `all` of the item table,
+    too, so that a model with content can recommend them."""
     valid_ratio: Share = 0.1
     """Share of the interactions for validation (random, temporal and global-time splits)."""
     test_ratio: Share = 0.1

@@ -125,10 +125,11 @@ def test_a_named_layout_is_not_held_up_by_foreign_files(shop):
 @pytest.mark.slow
 def test_text_features_do_not_depend_on_the_number_of_threads(tmp_path):
     code = (
-        "import hashlib, random; from ld4mrec_cli.data.features import text_features\n"
+        "import hashlib, random; from ld4mrec_cli.data.text_vectorizer import TextVectorizer\n"
         "rng = random.Random(0)\n"
         "texts = [' '.join(f'w{rng.randrange(900)}' for _ in range(20)) for _ in range(4000)]\n"
-        "print(hashlib.sha256(text_features(texts, 64, 0).values.tobytes()).hexdigest())"
+        "values, _ = TextVectorizer.fit(texts, 64, 0).transform(texts)\n"
+        "print(hashlib.sha256(values.tobytes()).hexdigest())"
     )
     digests = set()
     for threads in ("1", "2"):

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ld4mrec_cli.data.features import align, impute, text_features
+from ld4mrec_cli.data.features import Modality, align, impute
 from ld4mrec_cli.data.readers.base import RawFeatures
+from ld4mrec_cli.data.text_vectorizer import TextVectorizer
 
 
 def features(values: np.ndarray) -> RawFeatures:
@@ -49,6 +50,11 @@ def test_nothing_to_impute_from_or_for_changes_nothing():
     values = np.ones((3, 2), dtype=np.float32)
     for present in (np.zeros(3, dtype=bool), np.ones(3, dtype=bool)):
         assert (impute(values.copy(), present).values == values).all()
+
+
+def text_features(texts: list[str], dim: int, seed: int) -> Modality | None:
+    vectorizer = TextVectorizer.fit(texts, dim, seed)
+    return None if vectorizer is None else impute(*vectorizer.transform(texts))
 
 
 TEXTS = [
@@ -113,8 +119,8 @@ def test_many_texts_are_encoded_by_a_fit_on_some_of_them(monkeypatch):
         "",
         "zebra",
     ]
-    monkeypatch.setattr("ld4mrec_cli.data.features.MAX_FIT_TEXTS", 40)
-    monkeypatch.setattr("ld4mrec_cli.data.features._TEXT_CHUNK_SIZE", 30)
+    monkeypatch.setattr("ld4mrec_cli.data.text_vectorizer.MAX_FIT_TEXTS", 40)
+    monkeypatch.setattr("ld4mrec_cli.data.text_vectorizer.TEXT_CHUNK_SIZE", 30)
     modality = text_features(texts, dim=2, seed=0)
     assert modality.values.shape == (202, 2)
     assert modality.present.tolist() == [True] * 200 + [False] * 2

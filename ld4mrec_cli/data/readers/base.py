@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,19 @@ ItemLoader = Callable[[Set[str]], pl.DataFrame]
 """Reads the content of the items with some ids: ``item``, and where known ``title`` and further
 text fields, all strings and without HTML; one row per item. Other items may be in it too. It may
 have a column of structs, for filters of lists (:mod:`ld4mrec_cli.data.item_columns`)."""
+
+
+class EveryItem(Set[str]):
+    """The ids of all items, for an :data:`ItemLoader`: unknown, so they cannot be listed."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ld4mrec_cli.models.ld4mrec.build import (
 from ld4mrec_cli.models.ld4mrec.cnet import INPUT_TIME, ItemTables
 from ld4mrec_cli.models.ld4mrec.losses import Targets, make_loss
 from ld4mrec_cli.models.ld4mrec.mixture import MixedScores
+from ld4mrec_cli.models.ld4mrec.new_items import score_new_items
 from ld4mrec_cli.models.ld4mrec.row_weights import RowWeights
 from ld4mrec_cli.models.ld4mrec.sampled_softmax import Candidates, CandidateSampler, reindex
 from ld4mrec_cli.models.ld4mrec.settings import DiffusionConfig, ModelConfig
@@ -263,6 +264,12 @@ class LD4MRec(TrainableRecommender):
         """C-Net's one-step scores in factors, without EASE."""
         factors: FactoredScores = self.cnet(observed, self._input_times(observed))
         return factors
+
+    def score_new_items(
+        self, rows: csr_matrix, users: np.ndarray | None, neighbors: csr_matrix
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`Recommender.score_new_items`; popularity is not part of the means."""
+        return score_new_items(self, rows, neighbors)
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
         """See :meth:`Recommender.history_shares`; the parts of the mixture are split exactly."""

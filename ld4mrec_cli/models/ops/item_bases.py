@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
@@ -55,15 +56,35 @@ def _leading_vectors(matrix: csr_matrix, rank: int, seed: int) -> np.ndarray:
     return small @ (rotation[:, is_accurate] / values[is_accurate]).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class FeatureScaler:
+    """Standardizes columns: mean 0 and deviation 1; constant columns become 0."""
+
+    mean: np.ndarray
+    """``(dim,)`` float32."""
+    deviation: np.ndarray
+    """``(dim,)`` float32."""
+
+    @classmethod
+    def fit(cls, features: np.ndarray) -> FeatureScaler:
+        """Scaler of the columns of ``features`` ``(n, dim)``."""
+        values = np.asarray(features, dtype=np.float32)
+        mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return cls(mean, (values - mean).std(axis=0, dtype=np.float64).astype(np.float32))
+
+    def transform(self, features: np.ndarray) -> np.ndarray:
+        """Standardized features ``(n, dim)`` float32."""
+        values = np.asarray(features, dtype=np.float32) - self.mean
+        is_used = self.deviation > 1e-8
+        return np.divide(values, self.deviation, out=np.zeros_like(values), where=is_used)
+
+
 def modality_basis(features: np.ndarray, max_dim: int) -> np.ndarray:
     """Standardize the columns of ``features`` ``(n_items, dim)``, reduce them, normalize the rows.
 
     More than ``max_dim`` columns are reduced to ``max_dim`` by PCA. Returns float32.
     """
-    values = np.asarray(features, dtype=np.float32)
-    values = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = values.std(axis=0, dtype=np.float64).astype(np.float32)
-    values = np.divide(values, scale, out=np.zeros_like(values), where=scale > 1e-8)
+    values = FeatureScaler.fit(features).transform(features)
     if values.shape[1] > max_dim:
         values = values @ principal_axes(values, max_dim)
     length = np.linalg.norm(values, axis=1, keepdims=True)
