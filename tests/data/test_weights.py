@@ -154,6 +154,7 @@ def test_a_given_training_weight_does_not_know_the_test_split(prepared):
     assert weights_of(dataset, "test") == {("a", "z"): 10.0}
 
 
+@pytest.mark.slow
 @given(
     events=st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([0.5, 1.0, 4.0])),

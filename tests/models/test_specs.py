@@ -31,6 +31,7 @@ def test_the_page_of_baselines_has_a_row_for_each_with_its_source():
         source = re.search(r"\((.*)\)", spec.title)
         assert source is None or source[1] in rows[spec.name]
         assert ("requires features" in rows[spec.name]) == spec.needs_features
+        assert rows[spec.name].endswith("| yes " if spec.reads_weights else "| no ")
 
 
 def test_the_page_of_the_model_names_files_that_exist():
