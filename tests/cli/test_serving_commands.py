@@ -429,9 +429,9 @@ def test_damaged_runs_are_refused(fails, workspace, tmp_path, name, damage):
     assert "run" in fails("recommend", "--run", "run", "--user", "user-0001")
 
 
-def test_evaluate_refuses_another_dataset(fails, cli, workspace):
+def test_evaluate_refuses_what_the_run_was_trained_on(fails, cli, workspace):
     cli("prepare", "--raw", workspace.raw, "--out", "other", "--seed", "8")
-    assert "is not the dataset" in fails("evaluate", "--run", workspace.run, "--data", "other")
+    assert "of the test split were training data before" in fails("evaluate", "--run", workspace.run, "--data", "other")
 
 
 def test_evaluate_says_how_to_name_a_dataset_that_was_moved(fails, cli, workspace):
