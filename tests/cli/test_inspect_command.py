@@ -19,6 +19,8 @@ KEYS = {
     "item_degrees": dict,
     "core": (dict, type(None)),
     "ratings": (dict, type(None)),
+    "weights": (dict, type(None)),
+    "events": list,
     "times": (dict, type(None)),
     "modalities": list,
     "texts": list,

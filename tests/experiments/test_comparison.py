@@ -83,9 +83,9 @@ def test_the_test_split_is_opened_after_the_last_training(bench, monkeypatch):
     opened = []
     original = Dataset.matrix
 
-    def matrix(self, split):
-        opened.append(split)
-        return original(self, split)
+    def matrix(self, *splits, **options):
+        opened.extend(splits)
+        return original(self, *splits, **options)
 
     monkeypatch.setattr(Dataset, "matrix", matrix)
     bench.train.before = lambda number: opened.append(f"training {number}")
