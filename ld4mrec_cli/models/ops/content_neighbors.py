@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ld4mrec_cli.models.ops.item_bases import FeatureScaler, principal_axes
 
-NEIGHBORS = 50
+NEIGHBORS = 20
 """Known items that stand for a new one, at most."""
 MAX_DIM = 512
 """Features of a modality with more columns are compared by this number of principal components."""
