@@ -431,7 +431,9 @@ def test_damaged_runs_are_refused(fails, workspace, tmp_path, name, damage):
 
 def test_evaluate_refuses_what_the_run_was_trained_on(fails, cli, workspace):
     cli("prepare", "--raw", workspace.raw, "--out", "other", "--seed", "8")
-    assert "of the test split were training data before" in fails("evaluate", "--run", workspace.run, "--data", "other")
+    assert "of the test split were training data before" in fails(
+        "evaluate", "--run", workspace.run, "--data", "other"
+    )
 
 
 def test_evaluate_says_how_to_name_a_dataset_that_was_moved(fails, cli, workspace):
