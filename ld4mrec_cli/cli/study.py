@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ld4mrec_cli.experiments.study.report import Report
     from ld4mrec_cli.experiments.study.studies import Study
 
-NAMES = ("ablation",)
+NAMES = ("ablation", "inference", "modalities", "noise")
 """The studies; the table in `experiments/study/studies.py` is slow to import."""
 
 
@@ -61,6 +61,20 @@ def study(
     cross: Annotated[
         bool, typer.Option("--cross", help="ablation: every combination of --vary.")
     ] = False,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            help="noise: shares of the training interactions.",
+            show_default="0.05,0.1,0.2,0.3; quick: 0.1,0.3",
+        ),
+    ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            help="noise: types of noise, comma-separated.",
+            show_default="all; quick: random,similar",
+        ),
+    ] = None,
     set_: Overrides = None,
     out: Annotated[
         Path | None,
@@ -104,7 +118,7 @@ def study(
     from ld4mrec_cli.utils.text import printable
 
     chosen = STUDIES[name]
-    _check_options(chosen, {"vary": vary, "cross": cross})
+    _check_options(chosen, {"vary": vary, "cross": cross, "levels": levels, "types": types})
     if cross and not vary:
         raise UserError("--cross combines settings", hint="Name them with --vary section.key=a,b")
     named = [one.strip() for one in models.split(",")] if models else []
@@ -112,7 +126,15 @@ def study(
         named = list(chosen.models)
     systems = read_systems(config or (), named, set_ or (), flags, minimum=1)
     dataset = shared_dataset(systems)
-    request = Request(systems, dataset, tuple(vary or ()), is_crossed=cross, is_quick=quick)
+    request = Request(
+        systems,
+        dataset,
+        tuple(vary or ()),
+        is_crossed=cross,
+        levels=parse_shares(levels),
+        types=tuple(one.strip() for one in types.split(",")) if types else (),
+        is_quick=quick,
+    )
     place = out or new_run_path(f"study-{name}-{dataset.name}")
     plan = plan_study(
         chosen,
@@ -128,6 +150,15 @@ def study(
     _print(outcome, report, format)
     if not outcome.measured:
         raise StudyFailed("no training worked", where=place, hint="The reasons are above")
+
+
+def parse_shares(text: str | None) -> tuple[float, ...]:
+    """Parse ``0.1,0.3``; empty for None. Raises UserError."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        hint = "Give it as 0.1,0.3"
+        raise UserError(f"--levels '{text}' is not a list of numbers", hint=hint) from None
 
 
 def _check_options(chosen: Study, given: dict[str, Any]) -> None:

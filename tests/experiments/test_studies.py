@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from study_bench import StudyBench
 
 from ld4mrec_cli.config import iter_switches
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.evaluation.mean_difference import Sample
 from ld4mrec_cli.experiments.study.ablation import parse_vary
+from ld4mrec_cli.experiments.study.derived import OtherContent, open_derived
+from ld4mrec_cli.experiments.study.inference import crossing_point
+from ld4mrec_cli.experiments.study.losses import Loss, area, relative_loss
+from ld4mrec_cli.experiments.study.measure import Measured
+from ld4mrec_cli.runs.run_directory import RunDirectory
+from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import ConfigError, RunError, TrainingInterrupted, UserError
 
 
@@ -174,3 +184,196 @@ def test_a_failed_training_is_reported_and_the_others_go_on(bench):
     assert "has no modality 'sound'" in outcome.failures[0]
     assert [row[0] for row in report.tables[0].table.rows] == ["whole", "model.hidden_dim=8"]
     assert "has no modality" in (bench.root / "ablation" / "study.html").read_text()
+
+
+def test_inference_reads_the_same_weights_with_other_steps(bench):
+    (variant,) = bench.plan("inference", [bench.file("one.yaml")]).variants
+    config = variant.system.config
+    assert config.diffusion.noise_scale > 0.0
+    names = [reading.name for reading in variant.readings]
+    assert names == ["", "k2", "k3", "k4", "k5", *(f"start{t}" for t in range(1, 6))]
+    for reading in variant.readings[1:]:
+        changed = reading.config(config)
+        differing = {
+            key
+            for key, value in changed.diffusion.model_dump().items()
+            if value != getattr(config.diffusion, key)
+        }
+        assert differing == {key.partition(".")[2] for key in reading.overrides}
+
+
+@pytest.mark.slow
+def test_inference_measures_accuracy_and_time(bench):
+    outcome, report = bench.study("inference", [bench.file("one.yaml")], seeds=(0, 1))
+    assert not outcome.failures
+    assert len(bench.train.calls) == 2  # the weights of all readings
+    rows = {row[0]: row for row in report.tables[0].table.rows}
+    assert len(rows) == 10
+    assert float(rows["ld4mrec, K = 5"][-1]) > 0.0
+    assert "K = 5 takes" in report.answer
+    found = bench.json("inference")["variants"][0]["evaluations"]
+    one, many = found["as trained"][0]["metrics"], found["k5"][0]["metrics"]
+    assert one != many
+    assert crossing_point({}) is None
+
+
+def test_inference_is_of_models_with_steps(bench):
+    with pytest.raises(UserError, match="'ease' has no steps to choose"):
+        bench.plan("inference", (), ["ease"])
+
+
+def test_modalities_plans_every_subset_and_the_controls(bench):
+    plan = bench.plan("modalities", (), ["ease", "vbpr"])
+    assert titles(plan)[:9] == [
+        "ease: image + text",
+        "ease: image",
+        "ease: text",
+        "ease: no content",
+        "ease: shuffled",
+        "ease: 25% without content",
+        "ease: 50% without content",
+        "ease: 75% without content",
+        "ease: 100% without content",
+    ]
+    assert "vbpr: no content" not in titles(plan)
+    assert "vbpr: 100% without content" not in titles(plan)
+
+
+@pytest.mark.slow
+def test_modalities_finds_the_content_that_helps_and_not_the_noise(bench, noisy_text_dataset):
+    """Planted: the image shows the cluster that users like, the text is noise."""
+    bench.data = noisy_text_dataset
+    file = bench.file("ease.yaml", ease={"content_weight": 10.0, "ridge": 200.0})
+    with open(file, "a") as stream:
+        stream.write("model_name: ease\n")
+    outcome, report = bench.study("modalities", [f"ease={file}"], seeds=(0, 1, 2))
+    assert not outcome.failures
+    assert re.search(r"ease: image \(\+0\.\d+\) helps, ", report.answer)
+    assert not re.search(r"text \(\+[\d.]+\) helps", report.answer)
+    verdicts = {one["a"]: one for one in bench.json("modalities")["tests"]}
+    shuffled = verdicts["ease: shuffled"]
+    assert shuffled["significant"]
+    assert shuffled["difference"] < 0.0
+
+
+@pytest.mark.slow
+def test_derived_content_is_shuffled_or_missing_as_asked(tmp_path, planted_dataset):
+    source = Dataset.open(planted_dataset)
+    before = source.modality("image")
+    shuffled = open_derived(OtherContent("shuffled", 1.0, ("image",)), source, tmp_path / "d", 3)
+    after = shuffled.modality("image").values
+    assert not np.array_equal(after, before.values)
+    assert np.array_equal(np.sort(after, axis=0), np.sort(before.values, axis=0))
+    half = open_derived(OtherContent("missing", 0.5, ("image",)), source, tmp_path / "d", 3)
+    assert half.modality("image").present.mean() == pytest.approx(0.5, abs=0.01)
+    assert np.array_equal(half.modality("text").values, source.modality("text").values)
+    for split in ("train", "valid", "test"):
+        assert half.interactions(split).equals(source.interactions(split))
+    again = open_derived(OtherContent("missing", 0.5, ("image",)), source, tmp_path / "d", 3)
+    assert again.hash == half.hash
+    with pytest.raises(RunError, match="was made of other data"):
+        open_derived(OtherContent("missing", 0.5, ("image",)), half, tmp_path / "d", 3)
+
+
+@pytest.fixture(scope="module")
+def noisy_text_dataset(tmp_path_factory):
+    """Users who like one of ten kinds of items; the image shows the kind, the text is noise."""
+    raw, out = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("data") / "planted"
+    rng, n_kinds, n_items = np.random.default_rng(0), 10, 500
+    kind = np.arange(n_items) % n_kinds
+    liked = [
+        rng.choice(np.flatnonzero(kind == user % n_kinds), 7, replace=False) for user in range(600)
+    ]
+    rows = [f"u{user},i{item}" for user, items in enumerate(liked) for item in items]
+    (raw / "interactions.csv").write_text("\n".join(("user,item", *rows)))
+    ids = [f"i{item}" for item in range(n_items)]
+    (raw / "items.csv").write_text("\n".join(("item", *ids)))
+    image = np.eye(n_kinds)[kind] + 0.05 * rng.normal(size=(n_items, n_kinds))
+    np.save(raw / "image_feat.npy", image.astype(np.float32))
+    np.save(raw / "text_feat.npy", rng.normal(size=(n_items, 16)).astype(np.float32))
+    prepare(raw, out, PrepareConfig(k_core=1))
+    return out
+
+
+def test_noise_plans_types_by_levels_beside_the_clean_run(bench):
+    plan = bench.plan(
+        "noise",
+        [bench.file("one.yaml")],
+        ["ease"],
+        types=("random", "similar"),
+        levels=(0.1, 0.3),
+    )
+    assert [variant.label for variant in plan.variants] == [
+        f"{system}{noise}"
+        for system in ("ld4mrec", "ld4mrec-hard", "ease")
+        for noise in ("", "-random-10", "-random-30", "-similar-10", "-similar-30")
+    ]
+    hard = next(one for one in plan.variants if one.label == "ld4mrec-hard")
+    assert not hard.system.config.diffusion.soft_reconstruction
+    for options, message in (
+        ({"types": ("rando",)}, "unknown noise type 'rando'"),
+        ({"levels": (0.0,)}, "--levels 0 is not between"),
+    ):
+        with pytest.raises(UserError, match=message):
+            bench.plan("noise", (), ["ease"], **options)
+
+
+@pytest.mark.slow
+def test_noise_finds_whom_the_planted_noise_harms(bench):
+    """Dropping interactions harms item-item weights; what popularity ranks by hardly moves."""
+    outcome, report = bench.study(
+        "noise", (), ["ease", "popularity"], types=("drop",), levels=(0.3, 0.6), seeds=(0, 1, 2)
+    )
+    assert not outcome.failures
+    assert "more than popularity (drop)" in report.answer
+    found = bench.json("noise")
+    losses = {(one["system"], one["level"]): one["loss"] for one in found["losses"]}
+    assert losses["ease", 0.6] > losses["ease", 0.3] > 0.0
+    assert abs(losses["popularity", 0.3]) < losses["ease", 0.3]
+    run = RunDirectory.open(bench.root / "noise" / "runs" / "ease-drop-30-seed1")
+    noisy, clean = Dataset.open(run.manifest.dataset.path), Dataset.open(bench.data)
+    assert len(noisy.interactions("train")) < len(clean.interactions("train"))
+    for split in ("valid", "test"):
+        assert noisy.interactions(split).equals(clean.interactions(split))
+
+
+@pytest.mark.slow
+def test_noise_says_nothing_where_two_models_are_the_same(bench):
+    one, two = bench.file("one.yaml"), bench.file("two.yaml")
+    for path in (one, two):
+        with open(path, "a") as stream:
+            stream.write("model_name: ease\n")
+    _, report = bench.study(
+        "noise", [f"a={one}", f"b={two}"], types=("random",), levels=(0.2,), seeds=(0, 1)
+    )
+    assert "for 1 of 1 comparisons no difference is shown" in report.answer
+    assert not any(test["significant"] for test in bench.json("noise")["tests"])
+
+
+def test_the_linear_part_of_a_relative_loss_has_its_mean_and_its_variance():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        clean = rng.beta(0.5, 2.0, n)
+        return clean, clean * rng.beta(8.0, 2.0, n)
+
+    def run(values):
+        return [Measured(0, {}, {"ndcg@20": values}, None, None, None, None)]
+
+    estimates, errors = [], []
+    for _ in range(300):
+        clean, noisy = draw(400)
+        loss = relative_loss(run(clean), run(noisy), "ndcg@20", uses_seed=False)
+        assert loss.mean == pytest.approx(1.0 - noisy.mean() / clean.mean())
+        estimates.append(loss.mean)
+        errors.append(loss.sample.values.std(ddof=1) / 20.0)
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.15)
+
+
+def test_the_area_is_the_mean_loss_up_to_the_highest_level():
+    def loss(value):
+        return Loss(Sample(np.full((2, 5), value)), [0, 1])
+
+    linear = {0.1: loss(0.1), 0.4: loss(0.4)}
+    assert area(linear).values == pytest.approx(np.full((2, 5), 0.2))
+    assert area({0.3: loss(0.4)}).values == pytest.approx(np.full((2, 5), 0.2))

@@ -36,13 +36,13 @@ from ld4mrec_cli.experiments.study.report import (
     name_metric,
 )
 from ld4mrec_cli.experiments.study.request import Request
+from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.settings.base import Switch, SwitchEach
 from ld4mrec_cli.utils.errors import ConfigError, UserError
 from ld4mrec_cli.utils.tables import Table
 
 WHOLE = "whole"
-COLLABORATIVE = "collaborative"
 
 
 def plan_ablation(request: Request) -> list[Variant]:

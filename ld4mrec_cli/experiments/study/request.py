@@ -23,6 +23,8 @@ class Request:
     """Whether they are combined."""
     levels: Sequence[float] = ()
     """Shares, for studies that have levels; empty for the study's own."""
+    types: Sequence[str] = ()
+    """Noise types; empty for the study's own."""
     is_quick: bool = False
 
     def signals(self, config: Config) -> tuple[str, ...]:

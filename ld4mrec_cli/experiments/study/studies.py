@@ -6,10 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ld4mrec_cli.experiments.study.ablation import plan_ablation, report_ablation
+from ld4mrec_cli.experiments.study.inference import plan_inference, report_inference
+from ld4mrec_cli.experiments.study.modalities import plan_modalities, report_modalities
+from ld4mrec_cli.experiments.study.noise import plan_noise, report_noise
 from ld4mrec_cli.experiments.study.outcome import Outcome
 from ld4mrec_cli.experiments.study.plan import Variant
 from ld4mrec_cli.experiments.study.report import Report
 from ld4mrec_cli.experiments.study.request import Request
+from ld4mrec_cli.models.specs import MODELS
+
+READING_FEATURES = tuple(spec.name for spec in MODELS.values() if spec.reads_features)
 
 
 @dataclass(frozen=True)
@@ -30,5 +36,14 @@ STUDIES = {
     one.name: one
     for one in (
         Study("ablation", plan_ablation, report_ablation, options=frozenset({"vary", "cross"})),
+        Study("inference", plan_inference, report_inference),
+        Study("modalities", plan_modalities, report_modalities, models=READING_FEATURES),
+        Study(
+            "noise",
+            plan_noise,
+            report_noise,
+            models=("ld4mrec", "ials", "lightgcn", "freedom"),
+            options=frozenset({"levels", "types"}),
+        ),
     )
 }
