@@ -226,6 +226,8 @@ def _is_of_another_process(error: BaseException) -> bool:
 def _explain(error: BaseException) -> tuple[str, int]:
     """Message of an error in one line, and its exit code."""
     if isinstance(error, UserError):
+        if error.exit_code == UserError.exit_code and interrupts.was_interrupted(error):
+            return "interrupted", 1  # a library made of it that a file is damaged, say
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):
         return " ".join(error.format_message().split()) or "wrong usage; see --help", 2

@@ -2,15 +2,13 @@
 
 An exception must not leave an import half-way: C++ extensions may abort, and others swallow it. So
 an interrupt during the imports of a command ends the process at once, and one during a later import
-waits until that import is done. Python drops an exception that leaves a finalizer or a callback of
-the garbage collector: an interrupt that was lost there is raised again.
+waits until that import is done.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from types import FrameType
 from typing import NoReturn
@@ -36,7 +34,6 @@ def install() -> None:
             signal.signal(number, _handle)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, _raise)
-        sys.unraisablehook = _raise_again
 
 
 def is_installed() -> bool:
@@ -54,7 +51,8 @@ def ignore() -> None:
     if is_installed():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        if hasattr(signal, "setitimer"):
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
@@ -88,14 +86,6 @@ def _raise(signum: int, frame: FrameType | None) -> None:
     if not hasattr(signal, "setitimer"):
         raise KeyboardInterrupt
     signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
-
-
-def _raise_again(unraisable: sys.UnraisableHookArgs, /) -> None:
-    """Raise an interrupt a little later that was lost in a finalizer or a callback."""
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
-    else:
-        sys.__unraisablehook__(unraisable)
 
 
 def _importer(frame: FrameType | None) -> str | None:
