@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from ld4mrec_cli.utils.workspace import is_blank
+from ld4mrec_cli.experiments.directories import has_result
 
 FORMAT = "ld4mrec-comparison"
 VERSION = 1
@@ -188,9 +187,4 @@ class Comparison(_Record):
 
 def is_comparison(directory: Path) -> bool:
     """Whether `ld4mrec compare` created the directory, also if it was killed at once."""
-    try:
-        if is_blank(directory):
-            return True
-        return json.loads((directory / RESULT).read_text(encoding="utf-8")).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False
+    return has_result(directory, RESULT, FORMAT)

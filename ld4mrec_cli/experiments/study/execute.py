@@ -21,7 +21,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
 from ld4mrec_cli.experiments.compare.plan import PlannedRun
 from ld4mrec_cli.experiments.compare.runs import Train, finish_run
-from ld4mrec_cli.experiments.directories import lock_directory
+from ld4mrec_cli.experiments.directories import has_result, lock_directory
 from ld4mrec_cli.experiments.study.derived import open_derived
 from ld4mrec_cli.experiments.study.measure import measure
 from ld4mrec_cli.experiments.study.outcome import Outcome
@@ -41,7 +41,6 @@ from ld4mrec_cli.utils.errors import (
     UserError,
 )
 from ld4mrec_cli.utils.files import write_json, write_text
-from ld4mrec_cli.utils.workspace import is_blank
 
 MakeReport = Callable[[Outcome], Report]
 
@@ -157,9 +156,4 @@ def _measure(
 
 def is_study(directory: Path) -> bool:
     """Whether `ld4mrec study` created the directory, also if it was killed at once."""
-    try:
-        if is_blank(directory):
-            return True
-        return json.loads((directory / RESULT).read_text(encoding="utf-8")).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False
+    return has_result(directory, RESULT, FORMAT)
