@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from ld4mrec_cli.models.transfer import (
 )
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.runs.checks import check_numbers
+from ld4mrec_cli.runs.id_map import IdMap
 from ld4mrec_cli.runs.learned import map_run
 from ld4mrec_cli.runs.manifest import InitSource
 from ld4mrec_cli.runs.run_directory import PARAMETERS, WEIGHTS, RunDirectory
@@ -127,7 +129,7 @@ def _parameters_of(config: Config, modalities: Sequence[str]) -> dict[str, objec
 
 def _match(run: RunDirectory, dataset: Dataset) -> InitSource:
     """The manifest's entry. Raises RunError if the catalogs share nothing."""
-    found = map_run(Catalog(run, "train"), dataset)
+    found = _map_trained(run, dataset)
     n_users, n_items = (int((index != UNKNOWN).sum()) for index in (found.users, found.items))
     if not n_users or not n_items:
         kind = "item" if n_users else "user"
@@ -141,6 +143,13 @@ def _match(run: RunDirectory, dataset: Dataset) -> InitSource:
         users=n_users,
         items=n_items,
     )
+
+
+def _map_trained(run: RunDirectory, dataset: Dataset) -> IdMap:
+    """Where the users and items that a run has weights of are in a dataset."""
+    found = map_run(Catalog(run, "train"), dataset)
+    n_trained = run.manifest.dataset.n_items  # those of `add-items` come last, without weights
+    return replace(found, items=found.items[:n_trained])
 
 
 def _weights_file(run: RunDirectory) -> str:
@@ -178,7 +187,7 @@ def start_from(
     Raises:
         RunError: files are missing or damaged.
     """
-    found = map_run(Catalog(run, "train"), dataset)
+    found = _map_trained(run, dataset)
     n_users, n_items = dataset.shape
     items = _shared(found.items, n_items)
     weights, signals, starts = _read(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -41,6 +42,21 @@ def test_a_night_starts_from_the_one_before(cli, fails, days):
     assert "there is nothing to resume" in again
     assert cli("refit", "--run", "new", "--out", "served").code == 0
     assert cli("recommend", "--run", "served", "--all", "--k", "3").code == 0
+
+
+def test_a_night_starts_from_a_run_with_added_items(cli, days):
+    """They have no weights yet, and start anew."""
+    rows = "item,title\nitem-0004,Tea leaf kettle no. 5\nnever-seen,Tea cup steam no. 6\n"
+    Path("new.csv").write_text(rows)
+    added = cli("add-items", "--run", days / "old", "--items", "new.csv", "--out", "extended")
+    assert added.code == 0, added.err
+    runs = []
+    for start in (days / "old", "extended"):
+        arguments = ("--init", start, "--run", f"from-{Path(start).name}", *TINY)
+        assert cli("train", "--data", days / "today", *arguments).code == 0
+        runs.append(json.loads(Path(arguments[3], "manifest.json").read_text()))
+    assert runs[0]["init_from"]["items"] == runs[1]["init_from"]["items"]
+    assert runs[0]["files"] == runs[1]["files"]
 
 
 def test_what_does_not_fit_is_one_line(fails, days, tmp_path):
