@@ -86,7 +86,7 @@ def add_items(
         on_note=log,
     )
     n_added = extended.n_items - source.n_items
-    stdout().print(f"{n_added:,} new items beside {source.n_items:,}", markup=False)
+    stdout().print(f"added {n_added:,} to {source.n_items:,} items", markup=False)
     stdout().print(f"run written to {extended.path}", markup=False)
 
 

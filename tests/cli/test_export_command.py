@@ -127,6 +127,19 @@ def test_what_is_refused(fails, runs, tmp_path, model, arguments, message):
 
 
 @pytest.mark.slow
+def test_a_run_with_added_items_names_the_one_to_export(cli, fails, runs, workspace, tmp_path):
+    known = pl.read_parquet(workspace.run / "items.parquet", glob=False)
+    title = next(filter(None, known["title"].to_list()))
+    (tmp_path / "new.csv").write_text(f"item,title\nnever-seen,{title}\n")
+    source = runs / "ease"
+    added = cli("add-items", "--run", source, "--items", "new.csv", "--out", "extended")
+    assert (added.code, added.out.splitlines()[0]) == (0, "added 1 to 59 items"), added.err
+    line = fails("export", "--run", "extended", "--out", "x")
+    assert f"Export the run that it came from, {source.resolve()}" in line
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
 def test_without_the_extra_there_are_tables_alone(cli, fails, runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     message = fails("export", "--run", runs / "ease", "--out", "x", "--format", "onnx")

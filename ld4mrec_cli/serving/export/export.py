@@ -28,7 +28,7 @@ from ld4mrec_cli.serving.export.onnx_graph import import_onnx
 from ld4mrec_cli.serving.export.onnx_models import build_graph
 from ld4mrec_cli.serving.export.parts import split_parts
 from ld4mrec_cli.serving.export.vectors import WEIGHTS_FILE, write_vectors, write_weights
-from ld4mrec_cli.utils.errors import OutputError, UserError
+from ld4mrec_cli.utils.errors import OutputError, RunError, UserError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory, sha256, write_json
 
 ExportFormat = Literal["parquet", "onnx"]
@@ -97,8 +97,11 @@ def export_run(
         UserError: the model cannot be written in one of ``formats``, or a package is missing.
         OutputError: ``out`` exists and may not be replaced.
         OutputFailed: the files give other scores than the model.
-        RunError: the run is damaged or has no weights.
+        RunError: the run is damaged or has no weights, or `add-items` made it.
     """
+    if run.manifest.new_items is not None:
+        hint = f"Export the run that it came from, {run.manifest.new_items.source}"
+        raise RunError("is extended by new items, which have no vectors", where=run.path, hint=hint)
     check_output_directory(out, overwrite=overwrite, is_replaceable=is_export)
     if formats is not None and "onnx" in formats:
         import_onnx()
