@@ -2,13 +2,15 @@
 
 An exception must not leave an import half-way: C++ extensions may abort, and others swallow it. So
 an interrupt during the imports of a command ends the process at once, and one during a later import
-waits until that import is done.
+waits until that import is done. Python drops an exception that leaves a finalizer or a callback of
+the garbage collector: an interrupt that was lost there is raised again.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from types import FrameType
 from typing import NoReturn
@@ -34,6 +36,7 @@ def install() -> None:
             signal.signal(number, _handle)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, _raise)
+        sys.unraisablehook = _raise_again
 
 
 def is_installed() -> bool:
@@ -47,12 +50,18 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def ignore() -> None:
-    """Ignore the signals from now on, when only the end of the process is left."""
+    """Ignore the signals from now on, when only the end of the process is left.
+
+    Python notes an interrupt that leaves code given as text, such as an annotation that Typer
+    reads, as unhandled, also where it is handled further up; `python -m` would then end by SIGINT
+    in place of the exit code. Running any other text takes the note back.
+    """
     if is_installed():
+        exec("")  # noqa: S102 - see above
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if hasattr(signal, "SIGALRM"):
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # also of an interrupt that was lost
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
@@ -86,6 +95,14 @@ def _raise(signum: int, frame: FrameType | None) -> None:
     if not hasattr(signal, "setitimer"):
         raise KeyboardInterrupt
     signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+
+
+def _raise_again(unraisable: sys.UnraisableHookArgs, /) -> None:
+    """Raise an interrupt a little later that was lost in a finalizer or a callback."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _importer(frame: FrameType | None) -> str | None:

@@ -152,5 +152,52 @@ def test_an_import_in_the_midst_of_work_is_waited_for(tmp_path, monkeypatch):
     assert result.stdout == "True\n", result.stderr
 
 
+def test_an_interrupt_lost_in_a_finalizer_is_raised_again():
+    """Python drops what a finalizer raises; the work would go on as if nothing had come."""
+    script = (
+        "import os, signal, time\n"
+        "from ld4mrec_cli.utils import interrupts\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(0.1)\n"
+        "        raise AssertionError('the signal came late')\n"
+        "interrupts.install()\n"
+        "try:\n"
+        "    Finalized()\n"
+        "    print('lost')\n"
+        "    time.sleep(5)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('raised')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (result.stdout, result.stderr) == ("lost\nraised\n", "")
+
+
+def test_an_interrupt_of_evaluated_text_leaves_the_exit_code(tmp_path):
+    """Without more, `python -m` ends by SIGINT although the interrupt was handled."""
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal, sys, time\n"
+        "from ld4mrec_cli.utils import interrupts\n"
+        "interrupts.install()\n"
+        "try:\n"
+        "    eval('(os.kill(os.getpid(), signal.SIGINT), time.sleep(5))')\n"
+        "except KeyboardInterrupt:\n"
+        "    interrupts.ignore()\n"
+        "sys.exit(1)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (result.returncode, result.stderr) == (1, "")
+
+
 def test_the_handlers_are_installed_by_the_command_alone():
     assert not interrupts.is_installed()
