@@ -19,8 +19,7 @@ def main() -> None:
         code = run(arguments[1:] if arguments[:1] == ["--"] else arguments)
     except KeyboardInterrupt:
         interrupts.exit_now()
-    interrupts.ignore()
-    sys.exit(code)
+    interrupts.exit_with(code)
 
 
 if __name__ == "__main__":

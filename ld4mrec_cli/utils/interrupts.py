@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -50,19 +51,29 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def ignore() -> None:
-    """Ignore the signals from now on, when only the end of the process is left.
-
-    Python notes an interrupt that leaves code given as text, such as an annotation that Typer
-    reads, as unhandled, also where it is handled further up; `python -m` would then end by SIGINT
-    in place of the exit code. Running any other text takes the note back.
-    """
+    """Ignore the signals from now on, when only the end of the process is left."""
     if is_installed():
-        exec("")  # noqa: S102 - see above
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if hasattr(signal, "SIGALRM"):
             signal.signal(signal.SIGALRM, signal.SIG_IGN)  # also of an interrupt that was lost
             signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+def exit_with(code: int) -> NoReturn:
+    """End the process with an exit code, when everything is cleaned up.
+
+    Python notes an interrupt that leaves code given as text, such as an annotation that Typer
+    reads, as unhandled, also where it is handled further up. Its own end with `python -m` would
+    then be SIGINT in place of the exit code.
+    """
+    ignore()
+    if _first is None:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def exit_now() -> NoReturn:

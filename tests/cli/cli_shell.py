@@ -1,6 +1,7 @@
 """How the tests start the command as a user's shell would."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -26,5 +27,13 @@ def shell(*arguments, cwd, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_handle_signals_by_default,  # noqa: PLW1509 - tests start it before threads
         **options,
     )
+
+
+def _handle_signals_by_default():
+    """What ignores a signal, such as `nohup`, hands that down, and commands respect it."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)

@@ -179,14 +179,13 @@ def test_an_interrupt_lost_in_a_finalizer_is_raised_again():
 def test_an_interrupt_of_evaluated_text_leaves_the_exit_code(tmp_path):
     """Without more, `python -m` ends by SIGINT although the interrupt was handled."""
     (tmp_path / "interrupted.py").write_text(
-        "import os, signal, sys, time\n"
+        "import os, signal, time\n"
         "from ld4mrec_cli.utils import interrupts\n"
         "interrupts.install()\n"
         "try:\n"
         "    eval('(os.kill(os.getpid(), signal.SIGINT), time.sleep(5))')\n"
         "except KeyboardInterrupt:\n"
-        "    interrupts.ignore()\n"
-        "sys.exit(1)\n"
+        "    interrupts.exit_with(1)\n"
     )
     result = subprocess.run(
         [sys.executable, "-m", "interrupted"],

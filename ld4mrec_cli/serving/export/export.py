@@ -99,12 +99,9 @@ def export_run(
         OutputFailed: the files give other scores than the model.
         RunError: the run is damaged or has no weights, or `add-items` made it.
     """
-    if run.manifest.new_items is not None:
-        hint = f"Export the run that it came from, {run.manifest.new_items.source}"
-        raise RunError("is extended by new items, which have no vectors", where=run.path, hint=hint)
+    _check_source(run)
     check_output_directory(out, overwrite=overwrite, is_replaceable=is_export)
-    if formats is not None and "onnx" in formats:
-        import_onnx()
+    _check_packages(formats or ())
     scorer = load_scorer(run, device or torch.device("cpu"))
     source = _Source(run, scorer, Catalog(run, splits))
     report = _start_report(run, splits)
@@ -133,6 +130,19 @@ def export_run(
         content = {"format": FORMAT_NAME, "version": 1, "ld4mrec": __version__, **asdict(report)}
         write_json(directory / EXPORT_FILE, content)
     return report
+
+
+def _check_source(run: RunDirectory) -> None:
+    """Raise RunError for a run that `add-items` made."""
+    if run.manifest.new_items is not None:
+        hint = f"Export the run that it came from, {run.manifest.new_items.source}"
+        raise RunError("is extended by new items, which have no vectors", where=run.path, hint=hint)
+
+
+def _check_packages(formats: Sequence[ExportFormat]) -> None:
+    """Raise UserError where a package is missing that one of ``formats`` needs."""
+    if "onnx" in formats:
+        import_onnx()
 
 
 def _start_report(run: RunDirectory, splits: str) -> ExportReport:
