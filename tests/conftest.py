@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config, config_from_mapping
 from ld4mrec_cli.data.prepare import prepare
 from ld4mrec_cli.data.synthetic import SyntheticSize, write_synthetic
-from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.models.base import TrainableRecommender
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals

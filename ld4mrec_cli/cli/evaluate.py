@@ -28,7 +28,7 @@ from ld4mrec_cli.utils.errors import UserError
 
 if TYPE_CHECKING:
     from ld4mrec_cli.data.dataset import Dataset
-    from ld4mrec_cli.evaluation.metrics import OnLists
+    from ld4mrec_cli.evaluation.evaluate import OnLists
     from ld4mrec_cli.runs.run_directory import RunDirectory
     from ld4mrec_cli.utils.distributed import Group
 

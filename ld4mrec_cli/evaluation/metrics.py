@@ -14,9 +14,6 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.dataset import UNKNOWN
-from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer, batches, rank
-from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.stats import gini as gini_index
 
 
@@ -56,8 +53,6 @@ class Exposure:
     """Training interactions of the item, ``(n_items,)``."""
 
 
-OnLists = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
-"""Gets users ``(n,)``, their ranked items ``(n, depth)``, -1 past the end, and scores."""
 ACCURACY: dict[str, Callable[[TopK], np.ndarray]] = {}
 """Metrics of each user, by name."""
 LIST_METRICS: dict[str, Callable[[Exposure], float]] = {}
@@ -133,120 +128,6 @@ def popularity(exposure: Exposure) -> float:
     """Mean training interactions of the items in the lists."""
     total = exposure.counts.sum()
     return float(exposure.counts @ exposure.popularity / total) if total else 0.0
-
-
-Lists = tuple[np.ndarray, np.ndarray]
-"""Metrics of users, and how often items are listed, see :func:`_evaluate_users`."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of one recommender on one split."""
-
-    users: np.ndarray
-    """Users that count: those with at least one target, ``(n_users,)``."""
-    per_user: dict[str, np.ndarray]
-    """Accuracy metric, e.g. ``recall@20`` → value of each user, ``(n_users,)``."""
-    metrics: dict[str, float]
-    """Means of the accuracy metrics over the users, and the metrics of the lists as a whole."""
-
-
-def evaluate(
-    scorer: Scorer,
-    rows: csr_matrix,
-    targets: csr_matrix,
-    exclude: csr_matrix,
-    cutoffs: Sequence[int],
-    batch_size: int,
-    on_batch: Callable[[int], None] | None = None,
-    users: np.ndarray | None = None,
-    group: Group = SINGLE_PROCESS,
-    on_lists: OnLists | None = None,
-    trained_as: np.ndarray | None = None,
-) -> Evaluation:
-    """Rank the catalog for every user with a target and compute the metrics.
-
-    Args:
-        rows: input of the recommender, ``(n_users, n_items)``.
-        targets: items to find, ``(n_users, n_items)``.
-        exclude: items left out of the ranking, ``(n_users, n_items)``.
-        on_batch: called with the number of users of each finished batch.
-        users: users that count ``(n,)``, ascending, each with a target; None: all with a target.
-        group: processes that call this with the same arguments; each ranks for its share of the
-            users and returns the whole.
-        on_lists: called with the lists of each batch, of this process's users alone.
-        trained_as: training user of each row ``(n_users,)`` int64, UNKNOWN for a new user; None:
-            the rows are the training users.
-
-    Raises:
-        ValueError: no user has a target.
-        NonFiniteScoresError: a score is NaN or infinite, in any process.
-    """
-    users = np.flatnonzero(np.diff(targets.indptr)) if users is None else users
-    if not len(users):
-        raise ValueError("no user has a target")
-    shard = users[slice(*group.shard_bounds(len(users)))]
-    names = [f"{name}@{k}" for k in cutoffs for name in ACCURACY]
-    nothing = np.empty((0, len(names))), np.zeros((len(cutoffs), targets.shape[1]), np.int64)
-    inputs = scorer, rows, targets, exclude, cutoffs, batch_size, shard
-    values, counts = _in_all(
-        group, lambda: _evaluate_users(*inputs, on_batch, on_lists, trained_as), nothing
-    )
-    values = group.gather_array(values, group.shard_sizes(len(users)))
-    counts = group.gather_array(counts[None], [1] * group.size).sum(axis=0)
-    per_user = dict(zip(names, values.T, strict=True))
-    metrics = {name: float(column.mean()) for name, column in per_user.items()}
-    item_popularity = rows.getnnz(axis=0).astype(np.float64)  # entries may be weights
-    for item_counts, k in zip(counts, cutoffs, strict=True):
-        exposure = Exposure(item_counts, item_popularity)
-        metrics |= {f"{name}@{k}": metric(exposure) for name, metric in LIST_METRICS.items()}
-    return Evaluation(users, per_user, metrics)
-
-
-def _in_all(group: Group, compute: Callable[[], Lists], otherwise: Lists) -> Lists:
-    """What ``compute`` returns; where it fails in one process of a group, all raise."""
-    error: NonFiniteScoresError | None = None
-    result = otherwise
-    try:
-        result = compute()
-    except NonFiniteScoresError as raised:
-        error = raised  # the others must hear of it before they wait for this process
-    if group.any(error is not None):
-        raise error or NonFiniteScoresError("the recommender returned scores that are not finite")
-    return result
-
-
-def _evaluate_users(
-    scorer: Scorer,
-    rows: csr_matrix,
-    targets: csr_matrix,
-    exclude: csr_matrix,
-    cutoffs: Sequence[int],
-    batch_size: int,
-    users: np.ndarray,
-    on_batch: Callable[[int], None] | None,
-    on_lists: OnLists | None,
-    trained_as: np.ndarray | None,
-) -> Lists:
-    """Accuracy metrics ``(n_users, n_metrics)`` and list counts ``(n_cutoffs, n_items)``.
-
-    Lists are used up batch by batch: with a large cutoff, all lists would be users × items.
-    """
-    n_items = targets.shape[1]
-    depth = min(max(cutoffs), n_items)
-    parts: list[np.ndarray] = [np.empty((0, len(cutoffs) * len(ACCURACY)))]
-    counts = np.zeros((len(cutoffs), n_items), dtype=np.int64)
-    for batch in batches(users, batch_size):
-        known_as = batch if trained_as is None else trained_as[batch]
-        training_users = None if (known_as == UNKNOWN).any() else known_as
-        lists, scores = rank(scorer, rows[batch], exclude[batch], depth, training_users)
-        if on_lists:
-            on_lists(batch, lists, scores)
-        parts.append(np.array(list(accuracy(lists, targets[batch], cutoffs).values())).T)
-        counts += [count_items(lists[:, :k], n_items) for k in cutoffs]
-        if on_batch:
-            on_batch(len(batch))
-    return np.concatenate(parts), counts
 
 
 def accuracy(

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.settings.training import TrainingConfig

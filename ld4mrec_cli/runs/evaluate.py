@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.metrics import Evaluation, OnLists, evaluate
+from ld4mrec_cli.evaluation.evaluate import OnLists, evaluate
+from ld4mrec_cli.evaluation.results import Evaluation
 from ld4mrec_cli.evaluation.validation import leave_out_learned
 from ld4mrec_cli.runs.evaluations import write_evaluation
 from ld4mrec_cli.runs.learned import inherited_interactions

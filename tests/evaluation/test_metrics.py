@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.evaluation.metrics import ACCURACY, accuracy, evaluate, hit_matrix
+from ld4mrec_cli.evaluation.evaluate import evaluate
+from ld4mrec_cli.evaluation.metrics import ACCURACY, accuracy, hit_matrix
 from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError
 from ld4mrec_cli.utils.distributed import Group
 from ld4mrec_cli.utils.stats import gini

@@ -13,7 +13,7 @@ from model_zoo import build
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import config_from_mapping
-from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.models.batches import Pairs
 from ld4mrec_cli.models.bm3 import BM3
 from ld4mrec_cli.models.freedom import default_weights, prune_edges

@@ -12,7 +12,7 @@ from model_zoo import fit as fit_model
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.evaluation.ranking import Scorer
 from ld4mrec_cli.models.registry import is_pairwise
 from ld4mrec_cli.models.specs import MODELS

@@ -12,7 +12,7 @@ from model_zoo import build as build_model
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config, config_from_mapping, iter_sections, model_text
-from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.evaluation.ranking import rank
 from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.batches import PairBatches, Pairs
