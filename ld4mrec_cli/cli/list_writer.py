@@ -86,7 +86,7 @@ def _json_writer(stream: TextIO, layout: Layout) -> Write:
 
 
 def _csv_writer(stream: TextIO, layout: Layout, delimiter: str = ",") -> Write:
-    writer = csv.writer(_Rows(stream), delimiter=delimiter, lineterminator="\r\n")
+    writer = csv_writer(stream, delimiter)
     writer.writerow(
         [layout.key, "rank", layout.entry, "score", *(["reasons"] * layout.has_reasons)]
     )
@@ -103,6 +103,11 @@ def _csv_writer(stream: TextIO, layout: Layout, delimiter: str = ",") -> Write:
 
 def _tsv_writer(stream: TextIO, layout: Layout) -> Write:
     return _csv_writer(stream, layout, delimiter="\t")
+
+
+def csv_writer(stream: TextIO, delimiter: str = ",") -> Any:
+    """A writer of the standard library whose rows end with a newline."""
+    return csv.writer(_Rows(stream), delimiter=delimiter, lineterminator="\r\n")
 
 
 class _Rows:
@@ -223,7 +228,5 @@ def _title(title: str | None) -> dict[str, Any]:
 def _join_reasons(entry: RecommendedItem) -> str:
     """Ids of the reasons in one line of CSV, as ``--history`` reads them."""
     line = io.StringIO()
-    csv.writer(_Rows(line), lineterminator="\r\n").writerow(
-        reason.item for reason in entry.reasons or ()
-    )
+    csv_writer(line).writerow(reason.item for reason in entry.reasons or ())
     return line.getvalue().removesuffix("\n")

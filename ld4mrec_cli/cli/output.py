@@ -73,11 +73,12 @@ def parse_output(
     out: Path | None,
     formats: Sequence[Format],
     default: Format = Format.TABLE,
+    option: str = "--out",
 ) -> Output:
     """Output of a command that writes ``formats``.
 
     Without ``--format``, the suffix of ``--out`` decides. Standard output and devices get
-    ``default``.
+    ``default``. ``option`` is what the user calls ``--out``.
 
     Raises:
         UserError: there is no ``--format`` and the suffix names none, or the format needs a file.
@@ -87,15 +88,18 @@ def parse_output(
     if path is not None and format is None:
         if by_suffix not in formats and not _is_device(path):
             raise UserError(
-                f"--out {path.name}: the suffix names no format",
-                hint=f"Choose {_list_suffixes(formats)}, or give --format",
+                f"{option} {path.name}: the suffix names no format",
+                hint=f"Choose {_list_suffixes(formats)}"
+                + (", or give --format" if option == "--out" else ""),
             )
         is_compressed &= by_suffix in formats
     chosen = format or (by_suffix if by_suffix in formats else None) or default
     if chosen in FILE_ONLY and (path is None or _descriptor(path) is not None):
-        raise UserError(f"{FILE_ONLY[chosen]} is not for a terminal", hint="Name a file with --out")
+        raise UserError(
+            f"{FILE_ONLY[chosen]} is not for a terminal", hint=f"Name a file with {option}"
+        )
     if is_compressed and chosen in FILE_ONLY:
-        raise UserError(f"--out {path}: {chosen} is not compressed again", hint="Leave out .gz")
+        raise UserError(f"{option} {path}: {chosen} is not compressed again", hint="Leave out .gz")
     return Output(chosen, path, is_compressed)
 
 

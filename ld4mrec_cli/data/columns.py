@@ -13,6 +13,8 @@ SPLIT: Final = "split"
 TITLE: Final = "title"
 EVENT: Final = "event"
 WEIGHT: Final = "weight"
+RANK: Final = "rank"
+SCORE: Final = "score"
 
 COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     USER: ("user", "userid", "uid", "reviewerid", "customer", "customerid"),
@@ -23,9 +25,12 @@ COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     TITLE: ("title", "name", "itemname", "productname", "movietitle", "itemtitle"),
     EVENT: (),
     WEIGHT: (),
+    RANK: ("rank", "position"),
+    SCORE: ("score", "prediction"),
 }
 """Usual names of each column in raw files, in lower case without punctuation. Events and weights
-are read only where the user names their column: a product has a weight, too."""
+are read only where the user names their column: a product has a weight, too. Ranks and scores are
+of lists (`evaluate --lists-from`)."""
 
 
 def plain_name(column: str) -> str:

@@ -18,6 +18,7 @@ from ld4mrec_cli.evaluation.results import Evaluation
 from ld4mrec_cli.evaluation.validation import leave_out_learned
 from ld4mrec_cli.runs.evaluations import write_evaluation
 from ld4mrec_cli.runs.learned import inherited_interactions
+from ld4mrec_cli.runs.measures import NO_EXTRAS, ExtraMeasures, Extras
 from ld4mrec_cli.runs.newer_data import OnUnknown, Question, newer_question
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
@@ -70,6 +71,7 @@ def evaluate_run(
     on_note: Callable[[str], None] = lambda text: None,
     on_unknown: OnUnknown | None = None,
     config: Config | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> Evaluation:
     """Evaluate a run on the validation or test split of its dataset, or of newer data.
 
@@ -83,23 +85,25 @@ def evaluate_run(
         split: ``valid`` or ``test``.
         options: cutoffs, mask and batch size.
         device: where the model scores.
-        on_batch, group: as for :func:`ld4mrec_cli.evaluation.metrics.evaluate`.
+        on_batch, group: as for :func:`ld4mrec_cli.evaluation.evaluate.evaluate`.
         on_lists: likewise; users are those of ``dataset``, items those of the run.
         on_note: gets a line on interactions that are left out.
         on_unknown: allows newer data, and says what becomes of users and items of the split that
             the run does not know: ``error``, or ``skip``. None: the dataset is the run's own; of a
             refit, ``error``.
         config: settings at inference in place of the run's; the metrics are then not noted in it.
+        extras: what is measured beside accuracy.
 
     Raises:
-        DatasetError: ``dataset`` is another one, or has nothing to find in the split.
+        DatasetError: ``dataset`` is another one, has nothing to find in the split, or lacks what
+            ``extras`` need.
         RunError: the run is damaged, has no weights, or is a refit on this dataset.
         UnknownIdError: the run does not know users or items of newer data.
     """
     question = _ask(run, dataset, split, options, on_note, on_unknown)
-    scorer = load_scorer(run, device, config)
-    result = evaluate(
-        scorer,
+    more = ExtraMeasures(extras, dataset, question.rows, question.items)
+    found = evaluate(
+        load_scorer(run, device, config),
         question.rows,
         question.targets,
         question.exclude,
@@ -109,7 +113,9 @@ def evaluate_run(
         group=group,
         on_lists=on_lists,
         trained_as=question.users,
+        measures=more.measures,
     )
+    result = more.finish(found)
     if group.is_main_process and config is None:
         is_newer = question.users is not None and run.manifest.refit_of is None
         measured = _describe(run, dataset, split, options, result)
@@ -158,7 +164,7 @@ def _note_in_run(
 ) -> None:
     """Write the metrics into the run, which may be read-only."""
     try:
-        write_evaluation(run.path, split, result.metrics, measured)
+        write_evaluation(run.path, split, result, measured)
     except OutputError as error:
         on_note(f"the metrics are not noted in the run: {error}")
 
@@ -173,19 +179,35 @@ def _check_newer(run: RunDirectory, dataset: Dataset) -> None:
 def _own_question(
     run: RunDirectory, dataset: Dataset, split: str, mask: str, on_note: Callable[[str], None]
 ) -> Question:
-    """A split of the run's own dataset. Raises DatasetError.
-
-    Only the rows have weights: a target is found or not.
-    """
-    rows = dataset.matrix(Split.TRAIN, mean_weight=run.manifest.dataset.mean_weight)
-    targets = dataset.matrix(split)
-    if not targets.nnz:
-        raise DatasetError(f"the {split} split is empty", where=dataset.directory)
-    exclude = rows if mask == Split.TRAIN else dataset.matrix(Split.TRAIN, Split.VALID)
+    """A split of the run's own dataset. Raises DatasetError."""
+    asked = split_question(dataset, split, mask, run.manifest.dataset.mean_weight)
+    rows, targets, exclude = asked.rows, asked.targets, asked.exclude
     for matrix in (rows, targets, exclude):
         matrix.resize(matrix.shape[0], run.n_items)  # new items of the run come last
     inherited = inherited_interactions(run)
     if inherited.nnz:
         targets = leave_out_learned(targets, inherited, split, dataset, on_note)
         exclude = csr_matrix(exclude.maximum(inherited))
+    return Question(rows, targets, exclude)
+
+
+def split_question(
+    dataset: Dataset, split: str, mask: str, mean_weight: float | None = None
+) -> Question:
+    """A split of a dataset, under the protocol.
+
+    Args:
+        dataset: the dataset.
+        split: what to find, ``valid`` or ``test``.
+        mask: ``train`` or ``train+valid``.
+        mean_weight: the rows are the weights over this; None: all are 1. A target is found or not.
+
+    Raises:
+        DatasetError: the split is empty.
+    """
+    rows = dataset.matrix(Split.TRAIN, mean_weight=mean_weight)
+    targets = dataset.matrix(split)
+    if not targets.nnz:
+        raise DatasetError(f"the {split} split is empty", where=dataset.directory)
+    exclude = rows if mask == Split.TRAIN else dataset.matrix(Split.TRAIN, Split.VALID)
     return Question(rows, targets, exclude)

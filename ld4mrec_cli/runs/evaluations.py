@@ -9,15 +9,64 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ld4mrec_cli.evaluation.results import Evaluation, Grouping
 from ld4mrec_cli.utils.errors import RunError
 from ld4mrec_cli.utils.files import write_json
 
 EVALUATION = "evaluation.json"
+V = TypeVar("V")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class MeasuredGroup(BaseModel):
+    """Metrics of a group of users or of target items."""
+
+    model_config = ConfigDict(extra="forbid")
+    group: str
+    n_users: int
+    metrics: dict[str, Finite]
+
+
+class MeasuredGap(BaseModel):
+    """How far the groups are apart in a metric."""
+
+    model_config = ConfigDict(extra="forbid")
+    difference: Finite
+    ratio: Finite | None
+
+
+class MeasuredGroups(BaseModel):
+    """Groups of one kind."""
+
+    model_config = ConfigDict(extra="forbid")
+    by: str
+    groups: list[MeasuredGroup]
+    gap: dict[str, MeasuredGap]
+    """Gap by metric."""
+
+    @classmethod
+    def of(cls, grouping: Grouping) -> Self:
+        """From what was found; metrics keep their cutoffs."""
+        groups = [
+            MeasuredGroup(group=one.name, n_users=one.n_users, metrics=one.metrics)
+            for one in grouping.groups
+        ]
+        gaps = {
+            name: MeasuredGap(difference=gap.difference, ratio=gap.ratio)
+            for name, gap in grouping.gaps.items()
+        }
+        return cls(by=grouping.by, groups=groups, gap=gaps)
+
+    def at(self, k: int) -> Self:
+        """The same at one cutoff; the metrics are named without it."""
+        groups = [
+            one.model_copy(update={"metrics": at_cutoff(one.metrics, k)}) for one in self.groups
+        ]
+        return self.model_copy(update={"groups": groups, "gap": at_cutoff(self.gap, k)})
 
 
 class Measured(BaseModel):
@@ -32,6 +81,8 @@ class Measured(BaseModel):
     """When it was measured, ISO."""
     metrics: dict[str, Finite]
     """Value by name of the metric, without the cutoff."""
+    groups: list[MeasuredGroups] = []
+    """Metrics by groups of users and items, where they were asked for."""
 
 
 class Evaluations(BaseModel):
@@ -65,15 +116,21 @@ def read_evaluations(run: Path) -> Evaluations:
         raise RunError("is damaged", where=path, hint="Remove it and evaluate again") from None
 
 
+def at_cutoff(values: Mapping[str, V], k: int) -> dict[str, V]:
+    """Values such as that of ``recall@20`` at one cutoff, by the name without it."""
+    parts = ((*name.rpartition("@")[::2], value) for name, value in values.items())
+    return {name: value for name, cutoff, value in parts if cutoff == str(k)}
+
+
 def write_evaluation(
-    run: Path, split: str, metrics: Mapping[str, float], measured: Mapping[str, object]
+    run: Path, split: str, found: Evaluation, measured: Mapping[str, object]
 ) -> None:
     """Add metrics such as ``recall@20`` of a split to the file, atomically.
 
     Args:
         run: the run directory.
         split: the split that was evaluated.
-        metrics: value by name and cutoff.
+        found: metrics and groups.
         measured: the other fields of :class:`Measured`.
 
     Raises:
@@ -83,11 +140,17 @@ def write_evaluation(
         evaluations = read_evaluations(run)
     except RunError:  # it is replaced by what is known now
         evaluations = Evaluations()
-    by_k: dict[int, dict[str, float]] = {}
-    for key, value in metrics.items():
-        name, _, k = key.partition("@")
-        by_k.setdefault(int(k), {})[name] = value
-    new = {k: Measured.model_validate({**measured, "metrics": own}) for k, own in by_k.items()}
+    groups = [MeasuredGroups.of(grouping) for grouping in found.groups]
+    new = {
+        k: Measured.model_validate(
+            {
+                **measured,
+                "metrics": at_cutoff(found.metrics, k),
+                "groups": [one.at(k) for one in groups],
+            }
+        )
+        for k in found.item_counts
+    }
     of_split = dict(sorted({**evaluations.splits.get(split, {}), **new}.items()))
     splits = {**evaluations.splits, split: of_split}
     content = evaluations.model_copy(update={"splits": splits})

@@ -34,6 +34,9 @@ class Question:
     """Items that are not ranked ``(n_users, n_items)``."""
     users: np.ndarray | None = None
     """Index of each user in the run ``(n_users,)`` int64, UNKNOWN for new ones; None: the same."""
+    items: np.ndarray | None = None
+    """Index in the dataset of each item ``(n_items,)`` int64, UNKNOWN for others; None: the same,
+    but for new items of the run, which come last."""
 
 
 def newer_question(
@@ -94,7 +97,7 @@ def newer_question(
     n_new = int(((users == UNKNOWN) & (np.diff(targets.indptr) > 0)).sum())
     if n_new:
         on_note(f"scored by their newer history: {n_new:,} users that the run does not know")
-    return Question(rows, targets, exclude, users)
+    return Question(rows, targets, exclude, users, dataset.items.find(catalog.items.ids))
 
 
 def _keep_rows(matrix: csr_matrix, is_kept: np.ndarray) -> csr_matrix:

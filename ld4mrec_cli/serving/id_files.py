@@ -40,6 +40,27 @@ def read_ids(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
     Raises:
         SourceError: the file is no table, a column is missing, or a row has no id.
     """
+    columns = read_columns(path, required, optional)
+    return pl.DataFrame([check_ids(column, name, path) for name, column in columns.items()])
+
+
+def check_ids(column: pl.Series, name: str, path: Path) -> pl.Series:
+    """A column as raw ids, named ``name``. Raises SourceError where a row has none."""
+    ids = id_texts(column, path).alias(name)
+    missing = ids.is_null().arg_true()
+    if len(missing):
+        raise SourceError(f"row {missing[0] + 1} has no {name}", where=path, hint="Mend it")
+    return ids
+
+
+def read_columns(
+    path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, pl.Series]:
+    """Columns of a table as they are, by our names; those of CSV and TSV are text.
+
+    Raises:
+        SourceError: the file is no table, or a required column is missing.
+    """
     if data_suffix(path) not in TABLES:
         hint = f"Tables end in {', '.join(TABLES)}"
         raise SourceError(
@@ -47,23 +68,18 @@ def read_ids(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
         )
     frame = read_table(path, ReadContext(PrepareConfig()))
     by_plain_name = {plain_name(name.split(":")[0]): name for name in reversed(frame.columns)}
-    columns = []
+    columns = {}
     for name in (*required, *optional):
         aliases = COLUMN_ALIASES[name] or (name,)
         known = (by_plain_name[alias] for alias in aliases if alias in by_plain_name)
         column = next(known, None)
         if column is not None:
-            columns.append(id_texts(frame[column], path).alias(name))
+            columns[name] = frame[column]
         elif name in required:
             what = f"has no {name} column among: {', '.join(frame.columns)}"
             hint = f"Name a column '{name}' in the first line"
             raise SourceError(what, where=path, hint=hint)
-    table = pl.DataFrame(columns)
-    for name in table.columns:
-        missing = table[name].is_null().arg_true()
-        if len(missing):
-            raise SourceError(f"row {missing[0] + 1} has no {name}", where=path, hint="Mend it")
-    return table
+    return columns
 
 
 def read_pairs(path: Path, *, with_weights: bool = False) -> Pairs:

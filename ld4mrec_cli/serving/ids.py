@@ -28,6 +28,7 @@ def find_known(
     skip_unknown: bool,
     on_note: OnNote = ignore_note,
     where: Path | None = None,
+    option: str = "--skip-unknown",
 ) -> np.ndarray:
     """Index of each raw id ``(n,)`` int64; UNKNOWN where it is to be skipped.
 
@@ -37,6 +38,7 @@ def find_known(
         skip_unknown: say how many are unknown in place of an error.
         on_note: gets that line.
         where: the file that they are from.
+        option: what skips them, for the message.
 
     Raises:
         UnknownIdError: some are unknown; it names the first of them.
@@ -55,8 +57,8 @@ def find_known(
     if len(unknown) == 1:
         what = f"unknown {ids.kind} {names}"
         near = nearest(unknown[0], ids.ids[:20_000])
-        hint = near + (" " if near.endswith("?") else ". ") + "--skip-unknown leaves it out"
+        hint = near + (" " if near.endswith("?") else ". ") + f"{option} leaves it out"
     else:
         what = f"{len(unknown):,} unknown {ids.kind}s: {names}"
-        hint = "--skip-unknown leaves them out"
+        hint = f"{option} leaves them out"
     raise UnknownIdError(what, where=where, hint=hint)
