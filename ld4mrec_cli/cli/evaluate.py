@@ -117,9 +117,10 @@ def evaluate(
     device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Evaluate a trained run by ranking the whole catalog, or lists of another tool.
+    """Evaluate a trained run, or the lists of another tool.
 
-    --data may name newer data of the same catalog; a refit is evaluated on nothing else.
+    The whole catalog is ranked. --data may name newer data of the same catalog; a refit is
+    evaluated on nothing else.
 
     Example: ld4mrec evaluate --split test --k 10,20 --format json
 

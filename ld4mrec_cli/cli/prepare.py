@@ -48,8 +48,17 @@ def prepare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="auto, random, temporal, global-time, leave-one-out, given or none.",
+            help="auto, random, temporal, global-time, leave-one-out, given or none; k-fold and "
+            "rolling make several datasets.",
             show_default="given labels, else random",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Datasets of --split k-fold or rolling, OUT/fold-1, ....",
+            metavar="N",
+            show_default="5",
         ),
     ] = None,
     k_core: Annotated[
@@ -131,12 +140,15 @@ def prepare(
     Example: ld4mrec prepare --interactions orders.csv --items products.csv --column user=customer
 
     Example: ld4mrec prepare --interactions log.csv --column event=type --weight view=1,buy=10
+
+    Example: ld4mrec prepare --raw shop/ --split rolling --folds 4
     """
     flags = {
         "format": format,
         "interactions": interactions,
         "items": items,
         "split": split,
+        "folds": folds,
         "k_core": k_core,
         "catalog": catalog,
         "min_rating": min_rating,
@@ -223,8 +235,10 @@ def print_summary(prepared: Prepared, out: Path) -> None:
     for line in prepared.bad_lines:
         log(f"left out: {line}")
     left_out = [f"left out: {count:,} {reason}" for reason, count in prepared.left_out.items()]
+    n_folds = len(prepared.schemas)
+    of = f" of {n_folds}" if n_folds > 1 else ""
     lines = [
-        f"{schema.name}: {schema.n_users:,} users, {schema.n_items:,} items, "
+        f"{schema.name}{of}: {schema.n_users:,} users, {schema.n_items:,} items, "
         f"{schema.n_interactions:,} interactions, density {schema.density:.4%}, "
         f"{schema.split_method} split, {prepared.format} layout",
         *left_out,
@@ -233,8 +247,12 @@ def print_summary(prepared: Prepared, out: Path) -> None:
     for line in lines:
         stdout().print(printable(line), markup=False)
     rows = [
-        [name, f"{part.interactions:,}", f"{part.users:,}", f"{part.items:,}"]
-        for name, part in schema.splits.items()
+        [
+            f"{one.name}, {name}" if n_folds > 1 else name,
+            *map("{:,}".format, part.model_dump().values()),
+        ]
+        for one in prepared.schemas
+        for name, part in one.splits.items()
     ]
     print_table(Table(["split", "interactions", "users", "items"], rows))
     if schema.modalities:

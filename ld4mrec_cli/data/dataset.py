@@ -49,6 +49,8 @@ from ld4mrec_cli.utils.workspace import recover
 FORMAT = "ld4mrec-dataset"
 VERSION = 1
 SCHEMA_FILE = "schema.json"
+FOLDS_FILE = "folds.json"
+"""Stands in a directory of several datasets; see :mod:`ld4mrec_cli.data.folds`."""
 TEXT = "text"
 """The modality of texts."""
 MAKE_ONE = "Make one with `ld4mrec prepare --raw DIR`"
@@ -187,6 +189,9 @@ class Dataset:
         path = directory / SCHEMA_FILE
         if not directory.exists():
             recover(directory.resolve())  # of a `prepare --overwrite` that was killed
+        if (directory / FOLDS_FILE).is_file():
+            hint = "Name one of them; `ld4mrec compare --data` takes all"
+            raise DatasetError("holds folds, each a dataset", where=directory, hint=hint)
         if not path.is_file():
             what = (
                 "is not a dataset directory (no schema.json)"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.data import split_methods
 from ld4mrec_cli.data.columns import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER, WEIGHT
-from ld4mrec_cli.data.dataset import Schema, is_replaceable, natural_order, write_dataset
+from ld4mrec_cli.data.dataset import Schema, natural_order
 from ld4mrec_cli.data.encoders import image as images
 from ld4mrec_cli.data.encoders import text as encoders
 from ld4mrec_cli.data.encoders.base import Encoded, Progress, describe_file
 from ld4mrec_cli.data.filters import k_core
+from ld4mrec_cli.data.folds import SharedParts, can_replace, write_folds
 from ld4mrec_cli.data.item_columns import unpack_columns
 from ld4mrec_cli.data.item_content import (
     build_modalities,
@@ -27,32 +27,31 @@ from ld4mrec_cli.data.item_content import (
     load_items,
     read_content,
 )
+from ld4mrec_cli.data.labels import (
+    ORDER,
+    choose_method,
+    label_splits,
+    note_left_out,
+    split_table,
+)
 from ld4mrec_cli.data.readers import read_source
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import OnRead, ReadContext
 from ld4mrec_cli.data.readers.table import table_stem
-from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS, Split
-from ld4mrec_cli.data.weights import PAIR, combine_weights, describe_weights, number_events
-from ld4mrec_cli.settings.data import PrepareConfig
+from ld4mrec_cli.data.weights import PAIR, number_events
+from ld4mrec_cli.settings.data import FOLD_SPLITS, PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, SourceError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory
 
 DEFAULT_K_CORE = 5
-BY_TIME: dict[str, Literal["user", "all"]] = {
-    "temporal": "user",
-    "leave-one-out": "user",
-    "global-time": "all",
-}
-"""Splits by time: whose held-out interactions end the training."""
-_ORDER = "order"
-"""Rank of an interaction in time; equal times follow the order of the files."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The dataset that `prepare` wrote, and messages for the user."""
+    """The dataset or folds that `prepare` wrote, and messages for the user."""
 
-    schema: Schema
+    schemas: list[Schema]
+    """Of the dataset, or of each fold."""
     format: str
     left_out: dict[str, int]
     """Reason → number of interactions or items that were left out."""
@@ -60,6 +59,11 @@ class Prepared:
     """The first of the malformed lines and unreadable images that were left out."""
     messages: list[str]
     """The cost of the k-core, weights, items without content, columns that are not used."""
+
+    @property
+    def schema(self) -> Schema:
+        """Of the dataset, or of the first fold."""
+        return self.schemas[0]
 
 
 def default_dataset_path(source: Path) -> Path:
@@ -79,6 +83,8 @@ def prepare(
 ) -> Prepared:
     """Read a raw directory, or a table of interactions, and write the dataset directory ``out``.
 
+    With a split of several folds, ``out`` holds a dataset directory for each.
+
     ``on_encoded`` reports the progress of the encoders, ``on_read`` that of long files.
 
     Raises:
@@ -88,60 +94,60 @@ def prepare(
         ConfigError: an encoder is not there or not safe to load.
     """
     out = out.resolve()
-    check_output_directory(out, overwrite=overwrite, is_replaceable=is_replaceable)
+    check_output_directory(out, overwrite=overwrite, is_replaceable=can_replace)
     encoders.check_text_encoder(options)
     images.check_image_encoder(raw, options)
     context = ReadContext(options) if on_read is None else ReadContext(options, on_read)
     source = read_source(raw, options, context)
     left_out: dict[str, int] = {}
-    method = _split_method(source, options, raw)
+    method = choose_method(source, options, raw)
     log, core_cost, events = _filter(source.interactions, method, options, left_out, raw)
-    all_users, all_items = (natural_order(log[column].unique()) for column in (USER, ITEM))
-    table = _label_splits(_index(log, all_users, all_items), method, options, left_out, events)
-    table, weights = _settle_weights(table, context)
-    table, users = _reindex(table, USER, all_users)
-    table, interacted = _reindex(table, ITEM, all_items)
+    ids = [natural_order(log[column].unique()) for column in (USER, ITEM)]
+    labeled = label_splits(_index(log, *ids), method, context, events)
+    tables = [one.table for one in labeled]
+    if method not in FOLD_SPLITS:  # all folds have the same users and items
+        tables, ids = _leave_out_unused(tables[0], *ids)
+    users, interacted = ids
     content, item_ids = read_content(source, interacted, options, raw)
-    table = _move_items(table, interacted, item_ids)
-    tables = _split(table, method, raw)
+    tables = [_move_items(table, interacted, item_ids) for table in tables]
+    splits = [split_table(table, method, raw) for table in tables]
     items, coverage = load_items(source, content, item_ids)
     check_text_fields(items, options, raw)
     encoded = encode_items(source, items, options, left_out, raw, on_encoded)
     modalities, vectorizer = build_modalities(source, items, options, encoded)
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
     left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
-    with atomic_directory(out, overwrite=overwrite, is_replaceable=is_replaceable) as temporary:
-        schema = write_dataset(
-            temporary,
-            name=out.name,
-            users=users,
-            items=items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
-            item_columns=unpack_columns(items),
-            splits=tables,
-            modalities=modalities,
-            split_method=method,
-            text_vectorizer=vectorizer,
-            provenance=_provenance(source, context, _core(options, method), left_out, encoded),
-        )
+    provenance = _provenance(source, context, _core(options, method), encoded)
+    shared = SharedParts(
+        name=out.name,
+        users=users,
+        items=items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
+        item_columns=unpack_columns(items),
+        modalities=modalities,
+        split_method=method,
+        text_vectorizer=vectorizer,
+    )
+    with atomic_directory(out, overwrite=overwrite, is_replaceable=can_replace) as temporary:
+        if method in FOLD_SPLITS:
+            of_folds = [provenance | {"left_out": left_out | one.left_out} for one in labeled]
+            schemas = write_folds(temporary, shared, splits, of_folds)
+        else:
+            left_out |= labeled[0].left_out
+            schemas = [shared.write(temporary, splits[0], provenance | {"left_out": left_out})]
     added = _added(interacted, item_ids)
-    messages = [*core_cost, *weights, *added, *coverage, *context.hints]
+    messages = [*core_cost, *labeled[0].messages, *added, *coverage, *context.hints]
     unreadable = [message for made in encoded.values() for message in made.unreadable]
     bad = [*context.bad_lines, *unreadable]
-    return Prepared(schema, source.layout, left_out, bad, messages)
+    return Prepared(schemas, source.layout, left_out, bad, messages)
 
 
-def _split_method(source: RawData, options: PrepareConfig, raw: Path) -> str:
-    has = source.interactions.columns
-    method = options.split
-    if method == "auto":
-        return "given" if SPLIT in has else "random"
-    if method == "given" and SPLIT not in has:
-        raise SourceError("has no split labels", where=raw, hint="Choose another --split")
-    if method in ("temporal", "global-time") and TIMESTAMP not in has:
-        raise SourceError(
-            f"has no timestamps for the {method} split", where=raw, hint="Choose another --split"
-        )
-    return method
+def _leave_out_unused(
+    table: pl.DataFrame, users: list[str], items: list[str]
+) -> tuple[list[pl.DataFrame], list[list[str]]]:
+    """The interactions and ids without users and items that have no interaction in a split."""
+    table, users = _reindex(table, USER, users)
+    table, items = _reindex(table, ITEM, items)
+    return [table], [users, items]
 
 
 def _core(options: PrepareConfig, method: str) -> int:
@@ -174,13 +180,13 @@ def _filter(
         events = number_events(ordered)
         ordered = events.drop(WEIGHT)
     distinct = ordered.unique(subset=(USER, ITEM), keep="first", maintain_order=True)
-    _note(left_out, "repeated interactions", len(rated) - len(distinct))
+    note_left_out(left_out, "repeated interactions", len(rated) - len(distinct))
     core = _core(options, method)
     users, items = (
         distinct[column].rank("dense").to_numpy().astype(np.int64) - 1 for column in (USER, ITEM)
     )
     cored = distinct.filter(pl.Series(k_core(users, items, core)))
-    _note(left_out, f"interactions outside the {core}-core", len(distinct) - len(cored))
+    note_left_out(left_out, f"interactions outside the {core}-core", len(distinct) - len(cored))
     if cored.is_empty():
         hint = f"Lower --k-core ({_core_source(options, core)}) or prepare.min_rating"
         raise DatasetError("filtering leaves no interaction", where=raw, hint=hint)
@@ -196,7 +202,7 @@ def _drop_low_ratings(
         raise SourceError("has no ratings for prepare.min_rating", where=raw)
     rated = interactions.filter(pl.col(RATING) >= options.min_rating)
     reason = f"interactions rated below {options.min_rating:g}"
-    _note(left_out, reason, len(interactions) - len(rated))
+    note_left_out(left_out, reason, len(interactions) - len(rated))
     return rated
 
 
@@ -208,7 +214,7 @@ def _drop_weightless(
     weighted = interactions.filter(pl.col(WEIGHT) > 0.0)
     if weighted.is_empty():
         raise SourceError("every event has weight 0", where=raw, hint="Raise a weight")
-    _note(left_out, "events of weight 0", len(interactions) - len(weighted))
+    note_left_out(left_out, "events of weight 0", len(interactions) - len(weighted))
     return weighted
 
 
@@ -237,42 +243,12 @@ def _index(interactions: pl.DataFrame, users: list[str], items: list[str]) -> pl
     """Replace raw ids by internal indices, keep the order in a column, sort by user and item."""
     user_index = pl.DataFrame({USER: users, "u": np.arange(len(users), dtype=np.uint32)})
     item_index = pl.DataFrame({ITEM: items, "i": np.arange(len(items), dtype=np.uint32)})
-    ordered = interactions.with_row_index(_ORDER)
+    ordered = interactions.with_row_index(ORDER)
     joined = ordered.join(user_index, on=USER).join(item_index, on=ITEM)
     names = (RATING, TIMESTAMP, SPLIT, PAIR)
     rest = [column for column in names if column in interactions.columns]
-    columns = [pl.col("u").alias(USER), pl.col("i").alias(ITEM), pl.col(*rest, _ORDER)]
+    columns = [pl.col("u").alias(USER), pl.col("i").alias(ITEM), pl.col(*rest, ORDER)]
     return joined.select(columns).sort(USER, ITEM)
-
-
-def _label_splits(
-    table: pl.DataFrame,
-    method: str,
-    options: PrepareConfig,
-    left_out: dict[str, int],
-    events: pl.DataFrame | None,
-) -> pl.DataFrame:
-    """Label each interaction with its split, drop those that go into none, and add the weights."""
-    labels = _labels(table, method, options)
-    if events is not None:
-        by_time = BY_TIME.get(method) if TIMESTAMP in table.columns else None
-        weights = combine_weights(table, labels, events, options.combine_weights, by_time)
-        table = table.drop(PAIR).with_columns(weights)
-    reason = "held-out interactions of users without training data"
-    _note(left_out, reason, int((labels == LEFT_OUT).sum()))
-    labeled = table.drop(_ORDER).with_columns(pl.Series(SPLIT, labels, dtype=pl.Int8))
-    return labeled.filter(pl.col(SPLIT) != LEFT_OUT)
-
-
-def _settle_weights(table: pl.DataFrame, context: ReadContext) -> tuple[pl.DataFrame, list[str]]:
-    """The interactions, without weights where all are 1, and what to say of the weights."""
-    if WEIGHT not in table.columns:
-        return table, []
-    weights, options = table[WEIGHT].to_numpy(), context.options
-    messages = describe_weights(
-        weights, context.events, options.event_weights, options.combine_weights
-    )
-    return (table.drop(WEIGHT) if (weights == 1.0).all() else table), messages
 
 
 def _reindex(table: pl.DataFrame, column: str, ids: list[str]) -> tuple[pl.DataFrame, list[str]]:
@@ -301,46 +277,10 @@ def _added(items: list[str], catalog: list[str]) -> list[str]:
     return [f"{n_added:,} of {len(catalog):,} items have no interaction (--catalog all)"]
 
 
-def _split(table: pl.DataFrame, method: str, raw: Path) -> dict[str, pl.DataFrame]:
-    """Table by split. Raises DatasetError where one is empty that should not be."""
-    parts: dict[str, pl.DataFrame] = {
-        split: table.filter(pl.col(SPLIT) == label).drop(SPLIT)
-        for label, split in enumerate(SPLITS)
-    }
-    for split, part in parts.items():
-        if part.is_empty() and method != "none":
-            hint = "Lower --k-core, or choose another --split or other shares"
-            raise DatasetError(f"the {split} split is empty", where=raw, hint=hint)
-    return parts
-
-
-def _labels(table: pl.DataFrame, method: str, options: PrepareConfig) -> np.ndarray:
-    """Split of each interaction, ``(n,)``; within a user, equal times follow the files' order."""
-    users = table[USER].to_numpy().astype(np.int64)
-    shares = options.valid_ratio, options.test_ratio
-    if method == "given":
-        return table[SPLIT].to_numpy()
-    if method == "none":
-        return np.full(len(table), SPLITS.index(Split.TRAIN), dtype=np.int8)
-    rng = np.random.default_rng(options.seed)
-    if method == "random":
-        return split_methods.random_split(users, *shares, rng)
-    order = table[_ORDER].to_numpy().astype(np.int64)
-    if method == "leave-one-out":
-        has_times = TIMESTAMP in table.columns
-        return split_methods.leave_one_out_split(
-            users, order if has_times else rng.permutation(len(users))
-        )
-    if method == "temporal":
-        return split_methods.temporal_split(users, order, *shares)
-    return split_methods.global_time_split(users, table[TIMESTAMP].to_numpy(), *shares)
-
-
 def _provenance(
     source: RawData,
     context: ReadContext,
     core: int,
-    left_out: dict[str, int],
     encoded: Mapping[str, Encoded],
 ) -> dict[str, Any]:
     options = context.options
@@ -350,15 +290,9 @@ def _provenance(
         "format": source.layout,
         "files": [describe_file(path, path.name) for path in sorted(source.files)],
         "options": options.model_dump(mode="json", exclude=unused) | {"k_core": core},
-        "left_out": left_out,
     }
     if context.events:
         provenance["events"] = context.events
     if encoded:
         provenance["encoders"] = {name: made.record for name, made in encoded.items()}
     return provenance
-
-
-def _note(left_out: dict[str, int], why: str, count: int) -> None:
-    if count:
-        left_out[why] = count

@@ -6,6 +6,8 @@ Interactions are given by user codes and item codes ``(n,)``. A split is a label
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS, Split
@@ -54,17 +56,68 @@ def global_time_split(
     training are left out (-1): nothing is known of those users at that time.
     """
     ordered = np.sort(times)
-    n = len(ordered)
-    first_test = ordered[min(n - 1, _cut(n, 1.0 - test_ratio))] if test_ratio else np.inf
-    first_valid = (
-        ordered[min(n - 1, _cut(n, 1.0 - test_ratio - valid_ratio))] if valid_ratio else first_test
-    )
-    labels = np.zeros(n, dtype=np.int8)
+    first_test = _instant(ordered, 1.0 - test_ratio) if test_ratio else np.inf
+    first_valid = _instant(ordered, 1.0 - test_ratio - valid_ratio) if valid_ratio else first_test
+    return _cut_time_line(users, times, first_valid, first_test, np.inf)
+
+
+def rolling_splits(
+    users: np.ndarray, times: np.ndarray, n_folds: int, valid_ratio: float, test_ratio: float
+) -> list[np.ndarray]:
+    """Cut the time line as :func:`global_time_split` does, once for each of the last windows.
+
+    The tests of the folds are the last ``n_folds`` windows of ``test_ratio`` of the interactions,
+    the earliest first. Before each is its validation, before that its training; what is later is
+    left out (-1).
+    """
+    ordered = np.sort(times)
+    starts = [_instant(ordered, 1.0 - part * test_ratio) for part in range(n_folds, 0, -1)]
+    folds = []
+    for fold, end in enumerate([*starts[1:], np.inf]):
+        first_valid = _instant(ordered, 1.0 - (n_folds - fold) * test_ratio - valid_ratio)
+        folds.append(_cut_time_line(users, times, first_valid, starts[fold], end))
+    return folds
+
+
+def k_fold_splits(
+    users: np.ndarray, n_folds: int, valid_ratio: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Deal each user's interactions at random onto folds; each fold has its part as the test.
+
+    Every interaction is in the test of one fold, but those of users with fewer than three, which
+    stay in training. Of a user's others, ``valid_ratio`` are validation.
+    """
+    position, count = _position(users, rng.permutation(len(users)))
+    first = rng.integers(n_folds, size=int(users.max()) + 1)  # short histories fill all folds alike
+    parts = np.where(count < 3, LEFT_OUT, (position + first[users]) % n_folds)
+    folds = []
+    for fold in range(n_folds):
+        labels = np.full(len(users), TEST, dtype=np.int8)
+        others = parts != fold
+        labels[others] = random_split(users[others], valid_ratio, 0.0, rng)
+        folds.append(labels)
+    return folds
+
+
+def _instant(ordered: np.ndarray, share: float) -> Any:
+    """Time of the first interaction after a share of all, with all its digits.
+
+    ``ordered`` ``(n,)`` are the times.
+    """
+    return ordered[min(len(ordered) - 1, _cut(len(ordered), share))]
+
+
+def _cut_time_line(
+    users: np.ndarray, times: np.ndarray, first_valid: Any, first_test: Any, end: Any
+) -> np.ndarray:
+    """Label by time; what is from ``end`` on, or held out of a user without training, is none."""
+    labels = np.zeros(len(times), dtype=np.int8)
     labels[times >= first_valid] = VALID
     labels[times >= first_test] = TEST
     in_training = np.zeros(int(users.max()) + 1, dtype=bool)
     in_training[users[labels == TRAIN]] = True
     labels[(labels != TRAIN) & ~in_training[users]] = LEFT_OUT
+    labels[times >= end] = LEFT_OUT
     return labels
 
 

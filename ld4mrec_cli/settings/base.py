@@ -32,7 +32,17 @@ Steps = Annotated[int, Field(ge=1, le=100_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Cutoffs = Annotated[tuple[Count, ...], Field(min_length=1, max_length=1_000)]
 
-SplitMethod = Literal["auto", "random", "temporal", "global-time", "leave-one-out", "given", "none"]
+SplitMethod = Literal[
+    "auto",
+    "random",
+    "temporal",
+    "global-time",
+    "leave-one-out",
+    "given",
+    "none",
+    "k-fold",
+    "rolling",
+]
 Mask = Literal["train", "train+valid"]
 Preset = Literal["default", "paper"]
 ColumnName = Literal["user", "item", "rating", "timestamp", "split", "title", "event", "weight"]

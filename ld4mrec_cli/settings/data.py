@@ -58,6 +58,10 @@ ColumnKey = Literal[
 """A column in every table, or in the interactions or the items alone."""
 TABLES = ("interactions", "items")
 
+FOLD_SPLITS = ("k-fold", "rolling")
+"""Splits that make several datasets."""
+DEFAULT_FOLDS = 5
+
 MAX_WEIGHT, MIN_WEIGHT = 1e9, 1e-9
 """Bounds of a weight other than 0: their ratios stay well within float32."""
 
@@ -87,7 +91,10 @@ class PrepareConfig(Section):
     """Table of the items, whatever its name; unset looks for it in the raw directory."""
     split: SplitMethod = "auto"
     """How interactions are split. `auto` takes the labels of the source, else `random`. `none`:
-    every interaction is for training, as `refit` does it for serving."""
+    every interaction is for training, as `refit` does it for serving. `k-fold` and `rolling` make
+    several datasets."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Datasets that the splits `k-fold` and `rolling` make; unset: 5."""
     k_core: NonNegativeInt | None = None
     """Keep users and items with at least this many interactions, repeatedly; 0 keeps all.
     Unset: 0 if the split is given, else 5."""
@@ -95,9 +102,11 @@ class PrepareConfig(Section):
     """Items of the dataset: those with an interaction that is kept, or `all` of the item table,
     too, so that a model with content can recommend them."""
     valid_ratio: Share = 0.1
-    """Share of the interactions for validation (random, temporal and global-time splits)."""
+    """Share of the interactions for validation (random, temporal, global-time and rolling splits;
+    of a k-fold split, share of those outside the test)."""
     test_ratio: Share = 0.1
-    """Share of the interactions for the test (random, temporal and global-time splits)."""
+    """Share of the interactions for the test (random, temporal and global-time splits; of a rolling
+    split, for the test of each fold)."""
     min_rating: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Interactions rated below this are dropped before anything else; unset keeps all."""
     on_error: Literal["raise", "skip"] = "raise"
@@ -184,6 +193,22 @@ class PrepareConfig(Section):
     def is_weighted(self) -> bool:
         """Whether a column of events or weights is named."""
         return bool({"event", "weight"} & set(columns_of("interactions", self.columns)))
+
+    @property
+    def n_folds(self) -> int:
+        """Datasets that the split makes."""
+        return (self.folds or DEFAULT_FOLDS) if self.split in FOLD_SPLITS else 1
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> PrepareConfig:
+        if self.folds is not None and self.split not in FOLD_SPLITS:
+            raise ValueError(f"folds is for the splits {' and '.join(FOLD_SPLITS)}")
+        if self.split == "rolling" and self.valid_ratio + self.n_folds * self.test_ratio >= 1.0:
+            raise ValueError(
+                "valid_ratio + folds * test_ratio must stay below 1, so that something is left to "
+                "train on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_leave_training_data(self) -> PrepareConfig:
