@@ -15,12 +15,15 @@ import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
 from ld4mrec_cli.evaluation.bootstrap import ResampledMeans, resample
+from ld4mrec_cli.evaluation.fold_difference import FoldSample, fold_difference, resample_folds
 from ld4mrec_cli.evaluation.mean_difference import MeanDifference, Sample, differences
 
 ALPHA = 0.05
 """A difference is called significant below this p; intervals hold 1 - ALPHA."""
 RESAMPLES = 10_000
 """Bootstrap resamples."""
+Samples = Sequence[Sample] | Sequence[FoldSample]
+"""Values of recommenders: of trainings on one dataset, or of folds."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class PairedTest:
 
 
 def compare_all(
-    metrics: Mapping[str, Sequence[Sample]],
+    metrics: Mapping[str, Samples],
     seed: int = 0,
     resamples: int = RESAMPLES,
     pairs: Sequence[tuple[int, int]] | None = None,
@@ -68,7 +71,8 @@ def compare_all(
     """Test every pair of recommenders in every metric.
 
     Args:
-        metrics: samples of the recommenders, in one order and over the same users, by metric.
+        metrics: samples of the recommenders, in one order and over the same users (and folds), by
+            metric.
         seed: of the bootstrap; every metric has the same draws.
         resamples: of the bootstrap.
         pairs: places ``(a, b)`` to test, where they were chosen before any value was seen; None
@@ -94,7 +98,7 @@ def compare_all(
 
 
 def _test_pairs(
-    samples: Sequence[Sample],
+    samples: Samples,
     seed: int,
     resamples: int,
     pairs: Sequence[tuple[int, int]] | None,
@@ -102,19 +106,29 @@ def _test_pairs(
     """Tests without a correction."""
     if len(samples) < 2:
         return []
-    drawn = resample(samples, np.random.default_rng(seed), resamples)
+    generator = np.random.default_rng(seed)
     if pairs is None:
         pairs = list(combinations(range(len(samples)), 2))
-    return [_test_pair(samples, a, b, drawn) for a, b in pairs]
+    folds = [one for one in samples if isinstance(one, FoldSample)]
+    trainings = [one for one in samples if isinstance(one, Sample)]
+    if folds:
+        drawn = resample_folds(folds, generator, resamples)
+        means = [fold_difference(folds[a], folds[b]) for a, b in pairs]
+    else:
+        drawn = resample(trainings, generator, resamples)
+        means = [MeanDifference.of(trainings[a], trainings[b]) for a, b in pairs]
+    return [
+        (_test_pair(samples, a, b, mean, drawn), mean)
+        for (a, b), mean in zip(pairs, means, strict=True)
+    ]
 
 
 def _test_pair(
-    samples: Sequence[Sample], a: int, b: int, drawn: ResampledMeans
-) -> tuple[PairedTest, MeanDifference]:
-    mean = MeanDifference.of(samples[a], samples[b])
+    samples: Samples, a: int, b: int, mean: MeanDifference, drawn: ResampledMeans
+) -> PairedTest:
     gains = differences(samples[a].per_user, samples[b].per_user)
     low, high = drawn.interval(a, b, ALPHA, mean.seed_widening(ALPHA))
-    test = PairedTest(
+    return PairedTest(
         a=a,
         b=b,
         difference=mean.mean,
@@ -130,7 +144,6 @@ def _test_pair(
         b_better=int((gains < 0).sum()),
         equal=int((gains == 0).sum()),
     )
-    return test, mean
 
 
 def wilcoxon_p(gains: np.ndarray) -> float:
