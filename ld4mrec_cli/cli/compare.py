@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ld4mrec_cli.cli.evaluate import parse_cutoffs
+from ld4mrec_cli.cli.evaluation import UnknownChoice
 from ld4mrec_cli.cli.options import (
     Device,
     Format,
@@ -16,6 +17,7 @@ from ld4mrec_cli.cli.options import (
     Threads,
     format_option,
     parse_integers,
+    read_config,
 )
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.utils.errors import StudyFailed, UserError
@@ -39,9 +41,25 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=FILE",
+            help="Lists of another tool, as a system; repeat it, with one label for several seeds. "
+            "{fold} in the name is the number of the fold.",
+            show_default=False,
+        ),
+    ] = None,
+    on_unknown: Annotated[
+        UnknownChoice,
+        typer.Option(help="Users and items of --lists that the dataset does not know."),
+    ] = UnknownChoice.ERROR,
     data: Annotated[
-        Path | None,
-        typer.Option(help="Dataset directory for all (data.path).", show_default="the configs'"),
+        list[Path] | None,
+        typer.Option(
+            help="Dataset directory for all (data.path), or one of folds; several are folds.",
+            show_default="the configs'",
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds of the trainings, comma-separated.")] = "0,1,2",
     set_: Overrides = None,
@@ -65,26 +83,47 @@ def compare(
     """Train several models and test which one is better.
 
     Example: ld4mrec compare --data data/baby --config examples/baby.yaml --model ease --seeds 0,1,2
+
+    Example: ld4mrec compare --data data/baby --model ease --lists theirs=lists.csv
+
+    Example: ld4mrec compare --data data/baby-folds --model ease --lists theirs=lists-{fold}.csv
     """
     numbers = parse_seeds(seeds)
-    flags = {
-        "data.path": None if data is None else str(data),
+    flags: dict[str, Any] = {
         "training.device": device,
         "evaluation.k": parse_cutoffs(k) if k is not None else None,
     }
 
     from ld4mrec_cli.cli.console import log
+    from ld4mrec_cli.data.folds import open_datasets
     from ld4mrec_cli.experiments.compare.comparison import compare as run_comparison
+    from ld4mrec_cli.experiments.compare.given import parse_given
     from ld4mrec_cli.experiments.compare.plan import plan_comparison
     from ld4mrec_cli.experiments.compare.systems import read_systems, shared_dataset
     from ld4mrec_cli.runs.paths import new_run_path
     from ld4mrec_cli.utils.device import resolve_device
     from ld4mrec_cli.utils.text import printable
 
-    systems = read_systems(config or (), model or (), set_ or (), flags)
-    chosen, dataset = resolve_device(device or "auto"), shared_dataset(systems)
-    place = out or new_run_path(f"compare-{dataset.name}")
-    plan = plan_comparison(systems, dataset, numbers, split.value, metric, chosen, place)
+    given, overrides = parse_given(lists or ()), set_ or ()
+    datasets = open_datasets(data or ())
+    if datasets:
+        flags["data.path"] = str(datasets[0].directory)
+    systems = read_systems(config or (), model or (), overrides, flags, max(2 - len(given), 0))
+    chosen = resolve_device(device or "auto")
+    datasets = datasets or [shared_dataset(systems)]
+    place = out or new_run_path(f"compare-{datasets[0].name}")
+    plan = plan_comparison(
+        systems,
+        datasets,
+        numbers,
+        split.value,
+        metric,
+        chosen,
+        place,
+        given,
+        read_config(None, overrides, flags).evaluation,
+        on_unknown.policy,
+    )
     found = run_comparison(plan, lambda line: log(printable(line)))
     print_comparison(found, format, place)
     if len(found.working) < 2:

@@ -83,7 +83,7 @@ class Bench:
         systems = read_systems(configs, models, overrides, given)
         device = torch.device("cpu")
         return plan_comparison(
-            systems, shared_dataset(systems), seeds, split, metric, device, self.root / out
+            systems, [shared_dataset(systems)], seeds, split, metric, device, self.root / out
         )
 
     def compare(self, *arguments, **options) -> Comparison:

@@ -12,10 +12,17 @@ from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.metrics import ACCURACY
+from ld4mrec_cli.experiments.compare.given import GivenSystem, check_given
 from ld4mrec_cli.experiments.compare.results import is_comparison
-from ld4mrec_cli.experiments.compare.systems import System, replace_settings, shared_evaluation
+from ld4mrec_cli.experiments.compare.systems import (
+    System,
+    check_distinct,
+    replace_settings,
+    shared_evaluation,
+)
+from ld4mrec_cli.runs.newer_data import OnUnknown
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
-from ld4mrec_cli.utils.errors import UserError, nearest
+from ld4mrec_cli.utils.errors import DatasetError, UserError, nearest
 from ld4mrec_cli.utils.files import check_output_directory
 
 
@@ -27,6 +34,8 @@ class PlannedRun:
     seed: int
     path: Path
     """Its run directory."""
+    fold: int | None = None
+    """Number of the fold that it is on, from 1; None where there are no folds."""
 
     @property
     def config(self) -> Config:
@@ -36,8 +45,9 @@ class PlannedRun:
     @property
     def title(self) -> str:
         """Name in messages."""
-        return (
-            f"{self.system.label} seed {self.seed}" if self.system.uses_seed else self.system.label
+        fold = "" if self.fold is None else f" fold {self.fold}"
+        return f"{self.system.label}{fold}" + (
+            f" seed {self.seed}" if self.system.uses_seed else ""
         )
 
 
@@ -47,8 +57,11 @@ class Plan:
 
     systems: Sequence[System]
     """Their configurations have the common dataset and protocol."""
+    given: Sequence[GivenSystem]
+    """Lists of other tools."""
     seeds: Sequence[int]
-    dataset: Dataset
+    datasets: Sequence[Dataset]
+    """One, or the folds."""
     split: str
     options: EvaluationConfig
     """Cutoffs and mask of every evaluation."""
@@ -59,14 +72,35 @@ class Plan:
     device: torch.device
     """Where runs are evaluated."""
     out: Path
+    on_unknown: OnUnknown = "error"
+    """What becomes of users and items of ``given`` that a dataset does not know."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset, or the first fold."""
+        return self.datasets[0]
+
+    @property
+    def folds(self) -> Sequence[int | None]:
+        """Numbers of the folds; None where there is one dataset."""
+        return range(1, len(self.datasets) + 1) if len(self.datasets) > 1 else [None]
+
+    def of_fold(self, fold: int | None) -> Dataset:
+        """The dataset of a fold."""
+        return self.datasets[(fold or 1) - 1]
 
     def planned_runs(self) -> list[PlannedRun]:
         """Every training, system by system."""
         return [
-            PlannedRun(system, seed, self.out / "runs" / f"{system.label}-seed{seed}")
+            PlannedRun(system, seed, self._run_path(system, seed, fold), fold)
             for system in self.systems
+            for fold in self.folds
             for seed in system.seeds(self.seeds)
         ]
+
+    def _run_path(self, system: System, seed: int, fold: int | None) -> Path:
+        place = "" if fold is None else f"-fold{fold}"
+        return self.out / "runs" / f"{system.label}{place}-seed{seed}"
 
     def config_file(self, system: System) -> Path:
         """File with the configuration of a system."""
@@ -75,27 +109,40 @@ class Plan:
 
 def plan_comparison(
     systems: Sequence[System],
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     seeds: Sequence[int],
     split: str,
     metric: str,
     device: torch.device,
     out: Path,
+    given: Sequence[GivenSystem] = (),
+    protocol: EvaluationConfig | None = None,
+    on_unknown: OnUnknown = "error",
 ) -> Plan:
     """Check that the systems can be compared and that ``out`` may be written.
 
+    Args:
+        systems: those that are trained.
+        datasets: one, or several that are folds.
+        seeds, split, metric, device, out, given, on_unknown: see :class:`Plan`.
+        protocol: cutoffs and mask where no system has any.
+
     Raises:
-        UserError: the systems differ in cutoffs or mask, the metric is unknown, or ``out`` holds
-            other files.
+        UserError: the systems differ in cutoffs or mask, two have one label, the metric is
+            unknown, two datasets are the same, or ``out`` holds other files.
     """
     cutoff = check_metric(metric)
-    shared = shared_evaluation(systems)
+    check_distinct([*(one.label for one in systems), *(one.label for one in given)])
+    check_given(given, len(datasets))
+    _check_folds(datasets)
+    shared = shared_evaluation(systems) if systems else protocol or EvaluationConfig()
     shared = shared.model_copy(update={"k": tuple(sorted({*shared.k, cutoff}))})
     check_output_directory(out, overwrite=True, is_replaceable=is_comparison)
     return Plan(
-        systems=[with_protocol(system, dataset, shared) for system in systems],
+        systems=[with_protocol(system, datasets[0], shared) for system in systems],
+        given=given,
         seeds=seeds,
-        dataset=dataset,
+        datasets=datasets,
         split=split,
         # On the valid split, training items are excluded whatever the option says.
         options=shared.model_copy(update={"mask": "train"}) if split == Split.VALID else shared,
@@ -103,7 +150,18 @@ def plan_comparison(
         tested=tuple(dict.fromkeys((f"recall@{cutoff}", f"ndcg@{cutoff}", metric))),
         device=device,
         out=out,
+        on_unknown=on_unknown,
     )
+
+
+def _check_folds(datasets: Sequence[Dataset]) -> None:
+    """Raise DatasetError where two folds are the same data."""
+    first_of: dict[str, Dataset] = {}
+    for dataset in datasets:
+        other = first_of.setdefault(dataset.hash, dataset)
+        if other is not dataset:
+            what = f"is the same data as {other.directory}, and a fold counts once"
+            raise DatasetError(what, where=dataset.directory, hint="Name it once")
 
 
 def with_protocol(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:

@@ -54,13 +54,17 @@ def _plot_time(axes: Axes, comparison: Comparison) -> None:
     """Plot the ranking metric against the mean training time in seconds."""
     all_seconds = []
     for row, system in enumerate(comparison.working):
-        seconds = max(system.training_seconds or 0.0, MIN_SECONDS)
+        if system.training_seconds is None:  # lists of another tool: a name in the legend
+            axes.plot([], [], label=system.label, **_get_look(row))
+            continue
+        seconds = max(system.training_seconds, MIN_SECONDS)
         mean = system.metrics[comparison.metric].mean
         axes.plot(seconds, mean, label=system.label, **_get_look(row))
         all_seconds.append(seconds)
-    axes.set_xscale("log")
     axes.margins(x=0.1, y=0.1)
-    set_log_ticks(axes.xaxis, min(all_seconds), max(all_seconds))
+    if all_seconds:
+        axes.set_xscale("log")
+        set_log_ticks(axes.xaxis, min(all_seconds), max(all_seconds))
     axes.set(xlabel="training seconds", ylabel=f"{comparison.metric}, {comparison.split}")
     axes.grid(visible=True)
 

@@ -12,6 +12,7 @@ from ld4mrec_cli.experiments.compare.results import (
     RESULT,
     Comparison,
     PairResult,
+    RunResult,
     Spread,
     SystemResult,
 )
@@ -41,7 +42,7 @@ def write_report(comparison: Comparison, plan: Plan) -> None:
 def title(comparison: Comparison) -> str:
     """Dataset, split and mask in one line."""
     users = f", {comparison.n_users:,} users" if comparison.n_users else ""
-    return f"{comparison.dataset.name}, {comparison.split} split{users}, masked: {comparison.mask}"
+    return f"{comparison.data_name}, {comparison.split} split{users}, masked: {comparison.mask}"
 
 
 def main_table(comparison: Comparison) -> Table:
@@ -49,7 +50,7 @@ def main_table(comparison: Comparison) -> Table:
     metrics = list(comparison.tested)
     columns = [
         "model",
-        "seeds",
+        "folds × seeds" if comparison.folds else "seeds",
         *metrics,
         f"{comparison.metric} to best other [95 %]",
         "p (Holm)",
@@ -62,8 +63,7 @@ def main_table(comparison: Comparison) -> Table:
 
 
 def _row(comparison: Comparison, system: SystemResult) -> list[str]:
-    done, wanted = len(system.done), len(system.runs)
-    seeds = NONE if not system.uses_seed else str(done) if done == wanted else f"{done} of {wanted}"
+    seeds = _trainings(comparison, system)
     if not system.worked:
         return [system.label, seeds, "failed", *[NONE] * (len(comparison.tested) + 5)]
     pair = comparison.against_best_other(comparison.metric, system.label)
@@ -78,6 +78,17 @@ def _row(comparison: Comparison, system: SystemResult) -> list[str]:
         _figure(system.users_per_second),
         _figure(system.peak_memory_mb),
     ]
+
+
+def _trainings(comparison: Comparison, system: SystemResult) -> str:
+    """Seeds that worked, or folds and seeds."""
+    done, wanted = len(system.done), len(system.runs)
+    if done != wanted:
+        return f"{done} of {wanted}" if system.uses_seed or comparison.folds else NONE
+    if not comparison.folds:
+        return str(done) if system.uses_seed else NONE
+    n_folds = len(comparison.folds)
+    return f"{n_folds} × {done // n_folds if system.uses_seed else NONE}"
 
 
 def pair_table(comparison: Comparison, metric: str) -> Table:
@@ -136,20 +147,27 @@ def seed_note(comparison: Comparison) -> list[str]:
 def failures(comparison: Comparison) -> list[str]:
     """A line for each run that failed, with its reason."""
     return [
-        f"{system.label} failed{f' with seed {run.seed}' if system.uses_seed else ''}: {run.error}"
+        f"{system.label} failed{_place(system, run)}: {run.error}"
         for system in comparison.systems
         for run in system.runs
         if run.error is not None
     ]
 
 
+def _place(system: SystemResult, run: RunResult) -> str:
+    fold = "" if run.fold is None else f" in fold {run.fold}"
+    return fold + (f" with seed {run.seed}" if system.uses_seed else "")
+
+
 def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, ready for a paper or a README."""
-    seeds = ", ".join(map(str, comparison.seeds))
+    over = f"seeds {', '.join(map(str, comparison.seeds))}"
+    if comparison.folds:
+        over = f"{len(comparison.folds)} folds, each the mean of {over}"
     parts = [
-        f"# Comparison on {comparison.dataset.name}",
+        f"# Comparison on {comparison.data_name}",
         f"Dataset {title(comparison)}; all {comparison.dataset.n_items:,} items ranked; "
-        f"mean ± standard deviation over seeds {seeds}.",
+        f"mean ± standard deviation over {over}.",
         main_table(comparison).markdown(),
         "\n".join(
             f"- {line}"
@@ -170,15 +188,19 @@ def markdown(comparison: Comparison) -> str:
 
 def _method(comparison: Comparison) -> str:
     n_tests = sum(len(pairs) for pairs in comparison.pairs.values())
+    paired, over, repeated = "users", "the variance over seeds", "seeds"
+    if comparison.folds:
+        paired, repeated = "users and folds", "folds"
+        over = "that over folds, corrected for shared training data (Nadeau and Bengio 2003)"
     return (
-        "Differences are paired over users. Their mean is tested by t with the variance over users "
-        "and the variance over seeds, each with its own degrees of freedom; Holm's correction "
+        f"Differences are paired over {paired}. Their mean is tested by t with the variance over "
+        f"users and {over}, each with its own degrees of freedom; Holm's correction "
         f"covers all {n_tests} {'test' if n_tests == 1 else 'tests'} of pairs and metrics. "
-        f"Interval: bootstrap over users and seeds ({comparison.resamples:,} resamples). "
+        f"Interval: bootstrap over users and {repeated} ({comparison.resamples:,} resamples). "
         f"Better: corrected p below {ALPHA} and an interval without zero. Detectable: the true "
-        f"difference that this many users and seeds would show with probability {POWER}. "
+        f"difference that this many users and {repeated} would show with probability {POWER}. "
         "Wilcoxon's p is information; no verdict rests on it. Training seconds and users per "
-        "second are means over seeds, memory is the highest peak of a training."
+        "second are means over trainings, memory is the highest peak of a training."
     )
 
 

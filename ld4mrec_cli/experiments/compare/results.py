@@ -25,6 +25,9 @@ class RunResult(_Record):
 
     seed: int
     path: str
+    """Inside the directory; of given lists, the file."""
+    fold: int | None = None
+    """Number of the fold, from 1; None where there are no folds."""
     error: str | None = None
     best_epoch: int | None = None
     device: str | None = None
@@ -37,7 +40,7 @@ class RunResult(_Record):
 
 
 class Spread(_Record):
-    """Mean and sample standard deviation over seeds; ``std`` is None for fewer than two."""
+    """Mean and sample deviation over seeds or folds; ``std`` is None for fewer than two."""
 
     mean: float
     std: float | None
@@ -79,7 +82,7 @@ class SystemResult(_Record):
             config_file=config_file,
             uses_seed=uses_seed,
             runs=runs,
-            metrics={name: Spread.of([run.metrics[name] for run in worked]) for name in names},
+            metrics={name: Spread.of(_repetitions(worked, name)) for name in names},
             training_seconds=statistics.fmean(seconds) if seconds else None,
             users_per_second=statistics.fmean(speeds) if speeds else None,
             peak_memory_mb=max(
@@ -95,12 +98,24 @@ class SystemResult(_Record):
 
     @property
     def worked(self) -> bool:
-        """Whether any run worked."""
-        return bool(self.done)
+        """Whether a run worked, with folds one in each."""
+        return bool(self.done) and {run.fold for run in self.runs} == {
+            run.fold for run in self.done
+        }
+
+
+def _repetitions(runs: Sequence[RunResult], metric: str) -> list[float]:
+    """A value for each seed; with folds, the mean over seeds of each fold."""
+    if runs[0].fold is None:
+        return [run.metrics[metric] for run in runs]
+    by_fold: dict[int | None, list[float]] = {}
+    for run in runs:
+        by_fold.setdefault(run.fold, []).append(run.metrics[metric])
+    return [statistics.fmean(values) for values in by_fold.values()]
 
 
 class PairResult(_Record):
-    """System ``a`` minus ``b``, paired over users; the values of a user are means over seeds.
+    """System ``a`` minus ``b``, paired over users; a user's value is a mean over seeds and folds.
 
     See :class:`ld4mrec_cli.evaluation.significance.PairedTest`.
     """
@@ -153,17 +168,28 @@ class Comparison(_Record):
     ld4mrec: str
     created: str
     dataset: DatasetRecord
+    """The dataset, or the first fold."""
+    folds: list[DatasetRecord] = []
+    """The folds, where there are several datasets."""
     split: str
     mask: str
     k: list[int]
     n_users: int | None
-    """Users that count: those with a target in the split; None where no system worked."""
+    """Users that count: those with a target in the split, of any fold; None where no system
+    worked."""
     metric: str
     tested: list[str]
     seeds: list[int]
     resamples: int
     systems: list[SystemResult]
     pairs: dict[str, list[PairResult]]
+
+    @property
+    def data_name(self) -> str:
+        """Name of the dataset, or of the folds."""
+        if not self.folds:
+            return self.dataset.name
+        return f"{self.folds[0].name} … {self.folds[-1].name} ({len(self.folds)} folds)"
 
     @property
     def working(self) -> list[SystemResult]:

@@ -17,6 +17,7 @@ from ld4mrec_cli.utils.errors import ConfigError, DatasetError, UserError, neare
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Labels name directories."""
+LABEL_HINT = "A label starts with a letter or digit and goes on with these, '.', '_' and '-'"
 
 SET_ELSEWHERE = {
     "model_name": "Name each model with --model, or in its own --config",
@@ -71,7 +72,7 @@ def read_systems(
 
     Raises:
         ConfigError: a file, a key or a value does not fit.
-        UserError: fewer than two systems, an unknown model, or two under one label.
+        UserError: fewer than ``minimum`` systems, an unknown model, or two under one label.
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
@@ -101,8 +102,7 @@ def _split_label(text: str) -> tuple[str | None, Path]:
     if not equals or Path(text).is_file():
         return None, Path(text)
     if not LABEL.fullmatch(label):
-        hint = "A label starts with a letter or digit and goes on with these, '.', '_' and '-'"
-        raise UserError(f"--config '{text}': '{label}' is no label", hint=hint)
+        raise UserError(f"--config '{text}': '{label}' is no label", hint=LABEL_HINT)
     return label, Path(path)
 
 
@@ -119,11 +119,12 @@ def _labels(named: Sequence[tuple[str | None, Path]], configs: Sequence[Config])
             stem = re.sub(r"[^A-Za-z0-9._-]", "-", named[number][1].stem)
             own = stem if stem.startswith((f"{own}-", f"{own}_")) else f"{own}-{stem}"
         labels.append(own)
-    _check_distinct(labels)
+    check_distinct(labels)
     return labels
 
 
-def _check_distinct(labels: Iterable[str]) -> None:
+def check_distinct(labels: Iterable[str]) -> None:
+    """Raise UserError where two systems have one label."""
     # Some file systems do not tell Ease from ease.
     for label, count in Counter(label.lower() for label in labels).items():
         if count > 1:
