@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ld4mrec_cli.config import Config, config_from_mapping, load_config
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.folds import open_datasets
 from ld4mrec_cli.data.prepare import default_dataset_path
 from ld4mrec_cli.data.prepare import prepare as _prepare_directory
 from ld4mrec_cli.runs.add_items import add_items as _add_to_run
@@ -52,6 +53,8 @@ def prepare(
 ) -> Dataset:
     """Turn raw interaction logs and item content into a dataset directory.
 
+    With a split of several folds ``out`` holds a dataset for each, and the first is returned.
+
     Args:
         raw: directory or table in any layout that ``ld4mrec prepare`` reads (docs/data.md).
         out: dataset directory to write; ``data/NAME`` of ``raw`` by default.
@@ -68,7 +71,7 @@ def prepare(
     directory = Path(out) if out is not None else default_dataset_path(Path(raw))
     settings = config_from_mapping({"prepare": options}).prepare
     _prepare_directory(Path(raw), directory, settings, overwrite=overwrite)
-    return Dataset.open(directory)
+    return open_datasets([directory])[0]
 
 
 def train(
