@@ -158,10 +158,11 @@ def _check_folds(datasets: Sequence[Dataset]) -> None:
     """Raise DatasetError where two folds are the same data."""
     first_of: dict[str, Dataset] = {}
     for dataset in datasets:
-        other = first_of.setdefault(dataset.hash, dataset)
-        if other is not dataset:
-            what = f"is the same data as {other.directory}, and a fold counts once"
+        if dataset.hash in first_of:
+            other = first_of[dataset.hash].directory
+            what = f"is the same data as {other}, and a fold counts once"
             raise DatasetError(what, where=dataset.directory, hint="Name it once")
+        first_of[dataset.hash] = dataset
 
 
 def with_protocol(system: System, dataset: Dataset, shared: EvaluationConfig) -> System:
