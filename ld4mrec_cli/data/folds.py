@@ -50,8 +50,8 @@ class SharedParts:
     items: pl.DataFrame
     item_columns: pl.DataFrame
     modalities: Mapping[str, Modality]
-    split_method: str
     text_vectorizer: TextVectorizer | None
+    split_method: str
 
     def write(
         self,

@@ -29,6 +29,7 @@ from ld4mrec_cli.data.item_content import (
 )
 from ld4mrec_cli.data.labels import (
     ORDER,
+    Labeled,
     choose_method,
     label_splits,
     note_left_out,
@@ -114,31 +115,41 @@ def prepare(
     items, coverage = load_items(source, content, item_ids)
     check_text_fields(items, options, raw)
     encoded = encode_items(source, items, options, left_out, raw, on_encoded)
-    modalities, vectorizer = build_modalities(source, items, options, encoded)
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
     left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
     provenance = _provenance(source, context, _core(options, method), encoded)
     shared = SharedParts(
-        name=out.name,
-        users=users,
-        items=items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
-        item_columns=unpack_columns(items),
-        modalities=modalities,
-        split_method=method,
-        text_vectorizer=vectorizer,
+        out.name,
+        users,
+        items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
+        unpack_columns(items),
+        *build_modalities(source, items, options, encoded),
+        method,
     )
+    if method not in FOLD_SPLITS:
+        left_out |= labeled[0].left_out
     with atomic_directory(out, overwrite=overwrite, is_replaceable=can_replace) as temporary:
-        if method in FOLD_SPLITS:
-            of_folds = [provenance | {"left_out": left_out | one.left_out} for one in labeled]
-            schemas = write_folds(temporary, shared, splits, of_folds)
-        else:
-            left_out |= labeled[0].left_out
-            schemas = [shared.write(temporary, splits[0], provenance | {"left_out": left_out})]
+        schemas = _write(temporary, shared, splits, labeled, provenance, left_out)
     added = _added(interacted, item_ids)
     messages = [*core_cost, *labeled[0].messages, *added, *coverage, *context.hints]
     unreadable = [message for made in encoded.values() for message in made.unreadable]
     bad = [*context.bad_lines, *unreadable]
     return Prepared(schemas, source.layout, left_out, bad, messages)
+
+
+def _write(
+    directory: Path,
+    shared: SharedParts,
+    splits: list[dict[str, pl.DataFrame]],
+    labeled: list[Labeled],
+    provenance: Mapping[str, Any],
+    left_out: Mapping[str, int],
+) -> list[Schema]:
+    """Fill an empty directory with the dataset or the folds; their provenance says what is out."""
+    provenances = [{**provenance, "left_out": {**left_out, **one.left_out}} for one in labeled]
+    if shared.split_method in FOLD_SPLITS:
+        return write_folds(directory, shared, splits, provenances)
+    return [shared.write(directory, splits[0], provenances[0])]
 
 
 def _leave_out_unused(

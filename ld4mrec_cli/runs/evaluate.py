@@ -75,9 +75,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate a run on the validation or test split of its dataset, or of newer data.
 
-    Newer data are those of the same catalog, with ids matched by their raw form; see
-    :func:`ld4mrec_cli.runs.newer_data.newer_question`. A refit has seen all splits of its dataset,
-    so it is evaluated on newer data alone. The metrics are noted in the run.
+    Newer data are of the same catalog, with ids matched by their raw form. A refit has seen all
+    splits of its dataset, so it is evaluated on newer data alone. The metrics are noted in the run.
 
     Args:
         run: a run with weights.
@@ -95,8 +94,7 @@ def evaluate_run(
         extras: what is measured beside accuracy.
 
     Raises:
-        DatasetError: ``dataset`` is another one, has nothing to find in the split, or lacks what
-            ``extras`` need.
+        DatasetError: ``dataset`` is another one, or lacks targets or what ``extras`` need.
         RunError: the run is damaged, has no weights, or is a refit on this dataset.
         UnknownIdError: the run does not know users or items of newer data.
     """
