@@ -55,7 +55,7 @@ class Prepared:
     """Of the dataset, or of each fold."""
     format: str
     left_out: dict[str, int]
-    """Reason → number of interactions or items that were left out."""
+    """Reason → number of interactions or items that were left out; of folds, of the first."""
     bad_lines: list[str]
     """The first of the malformed lines and unreadable images that were left out."""
     messages: list[str]
@@ -126,15 +126,13 @@ def prepare(
         *build_modalities(source, items, options, encoded),
         method,
     )
-    if method not in FOLD_SPLITS:
-        left_out |= labeled[0].left_out
     with atomic_directory(out, overwrite=overwrite, is_replaceable=can_replace) as temporary:
         schemas = _write(temporary, shared, splits, labeled, provenance, left_out)
+    left_out |= labeled[0].left_out
     added = _added(interacted, item_ids)
     messages = [*core_cost, *labeled[0].messages, *added, *coverage, *context.hints]
     unreadable = [message for made in encoded.values() for message in made.unreadable]
-    bad = [*context.bad_lines, *unreadable]
-    return Prepared(schemas, source.layout, left_out, bad, messages)
+    return Prepared(schemas, source.layout, left_out, [*context.bad_lines, *unreadable], messages)
 
 
 def _write(
