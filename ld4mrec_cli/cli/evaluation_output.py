@@ -142,4 +142,7 @@ def _describe_groups(groupings: Sequence[Grouping]) -> list[dict[str, Any]]:
 
 
 def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    """Four decimals; a smaller value keeps a digit."""
+    if value is None:
+        return "–"
+    return f"{value:.0e}" if 0.0 < value < 0.00005 else f"{value:.4f}"

@@ -41,6 +41,7 @@ def read_csv(path, delimiter=","):
     return list(csv.DictReader(io.StringIO(path.read_text()), delimiter=delimiter))
 
 
+@pytest.mark.slow
 def test_the_file_per_user_has_the_means_that_are_printed(evaluate, shop, tmp_path):
     dataset = Dataset.open(shop / "data")
     metrics = evaluate("--k", "5,10", "--beyond", "--per-user", "u.csv", "--format", "json").json[
@@ -65,6 +66,7 @@ def test_the_file_per_user_has_the_means_that_are_printed(evaluate, shop, tmp_pa
     assert (tmp_path / "u.tsv.gz").read_bytes()[:2] == b"\x1f\x8b"
 
 
+@pytest.mark.slow
 def test_values_that_are_not_defined_are_empty(evaluate, tmp_path):
     found = evaluate("--k", "1", "--beyond", "--per-user", "u.csv", "--format", "json").json
     assert "diversity_cooccurrence@1" not in found["metrics"]  # one item has no pair
@@ -72,6 +74,7 @@ def test_values_that_are_not_defined_are_empty(evaluate, tmp_path):
     assert "–" in evaluate("--k", "1,5", "--beyond").out
 
 
+@pytest.mark.slow
 def test_groups_in_table_json_and_run(evaluate, shop, tmp_path):
     shutil.copytree(shop / "run", tmp_path / "own")
     genders = [
@@ -114,6 +117,7 @@ def test_calibration_by_a_column_of_the_item_table(evaluate, fails, shop):
     assert "has no item column 'genre'. Did you mean 'genres'?" in message
 
 
+@pytest.mark.slow
 def test_own_lists_measured_as_foreign_ones_give_the_same(cli, evaluate, shop, tmp_path):
     wanted = ("--k", "5,10", "--beyond", "--groups", "--categories", "genres", "--format", "json")
     own = evaluate("--lists", "own.csv", *wanted).json
@@ -139,6 +143,7 @@ def test_own_lists_measured_as_foreign_ones_give_the_same(cli, evaluate, shop, t
         assert "run" not in found
 
 
+@pytest.mark.slow
 def test_masked_entries_do_not_count_and_users_without_a_list_find_nothing(
     cli, evaluate, shop, tmp_path
 ):
