@@ -100,6 +100,14 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    category_separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What separates the categories of an item in a text.",
+            metavar="TEXT",
+            show_default="|",
+        ),
+    ] = None,
     groups: Annotated[
         bool,
         typer.Option(
@@ -144,7 +152,7 @@ def evaluate(
         data=data,
         on_unknown=on_unknown,
         per_user=None if per_user is None else parse_file("--per-user", per_user, TABLE_FORMATS),
-        extras=read_extras(beyond, categories, groups, user_groups),
+        extras=read_extras(beyond, categories, category_separator, groups, user_groups),
     )
     if lists_from is None:
         output = None if lists is None else parse_file("--lists", lists, LIST_FORMATS)

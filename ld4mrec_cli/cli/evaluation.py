@@ -64,14 +64,21 @@ class Request:
 
 
 def read_extras(
-    beyond: bool, categories: str | None, groups: bool, user_groups: Path | None
+    beyond: bool,
+    categories: str | None,
+    separator: str | None,
+    groups: bool,
+    user_groups: Path | None,
 ) -> Extras:
-    """What is measured beside accuracy. Raises SourceError for the table of ``--user-groups``."""
+    """What is measured beside accuracy. Raises UserError for a separator, or the table of users."""
     from ld4mrec_cli.data.user_columns import read_user_values
     from ld4mrec_cli.runs.measures import Extras
 
+    if separator is not None and (categories is None or not separator):
+        what = "is empty" if categories is not None else "is for --categories"
+        raise UserError(f"--category-separator {what}", hint="Give both, or leave it out")
     values = {} if user_groups is None else read_user_values(user_groups)
-    return Extras(beyond, categories, groups or bool(values), values)
+    return Extras(beyond, categories, separator or "|", groups or bool(values), values)
 
 
 def evaluate_one_run(

@@ -39,6 +39,8 @@ class Extras:
     """Novelty, diversity and serendipity."""
     categories: str | None = None
     """Column of the item table whose calibration is measured."""
+    separator: str = "|"
+    """What separates the categories of an item in a text."""
     groups: bool = False
     """Metrics by groups of users and of items."""
     user_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class ExtraMeasures:
             self.measures += [Novelty(train), Serendipity(train), CooccurrenceDiversity(train)]
             self.measures += [_content(dataset, name, places) for name in dataset.modality_names()]
         if extras.categories is not None:
-            categories = read_categories(dataset, extras.categories)[places]
+            categories = read_categories(dataset, extras.categories, extras.separator)[places]
             self.measures.append(Miscalibration(train, _without(categories, places == UNKNOWN)))
         self._tiers = popularity_tiers(train) if extras.groups else None
         if self._tiers is not None:
@@ -108,10 +110,10 @@ def _without(matrix: csr_matrix, is_left_out: np.ndarray) -> csr_matrix:
     return kept
 
 
-def read_categories(dataset: Dataset, column: str) -> csr_matrix:
+def read_categories(dataset: Dataset, column: str, separator: str = "|") -> csr_matrix:
     """Categories of the items ``(n_items, n_categories)``: those of an item share 1.
 
-    A list has a category for each of its texts; a text with ``|`` one for each part.
+    A list has a category for each of its texts, a text one for each part between separators.
 
     Raises:
         DatasetError: the dataset has no such column, or no value in it.
@@ -125,7 +127,7 @@ def read_categories(dataset: Dataset, column: str) -> csr_matrix:
         )
     values = columns[column]
     if values.dtype == pl.String:
-        values = values.str.split("|")
+        values = values.str.split(separator)
     elif not isinstance(values.dtype, pl.List):
         values = values.cast(pl.String).reshape((-1, 1)).arr.to_list()
     pairs = pl.DataFrame({"item": np.arange(len(values)), "category": values})

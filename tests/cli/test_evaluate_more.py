@@ -113,6 +113,10 @@ def test_calibration_by_a_column_of_the_item_table(evaluate, fails, shop):
     found = evaluate("--categories", "genres", "--k", "10", "--format", "json").json["metrics"]
     assert 0.0 < found["miscalibration@10"] < 3.0
     assert "novelty@10" not in found
+    whole = evaluate(
+        *("--categories", "genres", "--category-separator", ";", "--k", "10", "--format", "json")
+    ).json["metrics"]
+    assert whole["miscalibration@10"] != pytest.approx(found["miscalibration@10"])
     message = fails("evaluate", "--run", shop / "run", "--categories", "genre")
     assert "has no item column 'genre'. Did you mean 'genres'?" in message
 
@@ -231,6 +235,8 @@ def test_malformed_lists_are_one_clear_line(fails, shop, tmp_path, lines, messag
         (["--lists-from", "own.csv", "--data", "D"], "no such file"),
         (["--run", "R", "--per-user", "u.json"], "--per-user u.json: the suffix names no format"),
         (["--run", "R", "--per-user", "-"], "--per-user needs a file"),
+        (["--run", "R", "--category-separator", " "], "--category-separator is for --categories"),
+        (["--run", "R", "--categories", "x", "--category-separator", ""], "is empty"),
         (["--run", "R", "--user-groups", "nobody.csv"], "no such file"),
         (["--run", "R", "--user-groups", "ages.csv"], "has 60 values, and groups have at most 50"),
         (["--run", "R", "--user-groups", "twice.csv"], "names user 'u1' twice"),
