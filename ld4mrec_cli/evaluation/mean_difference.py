@@ -20,6 +20,7 @@ unequally, nu is Welch's.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,44 @@ class Sample:
             return 0.0
         means = np.round(self.values.mean(axis=1), DECIMALS)
         return float(means.var(ddof=1) / n_seeds)
+
+
+def pair_seeds(
+    a: Mapping[int, np.ndarray],
+    b: Mapping[int, np.ndarray],
+    *,
+    a_uses_seed: bool = True,
+    b_uses_seed: bool = True,
+) -> Sample | None:
+    """Differences ``a - b`` of the trainings of one seed, which belong together.
+
+    Equal seeds share a draw: the weights, the noise in the data, the items that were left out. What
+    they share is in the difference no more, and no longer in its variance. Tested against
+    :func:`no_difference`, the seeds have n - 1 degrees of freedom.
+
+    Args:
+        a: values ``(n_users,)`` by seed; of one that uses no seed, the only ones.
+        b: likewise, over the same users.
+        a_uses_seed: whether another seed gives ``a`` other values.
+        b_uses_seed: likewise.
+
+    Returns:
+        None where no seed is in both.
+    """
+    if not a_uses_seed:
+        a = dict.fromkeys(b if b_uses_seed else a, next(iter(a.values())))
+    if not b_uses_seed:
+        b = dict.fromkeys(a, next(iter(b.values())))
+    shared = [seed for seed in a if seed in b]
+    if not shared:
+        return None
+    values = np.stack([differences(a[seed], b[seed]) for seed in shared])
+    return Sample(values, a_uses_seed or b_uses_seed)
+
+
+def no_difference(sample: Sample) -> Sample:
+    """What a sample of differences is tested against: zeros, without a seed."""
+    return Sample(np.zeros((1, sample.values.shape[1])), uses_seed=False)
 
 
 @dataclass(frozen=True)

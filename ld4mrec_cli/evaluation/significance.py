@@ -66,7 +66,7 @@ def compare_all(
     metrics: Mapping[str, Samples],
     seed: int = 0,
     resamples: int = RESAMPLES,
-    pairs: Sequence[tuple[int, int]] | None = None,
+    pairs: Mapping[str, Sequence[tuple[int, int]]] | None = None,
 ) -> dict[str, list[PairedTest]]:
     """Test every pair of recommenders in every metric.
 
@@ -75,15 +75,16 @@ def compare_all(
             metric.
         seed: of the bootstrap; every metric has the same draws.
         resamples: of the bootstrap.
-        pairs: places ``(a, b)`` to test, where they were chosen before any value was seen; None
-            takes every pair ``a < b``.
+        pairs: by metric the places ``(a, b)`` to test, where they were chosen before any value was
+            seen; None takes every pair ``a < b``.
 
     Returns:
         By metric, a test for each pair. Holm's correction covers all pairs and metrics,
         since readers pick both by the same values.
     """
     found = {
-        name: _test_pairs(samples, seed, resamples, pairs) for name, samples in metrics.items()
+        name: _test_pairs(samples, seed, resamples, None if pairs is None else pairs[name])
+        for name, samples in metrics.items()
     }
     family = [(test, mean) for tests in found.values() for test, mean in tests]
     corrected = iter(holm(np.array([test.p for test, _ in family])))

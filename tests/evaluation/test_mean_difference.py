@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import ttest_ind, ttest_rel
 
 from ld4mrec_cli.evaluation.bootstrap import resample
-from ld4mrec_cli.evaluation.mean_difference import MeanDifference, Sample
+from ld4mrec_cli.evaluation.mean_difference import MeanDifference, Sample, no_difference, pair_seeds
 from ld4mrec_cli.evaluation.significance import ALPHA, compare_all
 
 N_USERS = 2000
@@ -138,3 +138,47 @@ def test_resampled_seeds_have_the_variance_of_their_mean():
     drawn = resample([Sample(values), Sample(values, uses_seed=False)], rng, 20_000)
     assert drawn.deviations[:, 0].var() == pytest.approx(Sample(values).seed_variance, rel=0.05)
     assert not drawn.deviations[:, 1].any()
+
+
+def paired_by_seed(rng, n_seeds, gain):
+    """Two readings of the same weights: the luck of a seed moves both, and ``gain`` one of them."""
+    luck = rng.normal(0.0, 0.02, (n_seeds, 1))
+    base = 0.5 * rng.beta(0.3, 2.0, N_USERS) + luck
+    own = rng.normal(0.0, 0.002, (n_seeds, 1)) + 0.02 * rng.normal(size=(n_seeds, N_USERS))
+    a, b = dict(enumerate(base + own + gain)), dict(enumerate(base))
+    sample = pair_seeds(a, b)
+    paired = compare_all({"ndcg@20": [sample, no_difference(sample)]}, resamples=300)["ndcg@20"][0]
+    samples = [Sample(np.stack(list(one.values()))) for one in (a, b)]
+    apart = compare_all({"ndcg@20": samples}, resamples=300)["ndcg@20"][0]
+    return paired, apart
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_seeds", [2, 5])
+def test_pairs_of_one_seed_are_rarely_called_different_without_a_difference(n_seeds):
+    rng = np.random.default_rng(n_seeds)
+    found = [paired_by_seed(rng, n_seeds, 0.0)[0] for _ in range(REPETITIONS)]
+    assert np.mean([one.is_significant for one in found]) <= ALPHA
+    assert np.mean([one.low <= 0.0 <= one.high for one in found]) >= 1 - ALPHA
+
+
+def test_what_seeds_share_hides_no_difference():
+    rng = np.random.default_rng(0)
+    found = [paired_by_seed(rng, 5, 0.01) for _ in range(20)]
+    assert all(paired.is_significant for paired, _ in found)
+    assert not any(apart.is_significant for _, apart in found)
+
+
+def test_only_trainings_of_one_seed_are_pairs():
+    a = {seed: np.full(3, 0.5 + seed) for seed in (0, 1, 2)}
+    b = {seed: np.full(3, 0.25 + seed) for seed in (2, 1, 7)}
+    sample = pair_seeds(a, b)
+    assert sample.values.tolist() == [[0.25] * 3] * 2
+    assert sample.uses_seed
+    closed = {0: np.full(3, 0.25)}
+    against_closed = pair_seeds(a, closed, b_uses_seed=False)
+    assert against_closed.values[:, 0].tolist() == [0.25, 1.25, 2.25]
+    assert pair_seeds(closed, a, a_uses_seed=False).values[:, 0].tolist() == [-0.25, -1.25, -2.25]
+    both = pair_seeds(closed, closed, a_uses_seed=False, b_uses_seed=False)
+    assert (both.values.tolist(), both.uses_seed) == ([[0.0] * 3], False)
+    assert pair_seeds(a, {7: b[7]}) is None

@@ -12,12 +12,12 @@ from study_bench import StudyBench
 from ld4mrec_cli.config import iter_switches
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import prepare
-from ld4mrec_cli.evaluation.mean_difference import Sample
 from ld4mrec_cli.experiments.study.ablation import parse_vary
 from ld4mrec_cli.experiments.study.derived import OtherContent, open_derived
-from ld4mrec_cli.experiments.study.inference import crossing_point
-from ld4mrec_cli.experiments.study.losses import Loss, area, relative_loss
+from ld4mrec_cli.experiments.study.inference import crossing_point, report_inference
 from ld4mrec_cli.experiments.study.measure import Measured
+from ld4mrec_cli.experiments.study.noise_report import report_noise
+from ld4mrec_cli.experiments.study.outcome import Outcome
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import ConfigError, RunError, TrainingInterrupted, UserError
@@ -217,6 +217,60 @@ def test_inference_measures_accuracy_and_time(bench):
     assert crossing_point({}) is None
 
 
+def measured(seed, values, metrics=("ndcg@20", "recall@20")):
+    return Measured(
+        seed,
+        {name: float(values.mean()) for name in metrics},
+        dict.fromkeys(metrics, values),
+        None,
+        None,
+        None,
+        1.0,
+    )
+
+
+def test_steps_are_compared_with_one_step_of_the_same_seed(bench):
+    """Seeds differ by far more than steps do, and K = 2 has lost a seed."""
+    plan = bench.plan("inference", [bench.file("one.yaml")], seeds=(0, 1, 2, 3))
+    (variant,) = plan.variants
+    rng = np.random.default_rng(0)
+    outcome = Outcome(plan)
+    for seed in plan.seeds:
+        one_step = 0.2 * seed + 0.1 * rng.random(200)
+        gains = {"": 0.0, "k2": -0.01, "k3": 0.01, "k4": 0.0, "k5": 0.0}
+        for reading, gain in gains.items():
+            if (reading, seed) != ("k2", 0):
+                moved = gain + 0.002 * rng.normal(size=200) if reading else 0.0
+                outcome.add(variant, reading, measured(seed, one_step + moved))
+    report = report_inference(outcome)
+    assert "is better from K = 3 on" in report.answer
+    tests = {(one["a"], one["metric"]): one for one in report.data["tests"]}
+    lost = tests["ld4mrec, K = 2", "ndcg@20"]
+    assert lost["significant"]
+    assert lost["difference"] == pytest.approx(-0.01, abs=0.001)
+    assert not tests["ld4mrec, K = 4", "ndcg@20"]["significant"]
+
+
+def test_areas_are_compared_seed_by_seed(bench):
+    """The noise of a seed harms both systems alike; the second always loses a little more."""
+    options = {"types": ("random",), "levels": (0.2,)}
+    plan = bench.plan("noise", (), ["ease", "itemknn"], seeds=(0, 1, 2, 3), **options)
+    rng = np.random.default_rng(0)
+    outcome = Outcome(plan)
+    for variant in plan.variants:
+        for seed in variant.seeds(plan.seeds):
+            values = np.full(300, 0.5)
+            if variant.facts["level"]:
+                more = 0.02 if variant.facts["system"] == "itemknn" else 0.0
+                values = values - 0.1 * seed - more + 0.01 * rng.normal(size=300)
+            outcome.add(variant, "", measured(seed, values))
+    report = report_noise(outcome)
+    assert "less than itemknn (random)" in report.answer
+    (test, _) = report.data["tests"]
+    assert test["difference"] == pytest.approx(-0.02, abs=0.003)  # half of .02 / .5
+    assert test["significant"]
+
+
 def test_inference_is_of_models_with_steps(bench):
     with pytest.raises(UserError, match="'ease' has no steps to choose"):
         bench.plan("inference", (), ["ease"])
@@ -348,32 +402,3 @@ def test_noise_says_nothing_where_two_models_are_the_same(bench):
     )
     assert "for 1 of 1 comparisons no difference is shown" in report.answer
     assert not any(test["significant"] for test in bench.json("noise")["tests"])
-
-
-def test_the_linear_part_of_a_relative_loss_has_its_mean_and_its_variance():
-    rng = np.random.default_rng(0)
-
-    def draw(n):
-        clean = rng.beta(0.5, 2.0, n)
-        return clean, clean * rng.beta(8.0, 2.0, n)
-
-    def run(values):
-        return [Measured(0, {}, {"ndcg@20": values}, None, None, None, None)]
-
-    estimates, errors = [], []
-    for _ in range(300):
-        clean, noisy = draw(400)
-        loss = relative_loss(run(clean), run(noisy), "ndcg@20", uses_seed=False)
-        assert loss.mean == pytest.approx(1.0 - noisy.mean() / clean.mean())
-        estimates.append(loss.mean)
-        errors.append(loss.sample.values.std(ddof=1) / 20.0)
-    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.15)
-
-
-def test_the_area_is_the_mean_loss_up_to_the_highest_level():
-    def loss(value):
-        return Loss(Sample(np.full((2, 5), value)), [0, 1])
-
-    linear = {0.1: loss(0.1), 0.4: loss(0.4)}
-    assert area(linear).values == pytest.approx(np.full((2, 5), 0.2))
-    assert area({0.3: loss(0.4)}).values == pytest.approx(np.full((2, 5), 0.2))

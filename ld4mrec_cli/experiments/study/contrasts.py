@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ld4mrec_cli.evaluation.mean_difference import POWER, Sample
+from ld4mrec_cli.evaluation.mean_difference import POWER, Sample, no_difference
 from ld4mrec_cli.evaluation.significance import ALPHA, PairedTest, compare_all
 from ld4mrec_cli.experiments.compare.report import ONE_SEED, ONE_SEED_NOTE, p_value
 from ld4mrec_cli.utils.tables import Table
@@ -64,20 +64,58 @@ class Contrast:
         return {**names, **values, "significant": self.test.is_significant}
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """A test that is to be made: ``a`` minus ``b`` in a metric."""
+
+    title: str
+    reference: str
+    metric: str
+    a: Sample
+    b: Sample
+
+    @classmethod
+    def of_differences(
+        cls, title: str, reference: str, metric: str, sample: Sample | None
+    ) -> Iterator[Pairing]:
+        """A sample of differences by seed against none; nothing where there is no sample."""
+        if sample is not None:
+            yield cls(title, reference, metric, sample, no_difference(sample))
+
+
+def compare_pairings(pairings: Sequence[Pairing]) -> list[Contrast]:
+    """Test them as one family. Those of one metric are over the same users, with the same draws."""
+    samples: dict[str, list[Sample]] = {}
+    places: dict[str, list[tuple[int, int]]] = {}
+    for one in pairings:
+        own = samples.setdefault(one.metric, [])
+        own += [new for new in (one.a, one.b) if not any(new is other for other in own)]
+        place = {id(sample): number for number, sample in enumerate(own)}
+        places.setdefault(one.metric, []).append((place[id(one.a)], place[id(one.b)]))
+    found = {name: iter(tests) for name, tests in compare_all(samples, pairs=places).items()}
+    return [
+        Contrast(one.title, one.reference, one.metric, next(found[one.metric])) for one in pairings
+    ]
+
+
 def contrast(
     entries: Sequence[Entry], metrics: Sequence[str], pairs: Sequence[tuple[int, int]] | None = None
 ) -> list[Contrast]:
     """Test entries against the first, or the given ``pairs``; metrics and pairs are one family."""
-    chosen = [(place, 0) for place in range(1, len(entries))] if pairs is None else list(pairs)
-    if not chosen:
-        return []
-    values = {metric: [entry.samples[metric] for entry in entries] for metric in metrics}
-    found = compare_all(values, pairs=chosen)
-    return [
-        Contrast(entries[test.a].title, entries[test.b].title, metric, test)
-        for metric, tests in found.items()
-        for test in tests
-    ]
+    chosen = [(place, 0) for place in range(1, len(entries))] if pairs is None else pairs
+    return compare_pairings(
+        [
+            Pairing(
+                entries[a].title,
+                entries[b].title,
+                metric,
+                entries[a].samples[metric],
+                entries[b].samples[metric],
+            )
+            for metric in metrics
+            for a, b in chosen
+        ]
+    )
 
 
 COLUMNS = ("difference [95 %]", "verdict", "p (Holm)", "detectable")

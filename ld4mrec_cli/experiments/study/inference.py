@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ld4mrec_cli.config import Config
+from ld4mrec_cli.evaluation.mean_difference import pair_seeds
 from ld4mrec_cli.experiments.compare.systems import System
 from ld4mrec_cli.experiments.study.contrasts import (
     COLUMNS,
     Contrast,
-    Entry,
+    Pairing,
     cells,
-    contrast,
+    compare_pairings,
     describe_tests,
 )
 from ld4mrec_cli.experiments.study.figures import Curve, draw_curves
@@ -83,20 +84,22 @@ def _spaced(first: int, last: int) -> list[int]:
 
 def report_inference(outcome: Outcome) -> Report:
     """Every number of steps, and every starting step, against one step from the row itself."""
-    entries: list[Entry] = []
-    pairs: list[tuple[int, int]] = []
-    readings: list[tuple[Variant, Reading]] = []
-    for variant in outcome.variants:
-        first = len(entries)
-        for reading in variant.readings:
-            if (variant.label, reading.name) in outcome:
-                pairs += [(len(entries), first)] if reading.name else []
-                readings.append((variant, reading))
-                tested = outcome.plan.tested
-                samples = {name: outcome.sample(variant, name, reading.name) for name in tested}
-                entries.append(Entry(f"{variant.title}, {_title(reading)}", samples))
-    found = contrast(entries, outcome.plan.tested, pairs)
+    readings = [
+        (variant, reading)
+        for variant in outcome.variants
+        for reading in variant.readings
+        if (variant.label, reading.name) in outcome
+    ]
     metric = outcome.plan.metric
+    found = compare_pairings(
+        [
+            pairing
+            for name in outcome.plan.tested
+            for variant, reading in readings
+            if reading.name
+            for pairing in _pair(outcome, variant, reading, name)
+        ]
+    )
     shown = [one for one in found if one.metric == metric]
     return Report(
         title="One step against many",
@@ -111,10 +114,24 @@ def report_inference(outcome: Outcome) -> Report:
             "start from the row with the noise of step K; one step, from the row itself.",
             "Time is that of computing all scores, per user, without loading and ranking; the "
             "fastest of three passes.",
+            "K steps and one step of the same seed are of the same weights, so their difference is "
+            "taken seed by seed; how much seeds differ counts only where it is in that difference.",
             *describe_tests(found),
         ],
         data={"tests": [one.as_json() for one in found]},
     )
+
+
+def _pair(outcome: Outcome, variant: Variant, reading: Reading, metric: str) -> Iterator[Pairing]:
+    """A reading against one step of the same weights: those of one seed are a pair."""
+    sample = pair_seeds(
+        outcome.by_seed(variant, metric, reading.name),
+        outcome.by_seed(variant, metric),
+        a_uses_seed=variant.uses_seed,
+        b_uses_seed=variant.uses_seed,
+    )
+    title, reference = f"{variant.title}, {_title(reading)}", f"{variant.title}, {ONE_STEP}"
+    return Pairing.of_differences(title, reference, metric, sample)
 
 
 def _title(reading: Reading) -> str:

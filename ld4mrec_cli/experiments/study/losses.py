@@ -8,7 +8,7 @@ The ratio r of two means over users is no mean over users; its linear part is (d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,19 @@ import numpy as np
 from scipy.stats import t
 
 from ld4mrec_cli.evaluation.mean_difference import Sample
-from ld4mrec_cli.experiments.study.measure import Measured
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Relative loss of one system under one noise."""
+    """Relative loss of one system under noise, which is drawn anew for every seed."""
 
-    sample: Sample
-    """Linear part per seed and user; its mean is the loss."""
-    seeds: Sequence[int]
+    by_seed: Mapping[int, np.ndarray]
+    """Linear part of each user ``(n_users,)`` by seed, at least one; its mean is the loss."""
+
+    @property
+    def sample(self) -> Sample:
+        """Linear parts by seed and user."""
+        return Sample(np.stack(list(self.by_seed.values())))
 
     @property
     def mean(self) -> float:
@@ -34,24 +37,26 @@ class Loss:
 
     def as_json(self) -> dict[str, Any]:
         """Loss of each seed."""
-        means = self.sample.values.mean(axis=1).tolist()
-        by_seed = {str(seed): mean for seed, mean in zip(self.seeds, means, strict=True)}
+        by_seed = {str(seed): float(part.mean()) for seed, part in self.by_seed.items()}
         return {"loss": self.mean, "by_seed": by_seed}
 
 
 def relative_loss(
-    clean: Sequence[Measured], noisy: Sequence[Measured], metric: str, *, uses_seed: bool
-) -> Loss:
-    """Loss of every noisy run against the clean one of its seed, or the only one there is."""
-    by_seed = {one.seed: one for one in clean}
-    only = next(iter(clean)) if len(clean) == 1 else None
-    rows, seeds = [], []
-    for one in noisy:
-        reference = by_seed.get(one.seed, only)
-        if reference is not None:
-            rows.append(_linear_part(reference.per_user[metric], one.per_user[metric]))
-            seeds.append(one.seed)
-    return Loss(Sample(np.stack(rows), uses_seed), seeds)
+    clean: Mapping[int, np.ndarray], noisy: Mapping[int, np.ndarray], *, clean_uses_seed: bool
+) -> Loss | None:
+    """Loss of every noisy run against the clean run of its seed; None where no seed has both.
+
+    Args:
+        clean: values of the users ``(n_users,)`` by seed.
+        noisy: likewise.
+        clean_uses_seed: whether the clean run differs by seed; if not, there is only one.
+    """
+    if not clean_uses_seed:
+        clean = dict.fromkeys(noisy, next(iter(clean.values())))
+    parts = {
+        seed: _linear_part(clean[seed], values) for seed, values in noisy.items() if seed in clean
+    }
+    return Loss(parts) if parts else None
 
 
 def _linear_part(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
@@ -64,24 +69,23 @@ def _linear_part(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     return part
 
 
-def area(by_level: Mapping[float, Loss]) -> Sample:
+def area(by_level: Mapping[float, Loss]) -> Loss | None:
     """Mean loss over the levels from 0, where nothing is lost, to the highest (trapezoids).
 
-    Only seeds that all levels have count.
+    Only seeds that all levels have count; None where there is none.
     """
     levels = sorted(by_level)
-    seeds = [
-        seed
-        for seed in by_level[levels[0]].seeds
-        if all(seed in by_level[level].seeds for level in levels)
-    ]
-    parts = []
     edges = [0.0, *levels, levels[-1]]
-    for place, level in enumerate(levels, start=1):
-        weight = (edges[place + 1] - edges[place - 1]) / (2.0 * levels[-1])
-        loss = by_level[level]
-        parts.append(weight * loss.sample.values[[loss.seeds.index(seed) for seed in seeds]])
-    return Sample(np.sum(parts, axis=0), by_level[levels[0]].sample.uses_seed)
+    weights = {
+        level: (edges[place + 1] - edges[place - 1]) / (2.0 * levels[-1])
+        for place, level in enumerate(levels, start=1)
+    }
+    parts: dict[int, np.ndarray] = {
+        seed: np.sum([weights[level] * by_level[level].by_seed[seed] for level in levels], axis=0)
+        for seed in by_level[levels[0]].by_seed
+        if all(seed in by_level[level].by_seed for level in levels)
+    }
+    return Loss(parts) if parts else None
 
 
 def interval(sample: Sample, alpha: float) -> tuple[float, float]:

@@ -44,6 +44,10 @@ class Outcome:
         values = [one.per_user[metric] for one in self.of(variant, reading)]
         return Sample(np.stack(values), variant.uses_seed)
 
+    def by_seed(self, variant: Variant, metric: str, reading: str = "") -> dict[int, np.ndarray]:
+        """Values of the users ``(n_users,)`` by seed."""
+        return {one.seed: one.per_user[metric] for one in self.of(variant, reading)}
+
     def spread(self, variant: Variant, metric: str, reading: str = "") -> Spread:
         """Mean and deviation of a metric over seeds."""
         return Spread.of([one.metrics[metric] for one in self.of(variant, reading)])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ld4mrec_cli.experiments.study.ablation import plan_ablation, report_ablation
 from ld4mrec_cli.experiments.study.inference import plan_inference, report_inference
 from ld4mrec_cli.experiments.study.modalities import plan_modalities, report_modalities
-from ld4mrec_cli.experiments.study.noise import plan_noise, report_noise
+from ld4mrec_cli.experiments.study.noise import plan_noise
+from ld4mrec_cli.experiments.study.noise_report import report_noise
 from ld4mrec_cli.experiments.study.outcome import Outcome
 from ld4mrec_cli.experiments.study.plan import Variant
 from ld4mrec_cli.experiments.study.report import Report
