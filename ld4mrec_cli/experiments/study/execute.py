@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ld4mrec_cli.experiments.study.measure import measure
 from ld4mrec_cli.experiments.study.outcome import Outcome
 from ld4mrec_cli.experiments.study.plan import StudyPlan, Variant
 from ld4mrec_cli.experiments.study.report import Report
+from ld4mrec_cli.experiments.study.subject import Subject
 from ld4mrec_cli.experiments.study.writer import FORMAT, RESULT, VERSION, write_report
 from ld4mrec_cli.experiments.subprocess_training import (
     Reporter,
@@ -134,24 +136,26 @@ def _measure(
     size = planned.config.evaluation.batch_size
     options = plan.options.model_copy(update={"batch_size": size})
     log(f"{planned.title}: evaluating on the {plan.split} split")
+    subject = Subject(
+        run=run,
+        label=variant.label,
+        seed=planned.seed,
+        dataset=dataset,
+        source=plan.dataset,
+        split=plan.split,
+        options=options,
+        tested=plan.tested,
+        device=plan.device,
+    )
     for reading in variant.readings:
-        directory = plan.out / "evaluations"
-        try:
-            measured = measure(
-                run,
-                planned.seed,
-                dataset,
-                plan.split,
-                options,
-                plan.tested,
-                reading,
-                plan.device,
-                directory,
-            )
-        except (UserError, NonFiniteScoresError) as error:
-            outcome.failures.append(f"{planned.title}: {error}")
-            continue
-        outcome.add(variant, reading.name, measured)
+        is_trained_once = reading.is_drawn and not variant.uses_seed
+        for seed in plan.seeds if is_trained_once else (planned.seed,):
+            try:
+                measured = measure(replace(subject, seed=seed), reading, plan.out / "evaluations")
+            except (UserError, NonFiniteScoresError) as error:
+                outcome.failures.append(f"{planned.title}: {error}")
+                break
+            outcome.add(variant, reading.name, measured)
 
 
 def is_study(directory: Path) -> bool:

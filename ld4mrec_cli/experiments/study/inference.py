@@ -127,8 +127,8 @@ def _pair(outcome: Outcome, variant: Variant, reading: Reading, metric: str) -> 
     sample = pair_seeds(
         outcome.by_seed(variant, metric, reading.name),
         outcome.by_seed(variant, metric),
-        a_uses_seed=variant.uses_seed,
-        b_uses_seed=variant.uses_seed,
+        a_uses_seed=variant.varies(reading.name),
+        b_uses_seed=variant.varies(""),
     )
     title, reference = f"{variant.title}, {_title(reading)}", f"{variant.title}, {ONE_STEP}"
     return Pairing.of_differences(title, reference, metric, sample)

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.experiments.study.plan import Reading
+from ld4mrec_cli.experiments.study.subject import Findings, Subject
 from ld4mrec_cli.runs.evaluate import evaluate_run
-from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
+from ld4mrec_cli.runs.run_directory import WEIGHTS
 from ld4mrec_cli.runs.scorer import load_scorer
-from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.utils.files import write_json
 
 TIMED_USERS = 2048
@@ -33,7 +31,7 @@ class Measured:
     seed: int
     metrics: Mapping[str, float]
     per_user: Mapping[str, np.ndarray]
-    """Values ``(n_users,)`` of the tested metrics."""
+    """Values ``(n_users,)`` of the tested metrics, or what a probe gives."""
     best_epoch: int | None
     training_seconds: float | None
     peak_memory_mb: float | None
@@ -41,33 +39,30 @@ class Measured:
     """Milliseconds of scoring per user, where they were measured."""
 
 
-def measure(
-    run: RunDirectory,
-    seed: int,
-    dataset: Dataset,
-    split: str,
-    options: EvaluationConfig,
-    tested: tuple[str, ...],
-    reading: Reading,
-    device: torch.device,
-    directory: Path,
-) -> Measured:
+def measure(subject: Subject, reading: Reading, directory: Path) -> Measured:
     """Evaluate a run, or read what an earlier start of the study measured.
 
     Raises:
         UserError: the run cannot be evaluated.
     """
-    file = directory / f"{run.path.name}{f'.{reading.name}' if reading.name else ''}.json"
-    key = _key(run, dataset, split, options, tested, reading)
+    suffix = f".{reading.name}" if reading.name else ""
+    file = directory / f"{subject.label}-seed{subject.seed}{suffix}.json"
+    key = _key(subject, reading)
     found = _read(file, key)
     if found is None:
-        found = {"key": key, **_evaluate(run, dataset, split, options, tested, reading, device)}
+        findings = _evaluate(subject, reading)
+        found = {
+            "key": key,
+            "metrics": dict(findings.metrics),
+            "per_user": {name: values.tolist() for name, values in findings.per_user.items()},
+            "scoring_ms": time_scoring(subject, reading) if reading.is_timed else None,
+        }
         write_json(file, found)
-    manifest = run.manifest
+    manifest = subject.run.manifest
     return Measured(
-        seed=seed,
+        seed=subject.seed,
         metrics=found["metrics"],
-        per_user={name: np.asarray(found["per_user"][name]) for name in tested},
+        per_user={name: np.asarray(values) for name, values in found["per_user"].items()},
         best_epoch=manifest.best.epoch if manifest.best else None,
         training_seconds=manifest.seconds,
         peak_memory_mb=manifest.peak_memory_mb,
@@ -75,23 +70,18 @@ def measure(
     )
 
 
-def _key(
-    run: RunDirectory,
-    dataset: Dataset,
-    split: str,
-    options: EvaluationConfig,
-    tested: tuple[str, ...],
-    reading: Reading,
-) -> dict[str, Any]:
+def _key(subject: Subject, reading: Reading) -> dict[str, Any]:
     """All that the figures depend on, as JSON gives it back."""
     key = {
-        "weights": run.manifest.files[WEIGHTS],
-        "dataset": dataset.hash,
-        "split": split,
-        "options": options.model_dump(mode="json"),
-        "tested": tested,
+        "weights": subject.run.manifest.files[WEIGHTS],
+        "dataset": subject.dataset.hash,
+        "split": subject.split,
+        "options": subject.options.model_dump(mode="json"),
+        "tested": subject.tested,
         "overrides": reading.overrides,
         "is_timed": reading.is_timed,
+        "probe": reading.probe.as_json() if reading.probe else None,
+        "seed": subject.seed if reading.probe else None,
     }
     restored: dict[str, Any] = json.loads(json.dumps(key))
     return restored
@@ -105,41 +95,25 @@ def _read(file: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found.get("key") == key else None
 
 
-def _evaluate(
-    run: RunDirectory,
-    dataset: Dataset,
-    split: str,
-    options: EvaluationConfig,
-    tested: tuple[str, ...],
-    reading: Reading,
-    device: torch.device,
-) -> dict[str, Any]:
-    config = reading.config(run.config)
-    result = evaluate_run(run, dataset, split, options, device, config=config)
-    return {
-        "metrics": result.metrics,
-        "per_user": {name: result.per_user[name].tolist() for name in tested},
-        "scoring_ms": time_scoring(run, dataset, reading, options, device),
-    }
+def _evaluate(subject: Subject, reading: Reading) -> Findings:
+    if reading.probe is not None:
+        return reading.probe.evaluate(subject)
+    run, config = subject.run, reading.config(subject.run.config)
+    result = evaluate_run(
+        run, subject.dataset, subject.split, subject.options, subject.device, config=config
+    )
+    return Findings(result.metrics, {name: result.per_user[name] for name in subject.tested})
 
 
-def time_scoring(
-    run: RunDirectory,
-    dataset: Dataset,
-    reading: Reading,
-    options: EvaluationConfig,
-    device: torch.device,
-) -> float | None:
+def time_scoring(subject: Subject, reading: Reading) -> float:
     """Milliseconds that all scores of a user take, without loading and ranking."""
-    if not reading.is_timed:
-        return None
-    scorer = load_scorer(run, device, reading.config(run.config))
-    rows = dataset.matrix(Split.TRAIN)[:TIMED_USERS]
-    seconds = []
+    scorer = load_scorer(subject.run, subject.device, reading.config(subject.run.config))
+    rows = subject.dataset.matrix(Split.TRAIN)[:TIMED_USERS]
+    size, seconds = subject.options.batch_size, []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        for first in range(0, rows.shape[0], options.batch_size):
-            part = rows[first : first + options.batch_size]
+        for first in range(0, rows.shape[0], size):
+            part = rows[first : first + size]
             scorer.score(part, np.arange(first, first + part.shape[0]))[0, 0].item()  # waits
         seconds.append(time.perf_counter() - start)
     return 1000.0 * min(seconds) / rows.shape[0]

@@ -42,7 +42,7 @@ class Outcome:
     def sample(self, variant: Variant, metric: str, reading: str = "") -> Sample:
         """Values by seed and user, for a test."""
         values = [one.per_user[metric] for one in self.of(variant, reading)]
-        return Sample(np.stack(values), variant.uses_seed)
+        return Sample(np.stack(values), variant.varies(reading))
 
     def by_seed(self, variant: Variant, metric: str, reading: str = "") -> dict[int, np.ndarray]:
         """Values of the users ``(n_users,)`` by seed."""

@@ -18,6 +18,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.experiments.compare.plan import PlannedRun
 from ld4mrec_cli.experiments.compare.systems import System
 from ld4mrec_cli.experiments.study.derived import Derivation
+from ld4mrec_cli.experiments.study.subject import Probe
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 
 
@@ -31,6 +32,10 @@ class Reading:
     """Settings at inference by ``section.key``."""
     is_timed: bool = False
     """Whether the time of scoring is measured."""
+    probe: Probe | None = None
+    """What is evaluated; None: what `ld4mrec evaluate` does."""
+    is_drawn: bool = False
+    """Whether the evaluation draws by seed, so that each seed gives another result."""
 
     def config(self, config: Config) -> Config | None:
         """The configuration at inference; None for that of the run. Raises ConfigError."""
@@ -67,6 +72,10 @@ class Variant:
     def seeds(self, wanted: Sequence[int]) -> Sequence[int]:
         """The seeds that it is trained with."""
         return wanted if self.uses_seed else wanted[:1]
+
+    def varies(self, reading: str) -> bool:
+        """Whether two seeds give two results of a reading."""
+        return self.uses_seed or any(one.is_drawn for one in self.readings if one.name == reading)
 
 
 @dataclass(frozen=True)
