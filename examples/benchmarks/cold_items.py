@@ -25,11 +25,11 @@ from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.experiments.cold_items import (
-    KNN_SIZES,
     ColdItems,
-    ContentKNN,
     CurvePoint,
+    choose_knn_size,
     choose_weight,
+    compare_by_content,
     extend_model,
     hold_out_samples,
     recall_among_cold,
@@ -52,13 +52,9 @@ def trained(model: str, config: Config, cold: ColdItems, path: Path) -> RunDirec
 
 def measure_knn(cold: ColdItems, k: int) -> tuple[float, str]:
     """Recall of the content kNN on the second sample; its size is chosen on the first."""
-    values = {
-        size: recall_among_cold(ContentKNN(cold, Split.VALID, size), cold, Split.VALID, k)
-        for size in KNN_SIZES
-    }
-    best = max(values, key=lambda size: values[size])
-    scorer = ContentKNN(cold, Split.TEST, best)
-    return recall_among_cold(scorer, cold, Split.TEST, k), f"best of {min(best, 999)}"
+    best = choose_knn_size(cold, k)
+    knn = compare_by_content(cold, Split.TEST, best)
+    return recall_among_cold(knn.score, cold, Split.TEST, k), f"best of {min(best, 999)}"
 
 
 def draw(curve: Sequence[CurvePoint], chosen: float, title: str, k: int, path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ld4mrec_cli.experiments.study.report import Report
     from ld4mrec_cli.experiments.study.studies import Study
 
-NAMES = ("ablation", "inference", "modalities", "noise")
+NAMES = ("ablation", "cold-start", "generative", "inference", "modalities", "noise")
 """The studies; the table in `experiments/study/studies.py` is slow to import."""
 
 

@@ -17,7 +17,12 @@ from ld4mrec_cli.utils.files import atomic_directory
 
 
 def hold_out_items(
-    dataset: Dataset, items: np.ndarray, out: Path, *, overwrite: bool = False
+    dataset: Dataset,
+    items: np.ndarray,
+    out: Path,
+    *,
+    stay_in_catalog: bool = False,
+    overwrite: bool = False,
 ) -> Schema:
     """Write ``dataset`` without some items: their interactions leave all splits.
 
@@ -28,6 +33,7 @@ def hold_out_items(
         dataset: the whole dataset.
         items: items to leave out ``(m,)`` int64, each once.
         out: dataset directory to write.
+        stay_in_catalog: they keep their ids and features, and lose their interactions alone.
         overwrite: replace a dataset that is there.
 
     Raises:
@@ -36,9 +42,11 @@ def hold_out_items(
     """
     if out.resolve() == dataset.directory.resolve():
         raise OutputError("is the dataset itself", where=out, hint="Choose another --out")
-    kept = np.setdiff1d(np.arange(dataset.shape[1]), items)
+    catalog = np.arange(dataset.shape[1])
+    known = np.setdiff1d(catalog, items)
+    kept = catalog if stay_in_catalog else known
     tables: dict[str, pl.DataFrame] = {
-        split: _reindex(dataset.interactions(split), kept) for split in SPLITS
+        split: _reindex(dataset.interactions(split), known, kept) for split in SPLITS
     }
     for split in SPLITS:
         if tables[split].is_empty() and (
@@ -64,12 +72,12 @@ def hold_out_items(
         )
 
 
-def _reindex(table: pl.DataFrame, kept: np.ndarray) -> pl.DataFrame:
-    """The interactions with ``kept`` items, in their new indices."""
+def _reindex(table: pl.DataFrame, known: np.ndarray, kept: np.ndarray) -> pl.DataFrame:
+    """The interactions with ``known`` items, in their indices among the ``kept`` ones."""
     items = table[ITEM].to_numpy()
-    is_kept = np.isin(items, kept)
-    indices = pl.Series(ITEM, np.searchsorted(kept, items[is_kept]), dtype=pl.UInt32)
-    return table.filter(pl.Series(is_kept)).with_columns(indices)
+    is_known = np.isin(items, known)
+    indices = pl.Series(ITEM, np.searchsorted(kept, items[is_known]), dtype=pl.UInt32)
+    return table.filter(pl.Series(is_known)).with_columns(indices)
 
 
 def _select(dataset: Dataset, name: str, kept: np.ndarray) -> Modality:

@@ -26,8 +26,8 @@ from ld4mrec_cli.data.hold_out import hold_out_items
 from ld4mrec_cli.data.new_items import NewItems
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.evaluation.ranking import batches, rank
+from ld4mrec_cli.experiments.content_knn import ContentKNN, choose_size
 from ld4mrec_cli.models.new_items import ExtendedRecommender, weigh_scores
-from ld4mrec_cli.models.ops.content_neighbors import ItemFeatures, embed_content
 from ld4mrec_cli.runs.add_items import check_extendable, compare_content
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
@@ -35,8 +35,6 @@ from ld4mrec_cli.utils.errors import UserError
 
 WEIGHTS = tuple(2.0 ** (exponent / 2) for exponent in range(-4, 13))
 """Weights of new items that are tried: 1/4 to 64, in steps of √2."""
-KNN_SIZES = (1, 2, 5, 10_000)
-"""Nearest items of a history that the content kNN sums up, at most."""
 BATCH_SIZE = 512
 
 
@@ -46,7 +44,7 @@ class ColdItems:
 
     whole: Dataset
     known: Dataset
-    """The dataset without the items of both samples."""
+    """The dataset without the items of both samples, or without their interactions."""
     samples: dict[Split, np.ndarray]
     """Items of ``whole`` that were held out, to choose by (valid) and to report on (test)."""
 
@@ -108,14 +106,21 @@ def hold_out_samples(dataset: Dataset, out: Path, share: float, seed: int) -> Co
     Raises:
         UserError: a sample would be empty, or nothing would be left.
     """
-    n_items = dataset.shape[1]
+    samples = draw_samples(dataset.shape[1], share, seed)
+    hold_out_items(dataset, np.concatenate([*samples.values()]), out, overwrite=True)
+    return ColdItems(dataset, Dataset.open(out), samples)
+
+
+def draw_samples(n_items: int, share: float, seed: int) -> dict[Split, np.ndarray]:
+    """Two samples of the items, by the split that each serves. Raises UserError for an empty one.
+
+    The arguments are those of :func:`hold_out_samples`.
+    """
     size = round(share * n_items)
     if not 0 < size < n_items / 2:
         raise UserError(f"a share of {share:g} of {n_items:,} items cannot be held out twice")
     drawn = np.random.default_rng(seed).permutation(n_items)[: 2 * size].astype(np.int64)
-    samples = {Split.VALID: np.sort(drawn[:size]), Split.TEST: np.sort(drawn[size:])}
-    hold_out_items(dataset, drawn, out, overwrite=True)
-    return ColdItems(dataset, Dataset.open(out), samples)
+    return {Split.VALID: np.sort(drawn[:size]), Split.TEST: np.sort(drawn[size:])}
 
 
 def extend_model(run: RunDirectory, cold: ColdItems, split: Split) -> ExtendedRecommender:
@@ -129,30 +134,16 @@ def extend_model(run: RunDirectory, cold: ColdItems, split: Split) -> ExtendedRe
     return ExtendedRecommender(load_scorer(run, torch.device("cpu")), neighbors)
 
 
-class ContentKNN:
-    """The baseline: cosines of a new item to the nearest items of the history, summed up."""
-
-    def __init__(self, cold: ColdItems, split: Split, size: int) -> None:
-        """``size``: items of the history that are summed up, at most."""
-        new = cold.new_items(split).modalities
-        known, rows = embed_content(
-            {name: _features_of(cold.known.modality(name)) for name in new},
-            {name: _features_of(modality) for name, modality in new.items()},
-        )
-        self._cosines = known @ rows.T
-        self._size = size
-
-    def __call__(self, rows: csr_matrix, users: np.ndarray) -> Tensor:
-        """See :class:`ColdScorer`."""
-        scores = np.zeros((rows.shape[0], self._cosines.shape[1]), dtype=np.float32)
-        for n in range(rows.shape[0]):
-            cosines = self._cosines[rows.indices[rows.indptr[n] : rows.indptr[n + 1]]]
-            scores[n] = -np.sort(-cosines, axis=0)[: self._size].sum(axis=0)
-        return torch.from_numpy(scores)
+def compare_by_content(cold: ColdItems, split: Split, size: int) -> ContentKNN:
+    """The content kNN that scores the new items of a sample for histories of known ones."""
+    new = cold.new_items(split).modalities
+    return ContentKNN.of({name: cold.known.modality(name) for name in new}, new, size)
 
 
-def _features_of(modality: Modality) -> ItemFeatures:
-    return ItemFeatures(modality.values, modality.present)
+def choose_knn_size(cold: ColdItems, k: int) -> int:
+    """The size of the content kNN with the best recall among the items of the first sample."""
+    knn = compare_by_content(cold, Split.VALID, 1)
+    return choose_size(knn, lambda one: recall_among_cold(one.score, cold, Split.VALID, k))
 
 
 def score_cold(model: ExtendedRecommender) -> ColdScorer:
@@ -167,9 +158,18 @@ def score_cold(model: ExtendedRecommender) -> ColdScorer:
 
 
 def recall_among_cold(scorer: ColdScorer, cold: ColdItems, split: Split, k: int) -> float:
+    """The mean of :func:`recalls_among_cold` over its users."""
+    return float(recalls_among_cold(scorer, cold, split, k)[1].mean())
+
+
+def recalls_among_cold(
+    scorer: ColdScorer, cold: ColdItems, split: Split, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Recall@k where the new items of a sample are ranked among themselves.
 
-    The mean over users with a history who have interacted with one of them, in any split.
+    Returns:
+        The users with a history who have interacted with one of them, in any split, ``(n,)``, and
+        the recall of each ``(n,)``.
     """
     rows = cold.known.matrix(Split.TRAIN)
     targets = cold.whole.matrix(*SPLITS)[:, cold.samples[split]]
@@ -179,7 +179,7 @@ def recall_among_cold(scorer: ColdScorer, cold: ColdItems, split: Split, k: int)
         given = _Given(scorer(rows[batch], batch))
         items, _ = rank(given, csr_matrix(targets[batch].shape, dtype=np.float32), None, k)
         found.append(_recall(items, targets[batch]))
-    return float(np.concatenate(found).mean())
+    return users, np.concatenate(found)
 
 
 def trace_weights(

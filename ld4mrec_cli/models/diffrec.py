@@ -102,7 +102,10 @@ class DiffRec(TrainableBaseline):
 
     @torch.inference_mode()
     def score(self, rows: csr_matrix, users: np.ndarray | None = None) -> Tensor:
-        """Run the reverse chain of T steps, from the row after ``sampling_steps`` forward steps."""
+        """Run the reverse chain of all or ``inference_steps`` steps.
+
+        It starts from the row after ``sampling_steps`` forward steps.
+        """
         x_1 = self._reverse_to_first_step(rows)
         return self.schedule.posterior_mean(x_1, self.predict(x_1, _steps(x_1, 1)).float(), 1)
 
@@ -127,7 +130,7 @@ class DiffRec(TrainableBaseline):
             noise = torch.randn(1, x.shape[1], generator=generator, device=x.device)
             start = torch.tensor([self.settings.sampling_steps], device=x.device)
             x = self.schedule.signal(start) * x + self.schedule.noise(start) * noise
-        for step in range(self.settings.steps, 1, -1):
+        for step in range(self.settings.inference_steps or self.settings.steps, 1, -1):
             x = self.schedule.posterior_mean(x, self.predict(x, _steps(x, step)).float(), step)
         return x
 

@@ -27,7 +27,9 @@ class DiffRecConfig(Section):
     dropout: Fraction = 0.5
     """Dropout on the noisy row."""
     steps: Steps = 5
-    """Diffusion steps T, in training and in inference."""
+    """Diffusion steps T of the training."""
+    inference_steps: Steps | None = None
+    """Reverse steps of the inference; by default all T."""
     noise_scale: Positive = 0.1
     """Scale s of the noise schedule."""
     noise_min: Fraction = 0.001
@@ -45,6 +47,8 @@ class DiffRecConfig(Section):
             raise ValueError("noise_min must not exceed noise_max")
         if not 0.0 < self.noise_scale * self.noise_max < 1.0:
             raise ValueError("noise_scale * noise_max must lie between 0 and 1")
+        if self.inference_steps is not None and self.inference_steps > self.steps:
+            raise ValueError("inference_steps must not exceed steps")
         if self.sampling_steps > self.steps:
             raise ValueError("sampling_steps must not exceed steps")
         return self

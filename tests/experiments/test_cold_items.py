@@ -10,9 +10,9 @@ from taste_shop import write_shop
 from ld4mrec_cli.api import prepare, train
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.experiments.cold_items import (
-    ContentKNN,
     CurvePoint,
     choose_weight,
+    compare_by_content,
     extend_model,
     hold_out_samples,
     recall_among_cold,
@@ -52,7 +52,7 @@ def test_content_and_taste_are_found(cold, model):
 
     chance = recall_among_cold(by_chance, cold, Split.TEST, 4)
     assert chance == pytest.approx(0.25, abs=0.08)
-    for scorer in (ContentKNN(cold, Split.TEST, 5), score_cold(model)):
+    for scorer in (compare_by_content(cold, Split.TEST, 5).score, score_cold(model)):
         assert recall_among_cold(scorer, cold, Split.TEST, 4) > 2.0 * chance
     assert recall_among_cold(score_cold(model), cold, Split.TEST, 16) == 1.0
 

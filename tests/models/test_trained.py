@@ -142,6 +142,7 @@ SETTINGS = [
     ("diffrec", "time_dim", 4),
     ("diffrec", "dropout", 0.0),
     ("diffrec", "steps", 2),
+    ("diffrec", "inference_steps", 1),
     ("diffrec", "noise_scale", 0.9),
     ("diffrec", "noise_min", 0.3),
     ("diffrec", "noise_max", 0.9),
@@ -273,6 +274,16 @@ def test_diffrec_runs_all_its_steps_back():
     torch.testing.assert_close(
         scores, predict(_before_last(model), torch.ones(24, dtype=torch.int64)).detach()
     )
+
+
+def test_diffrec_runs_fewer_steps_back_where_it_should():
+    config = config_of("diffrec", steps=3, inference_steps=1)
+    model = build_model("diffrec", BLOCKS, config, {})
+    rows = torch.from_numpy(BLOCKS.toarray())
+    expected = model.predict(rows, torch.ones(24, dtype=torch.int64)).detach()
+    torch.testing.assert_close(model.score(BLOCKS), expected)
+    with pytest.raises(ConfigError, match="inference_steps must not exceed steps"):
+        config_of("diffrec", steps=3, inference_steps=4)
 
 
 def _before_last(model: DiffRec) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Datasets that a study makes of its dataset: with noise in training, or with other content."""
+"""Datasets that a study makes of its dataset: with noise, other content, or fewer items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ld4mrec_cli.data.dataset import (
     is_replaceable,
 )
 from ld4mrec_cli.data.features import Modality, impute
+from ld4mrec_cli.data.hold_out import hold_out_items
 from ld4mrec_cli.data.noise.inject import inject_noise
+from ld4mrec_cli.experiments.cold_items import ColdItems, draw_samples
 from ld4mrec_cli.utils.errors import RunError
 from ld4mrec_cli.utils.files import atomic_directory, write_json
 
@@ -102,6 +104,31 @@ class OtherContent:
         return impute(values, present)
 
 
+@dataclass(frozen=True)
+class WithoutItems:
+    """Two samples of the items held out, see :mod:`ld4mrec_cli.experiments.cold_items`."""
+
+    share: float
+    """Of the items in each sample."""
+    stay_in_catalog: bool = False
+    """Whether their features stay, for models that score items without interactions."""
+
+    @property
+    def name(self) -> str:
+        """See :class:`Derivation`."""
+        return "forgotten-items" if self.stay_in_catalog else "held-out-items"
+
+    def write(self, source: Dataset, out: Path, seed: int) -> None:
+        """See :class:`Derivation`."""
+        samples = draw_samples(source.shape[1], self.share, seed)
+        items = np.concatenate([*samples.values()])
+        hold_out_items(source, items, out, stay_in_catalog=self.stay_in_catalog)
+
+    def open_samples(self, source: Dataset, known: Dataset, seed: int) -> ColdItems:
+        """The dataset that :meth:`write` wrote, and its samples."""
+        return ColdItems(source, known, draw_samples(source.shape[1], self.share, seed))
+
+
 def open_derived(derivation: Derivation, source: Dataset, directory: Path, seed: int) -> Dataset:
     """The derived dataset in ``directory``, made where it is missing.
 
@@ -121,8 +148,15 @@ def open_derived(derivation: Derivation, source: Dataset, directory: Path, seed:
 
 def _comes_from(found: Dataset, source: Dataset) -> bool:
     provenance = found.schema.provenance
-    content, noise = provenance.get("content"), provenance.get("noise")
-    hashes = [content.get("of")] if isinstance(content, dict) else []
+    noise = provenance.get("noise")
+    hashes = [
+        step.get(key)
+        for step, key in (
+            (provenance.get("content"), "of"),
+            (provenance.get("held_out"), "from_hash"),
+        )
+        if isinstance(step, dict)
+    ]
     if isinstance(noise, list):
         hashes += [step.get("from_hash") for step in noise if isinstance(step, dict)]
     return source.hash in hashes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ld4mrec_cli.plotting import BLUE, GRAY, ORANGE, PALETTE
+from ld4mrec_cli.plotting import BLUE, GRAY, ORANGE, PALETTE, set_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,25 +38,62 @@ class Curve:
     high: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Point:
+    """A cost and what it gives, with its interval."""
+
+    title: str
+    x: float
+    y: float
+    low: float
+    high: float
+
+
 def forest_height(n_bars: int) -> float:
     """Inches of a forest of that many rows."""
     return 1.1 + 0.27 * n_bars
 
 
-def draw_forest(figure: Figure, bars: Sequence[Bar], label: str) -> None:
-    """Differences as points with their intervals; filled and colored where one is shown."""
+def draw_forest(figure: Figure, bars: Sequence[Bar], label: str, line: float = 0.0) -> None:
+    """Differences as points with their intervals; filled and colored where one is shown.
+
+    ``line``: what they are seen from, where they are no differences.
+    """
     axes = figure.subplots()
     for row, bar in enumerate(bars):
-        color = GRAY if not bar.is_shown else BLUE if bar.value > 0 else ORANGE
+        color = GRAY if not bar.is_shown else BLUE if bar.value > line else ORANGE
         axes.plot([bar.low, bar.high], [row, row], color=color, linewidth=1.6)
         face = color if bar.is_shown else "white"
         axes.plot(bar.value, row, "o", color=color, markerfacecolor=face, markersize=6)
-    axes.axvline(0.0, color="#3d4752", linewidth=0.8)
+    axes.axvline(line, color="#3d4752", linewidth=0.8)
     axes.set_yticks(range(len(bars)), [bar.title for bar in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(label)
     axes.grid(visible=True, axis="x")
+
+
+def draw_points(axes: Axes, points: Sequence[Point], xlabel: str, ylabel: str) -> None:
+    """What systems give over what they cost; the axis of the cost is logarithmic."""
+    least = min((point.x for point in points if point.x > 0.0), default=1.0)
+    for number, point in enumerate(points):
+        color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        axes.errorbar(
+            max(point.x, least),
+            point.y,
+            yerr=[[max(point.y - point.low, 0.0)], [max(point.high - point.y, 0.0)]],
+            color=color,
+            marker=marker,
+            markersize=6,
+            linestyle="none",
+            capsize=2,
+            label=point.title,
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.1)
+    set_log_ticks(axes.xaxis, least, max(least, *(point.x for point in points)))
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(visible=True)
 
 
 def draw_curves(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import chi2, t
 
 from ld4mrec_cli.evaluation.mean_difference import Sample
 
@@ -98,3 +98,10 @@ def interval(sample: Sample, alpha: float) -> tuple[float, float]:
     margin = math.sqrt(users + seeds)
     mean = float(values.mean())
     return mean - margin, mean + margin
+
+
+def deviation_interval(deviation: float, n: int, alpha: float) -> tuple[float, float]:
+    """Interval of a standard deviation that was estimated from ``n`` normal values, at least 2."""
+    bounds = chi2.isf([alpha / 2, 1 - alpha / 2], n - 1)
+    low, high = deviation * np.sqrt((n - 1) / bounds)
+    return float(low), float(high)

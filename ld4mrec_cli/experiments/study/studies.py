@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ld4mrec_cli.experiments.study.ablation import plan_ablation, report_ablation
+from ld4mrec_cli.experiments.study.cold_report import report_cold_start
+from ld4mrec_cli.experiments.study.cold_start import plan_cold_start
+from ld4mrec_cli.experiments.study.generative import plan_generative, report_generative
 from ld4mrec_cli.experiments.study.inference import plan_inference, report_inference
 from ld4mrec_cli.experiments.study.modalities import plan_modalities, report_modalities
 from ld4mrec_cli.experiments.study.noise import plan_noise
@@ -37,6 +40,18 @@ STUDIES = {
     one.name: one
     for one in (
         Study("ablation", plan_ablation, report_ablation, options=frozenset({"vary", "cross"})),
+        Study(
+            "cold-start",
+            plan_cold_start,
+            report_cold_start,
+            models=("ld4mrec", "ease", "vbpr", "freedom", "popularity"),
+        ),
+        Study(
+            "generative",
+            plan_generative,
+            report_generative,
+            models=("ld4mrec", "multvae", "diffrec", "cfgan"),
+        ),
         Study("inference", plan_inference, report_inference),
         Study("modalities", plan_modalities, report_modalities, models=READING_FEATURES),
         Study(

@@ -33,6 +33,11 @@ class Subject:
     """Metrics whose differences are tested."""
     device: torch.device
 
+    @property
+    def cutoff(self) -> int:
+        """That of the deciding metric."""
+        return int(self.tested[0].partition("@")[2])
+
 
 @dataclass(frozen=True)
 class Findings:
