@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ld4mrec_cli.evaluation.mean_difference import Sample, pair_seeds
 from ld4mrec_cli.evaluation.significance import ALPHA
+from ld4mrec_cli.experiments.compare.results import Spread
 from ld4mrec_cli.experiments.study.cold_probes import group_names, grouped
 from ld4mrec_cli.experiments.study.cold_start import CONTENT, KNOWN, NEW, length_reading
-from ld4mrec_cli.experiments.study.contrasts import Pairing
+from ld4mrec_cli.experiments.study.contrasts import Contrast, Pairing
 from ld4mrec_cli.experiments.study.losses import interval
 from ld4mrec_cli.experiments.study.new_item_probe import complete
 from ld4mrec_cli.experiments.study.outcome import Outcome
@@ -39,8 +40,9 @@ class Values:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The 95 % interval of the mean."""
-        return interval(self.sample, ALPHA)
+        """The 95 % interval of the mean, as far as a recall can be."""
+        low, high = interval(self.sample, ALPHA)
+        return max(low, 0.0), min(high, 1.0)
 
     def minus(self, other: Values) -> Sample | None:
         """Differences by seed; None where no seed has both."""
@@ -54,6 +56,23 @@ class Values:
 
 Grid = dict[str, dict[str, Values]]
 """Values by column, such as a history length, and system, in their order."""
+HISTORY, GROUP = "history of", "items of"
+"""Starts of the names of columns in tables of tests."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the three questions."""
+
+    name: str
+    """Start of its column names; empty for new items."""
+    grid: Grid
+    found: Sequence[Contrast]
+    """The first system against the others."""
+
+    def of_column(self, column: str) -> list[Contrast]:
+        """Contrasts of one column."""
+        return [one for one in self.found if one.metric == column_name(self.name, column)]
 
 
 def by_length(outcome: Outcome) -> Grid:
@@ -148,3 +167,14 @@ def _systems(outcome: Outcome) -> list[tuple[str, Variant, str]]:
 def _lengths(variant: Variant) -> list[int]:
     lengths = {getattr(reading.probe, "length", None) for reading in variant.readings}
     return sorted(one for one in lengths if one is not None)
+
+
+def chance_recall(outcome: Outcome) -> float:
+    """Recall of a random order of the new items, the mean over the evaluations."""
+    found = [
+        one.metrics["chance"]
+        for variant in outcome.variants
+        if variant.facts["part"] == NEW
+        for one in outcome.of(variant, variant.readings[0].name)
+    ]
+    return Spread.of(found).mean if found else 0.0

@@ -124,7 +124,7 @@ COLUMNS = ("difference [95 %]", "verdict", "p (Holm)", "detectable")
 def cells(found: Contrast) -> list[str]:
     """Cells of a contrast under :data:`COLUMNS`."""
     detectable = found.test.detectable
-    shown = "–" if detectable is None else f"{detectable:.4f}"
+    shown = "–" if detectable is None else f"{detectable:.4f}" if detectable < 1.0 else ">1"
     return [found.interval, found.verdict, p_value(found.test.p_holm), shown]
 
 

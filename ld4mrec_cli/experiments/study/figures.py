@@ -99,7 +99,7 @@ def draw_points(axes: Axes, points: Sequence[Point], xlabel: str, ylabel: str) -
 def draw_curves(
     axes: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, *, has_legend: bool = True
 ) -> None:
-    """Curves with the interval of every point."""
+    """Curves with the interval of every point; without a legend, see :func:`add_legend`."""
     for number, curve in enumerate(curves):
         color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
         errors = [
@@ -121,3 +121,9 @@ def draw_curves(
     axes.grid(visible=True)
     if has_legend and len(curves) > 1:
         axes.legend(fontsize=8)
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """A legend of ``axes`` below all, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ld4mrec_cli.experiments.study.ablation import plan_ablation, report_ablation
 from ld4mrec_cli.experiments.study.cold_report import report_cold_start
 from ld4mrec_cli.experiments.study.cold_start import plan_cold_start
-from ld4mrec_cli.experiments.study.generative import plan_generative, report_generative
+from ld4mrec_cli.experiments.study.generative import plan_generative
+from ld4mrec_cli.experiments.study.generative_report import report_generative
 from ld4mrec_cli.experiments.study.inference import plan_inference, report_inference
 from ld4mrec_cli.experiments.study.modalities import plan_modalities, report_modalities
 from ld4mrec_cli.experiments.study.noise import plan_noise
