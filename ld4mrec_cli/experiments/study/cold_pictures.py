@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ld4mrec_cli.experiments.study.cold_start import NEW
-from ld4mrec_cli.experiments.study.cold_values import Grid, Part
+from ld4mrec_cli.experiments.study.cold_values import CHANCE, Grid, Part
 from ld4mrec_cli.experiments.study.figures import (
     Bar,
     Curve,
@@ -101,11 +101,12 @@ def show_groups(part: Part, metric: str) -> list[Picture]:
     ]
 
 
-def show_new_items(part: Part, first: str, metric: str, chance: float) -> list[Picture]:
+def show_new_items(part: Part, first: str, metric: str) -> list[Picture]:
     """Recall among the held-out items, with that of a random order as a line."""
-    values = part.grid.get(NEW, {})
+    values = {name: one for name, one in part.grid.get(NEW, {}).items() if name != CHANCE}
     if not values:
         return []
+    chance = part.grid[NEW][CHANCE].mean
     differing = {one.reference for one in part.found if one.test.is_significant}
     bars = [
         Bar(title, one.mean, *one.bounds, is_shown=title == first or title in differing)

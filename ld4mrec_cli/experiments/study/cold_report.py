@@ -13,7 +13,6 @@ from ld4mrec_cli.experiments.study.cold_values import (
     Part,
     by_group,
     by_length,
-    chance_recall,
     column_name,
     known_variants,
     of_new_items,
@@ -45,7 +44,7 @@ def report_cold_start(outcome: Outcome) -> Report:
     pictures = [
         *show_histories(history, metric),
         *show_groups(group, metric),
-        *show_new_items(new, first, metric, chance_recall(outcome)),
+        *show_new_items(new, first, metric),
     ]
     return Report(
         title="Cold start",
@@ -81,7 +80,7 @@ def _describe(metric: str) -> list[str]:
         "read content of items without interactions keep the content of the samples in training. "
         "Recall is among the new items of the second sample, over the users who had interacted "
         "with one. Sizes and the weight of new items are chosen on the first sample and the "
-        "validation split.",
+        "validation split. Chance: a random order of the new items.",
         "Systems are compared seed by seed: a seed draws the same histories and the same samples "
         "for all of them.",
     ]

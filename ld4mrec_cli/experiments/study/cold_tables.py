@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ld4mrec_cli.experiments.compare.results import Spread
 from ld4mrec_cli.experiments.study.cold_start import NEW
-from ld4mrec_cli.experiments.study.cold_values import Grid, Part, Values, chance_recall, recall_of
+from ld4mrec_cli.experiments.study.cold_values import Grid, Part, Values, recall_of
 from ld4mrec_cli.experiments.study.contrasts import COLUMNS, Contrast, cells, contrast_table
 from ld4mrec_cli.experiments.study.outcome import Outcome
 from ld4mrec_cli.experiments.study.report import ReportTable, name_metric
@@ -33,7 +33,7 @@ def list_tables(
         note = f"{metric} of targets; columns: training interactions of the items."
         tables.append(ReportTable("Items of few interactions", Table(table.columns, rows), note))
     if new.grid:
-        tables.append(_new_table(new, metric, chance_recall(outcome)))
+        tables.append(_new_table(new, metric))
         tables += _weight_table(outcome, metric)
     if found:
         note = f"The first system of each row is {first}; metric: {metric}."
@@ -51,7 +51,7 @@ def _mean(values: Values | None) -> str:
     return "–" if values is None else f"{values.mean:.4f}"
 
 
-def _new_table(part: Part, metric: str, chance: float) -> ReportTable:
+def _new_table(part: Part, metric: str) -> ReportTable:
     by_other = {one.reference: one for one in part.found}
     rows = []
     for title, values in part.grid[NEW].items():
@@ -59,7 +59,7 @@ def _new_table(part: Part, metric: str, chance: float) -> ReportTable:
         one = by_other.get(title)
         shown = f"{values.mean:.4f} [{low:.4f}, {high:.4f}]"
         rows.append([title, shown, *(cells(one) if one else ["–"] * len(COLUMNS))])
-    note = f"Differences are of the first system minus this one. By chance: {chance:.4f}."
+    note = "Differences are of the first system minus this one."
     return ReportTable("New items", Table(["system", f"{metric} [95 %]", *COLUMNS], rows), note)
 
 

@@ -18,7 +18,7 @@ from ld4mrec_cli.experiments.study.new_item_probe import complete
 from ld4mrec_cli.experiments.study.outcome import Outcome
 from ld4mrec_cli.experiments.study.plan import Variant
 
-CONTENT_TITLE = "content kNN"
+CONTENT_TITLE, CHANCE = "content kNN", "chance"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,12 @@ def of_new_items(outcome: Outcome) -> Grid:
         for title, values in found.items()
         if shared
     }
-    return {NEW: {title: Values(own, uses_seed=True) for title, own in parts.items()}}
+    if not parts:
+        return {}
+    grid = {title: Values(own, uses_seed=True) for title, own in parts.items()}
+    users = next(iter(parts.values()))
+    chance = {seed: np.full(len(own), _chance(outcome)) for seed, own in users.items()}
+    return {NEW: {**grid, CHANCE: Values(chance, uses_seed=False)}}
 
 
 def pair_first(part: str, grid: Grid, first: str) -> Iterator[Pairing]:
@@ -169,7 +174,7 @@ def _lengths(variant: Variant) -> list[int]:
     return sorted(one for one in lengths if one is not None)
 
 
-def chance_recall(outcome: Outcome) -> float:
+def _chance(outcome: Outcome) -> float:
     """Recall of a random order of the new items, the mean over the evaluations."""
     found = [
         one.metrics["chance"]

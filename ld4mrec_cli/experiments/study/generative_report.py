@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+COSTS = ("time of training", "time of inference", "memory")
+
+
 @dataclass(frozen=True)
 class Row:
     """A system as it was trained, or with other steps at inference."""
@@ -74,8 +77,8 @@ def report_generative(outcome: Outcome) -> Report:
             "a user, in batches, without loading and ranking: the fastest of three passes. "
             "Stability is the standard deviation over seeds; its interval is that of normal values "
             "(chi-square), which is wide for few seeds.",
-            "DiffRec's steps and its one step are readings of the same weights. Systems are "
-            "compared seed by seed.",
+            "DiffRec's steps and its one step are readings of the same weights, which are compared "
+            "seed by seed.",
             *describe_tests(found),
         ],
         data={"tests": [one.as_json() for one in found]},
@@ -86,9 +89,9 @@ def _rows(outcome: Outcome) -> list[Row]:
     rows = []
     for variant in outcome.variants:
         steps = inference_steps(variant.system)
-        rows.append(Row(variant.title + (f", {steps} steps" if steps > 1 else ""), variant, ""))
+        rows.append(Row(variant.title + (f" ({steps} steps)" if steps > 1 else ""), variant, ""))
         if (variant.label, ONE_STEP) in outcome:
-            rows.append(Row(f"{variant.title}, one step", variant, ONE_STEP))
+            rows.append(Row(f"{variant.title} (one step)", variant, ONE_STEP))
     return rows
 
 
@@ -103,13 +106,18 @@ def _pairs(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
 
 
 def _pair(outcome: Outcome, a: Row, b: Row, metric: str) -> Iterator[Pairing]:
+    """Readings of the same weights are paired by seed; other systems share nothing but users."""
+    if a.variant is not b.variant:
+        own, other = (outcome.sample(one.variant, metric, one.reading) for one in (a, b))
+        yield Pairing(a.title, b.title, metric, own, other)
+        return
     sample = pair_seeds(
         outcome.by_seed(a.variant, metric, a.reading),
         outcome.by_seed(b.variant, metric, b.reading),
         a_uses_seed=a.variant.varies(a.reading),
         b_uses_seed=b.variant.varies(b.reading),
     )
-    return Pairing.of_differences(a.title, b.title, metric, sample)
+    yield from Pairing.of_differences(a.title, b.title, metric, sample)
 
 
 def _answer(outcome: Outcome, rows: Sequence[Row], found: Sequence[Contrast]) -> str:
@@ -134,7 +142,7 @@ def _answer(outcome: Outcome, rows: Sequence[Row], found: Sequence[Contrast]) ->
 
 def _findings(outcome: Outcome, rows: Sequence[Row], found: Sequence[Contrast]) -> list[str]:
     lines = [
-        f"{one.title} against {one.reference}: {one.interval}, {one.verdict}"
+        f"the same weights, {one.title} against {one.reference}: {one.interval}, {one.verdict}"
         for one in found
         if one.title != rows[0].title
     ]
@@ -146,12 +154,12 @@ def _findings(outcome: Outcome, rows: Sequence[Row], found: Sequence[Contrast]) 
             continue
         own = _costs(outcome, row)
         ratios = [
-            f"{what} {a / b:.1f} times"
-            for what, a, b in zip(("training", "inference", "memory"), own, first, strict=True)
-            if a and b and not (row.reading and what != "inference")
+            f"{a / b:.1f} times the {what}"
+            for what, a, b in zip(COSTS, own, first, strict=True)
+            if a and b and not (row.reading and what != COSTS[1])
         ]
         if ratios:
-            lines.append(f"{row.title} takes, of what {rows[0].title} does: {', '.join(ratios)}")
+            lines.append(f"against {rows[0].title}, {row.title} takes {join_names(ratios)}")
     return lines
 
 
