@@ -190,13 +190,13 @@ def _findings(outcome: Outcome, found: Sequence[Contrast]) -> list[str]:
         chains = _chains(found, variant)
         crossing = crossing_point(chains)
         if chains and crossing is None:
-            lines.append(f"{variant.title}: there is no crossing point up to K = {max(chains)}")
+            lines.append(f"for {variant.title} there is no crossing point up to K = {max(chains)}")
         elif crossing is not None:
-            lines.append(f"{variant.title}: the crossing point is K = {crossing}")
+            lines.append(f"for {variant.title} the crossing point is K = {crossing}")
         starts = [one for one in found if one.title.startswith(f"{variant.title}, one step from")]
         differ = [one for one in starts if one.test.is_significant]
         if starts and not differ:
-            lines.append(f"{variant.title}: the starting step is not shown to matter")
+            lines.append(f"for {variant.title} the starting step is not shown to matter")
         lines += [f"{one.title}: {one.interval}, {one.verdict}" for one in differ]
     return lines
 

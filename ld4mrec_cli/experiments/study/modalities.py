@@ -161,7 +161,7 @@ def _findings(variants: Sequence[Variant], shown: dict[str, Contrast]) -> list[s
     for one in variants:
         found = shown.get(one.title)
         if found and (one.facts.get("control") == "shuffled" or one.facts.get("modalities") == []):
-            lines.append(f"{one.title} against all content: {found.interval}, {found.verdict}")
+            lines.append(f"against all content, {one.title}: {found.interval}, {found.verdict}")
     return lines
 
 

@@ -212,7 +212,8 @@ def _tables(losses: Sequence[Losses], found: Sequence[Contrast], metric: str) ->
     rows = []
     for one in losses:
         levels = [f"{level:.0%}: {loss.mean:.1%}" for level, loss in sorted(one.by_level.items())]
-        rows.append([one.system, one.noise_type, _area(one), "  ".join(levels)])
+        shown = ", ".join(levels).replace("-", "−")
+        rows.append([one.system, one.noise_type, _area(one), shown])
     table = Table(["system", "noise", "area", "loss by level"], rows)
     note = f"Share of the clean {name_metric(metric)} that is lost; negative: gained."
     tables = [ReportTable("Losses", table, note)]
