@@ -28,7 +28,7 @@ from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.experiments.content_knn import ContentKNN, choose_size
 from ld4mrec_cli.models.new_items import ExtendedRecommender, weigh_scores
-from ld4mrec_cli.runs.add_items import check_extendable, compare_content
+from ld4mrec_cli.runs.add_items import check_extendable, make_extension
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.utils.errors import UserError
@@ -130,8 +130,8 @@ def extend_model(run: RunDirectory, cold: ColdItems, split: Split) -> ExtendedRe
         UserError: the model takes no new items.
     """
     check_extendable(run)
-    neighbors = compare_content(run, cold.known, cold.new_items(split))
-    return ExtendedRecommender(load_scorer(run, torch.device("cpu")), neighbors)
+    extension = make_extension(run, cold.known, cold.new_items(split))
+    return extension.extend(load_scorer(run, torch.device("cpu")), weight=1.0)
 
 
 def compare_by_content(cold: ColdItems, split: Split, size: int) -> ContentKNN:

@@ -75,6 +75,34 @@ class Recommender(ABC):
             new += self.content_share * history_content(rows, neighbors).to(new.device)
         return scores, new
 
+    def learn_content(
+        self, train: csr_matrix, content: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray]:
+        """What this model learns of the content of its items to score new ones; by default nothing.
+
+        Args:
+            train: what the model was trained on ``(n_users, n_items)``.
+            content: of its items ``(n_items, dim)``, of
+                :func:`ld4mrec_cli.models.ops.content_neighbors.embed_content`.
+            seed: of all random draws.
+
+        Returns:
+            Named arrays for :meth:`use_content`.
+        """
+        return {}
+
+    def use_content(self, learned: Mapping[str, np.ndarray], new: np.ndarray) -> None:
+        """Score new items by what was learned of content, too; by default by neighbors alone.
+
+        Args:
+            learned: of :meth:`learn_content`.
+            new: content of the new items ``(n_new, dim)``.
+
+        Raises:
+            KeyError, RuntimeError: the arrays do not fit together.
+        """
+        return
+
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Shares of the items of a history in the scores of some items.
 

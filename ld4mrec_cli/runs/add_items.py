@@ -1,4 +1,4 @@
-"""Extend a finished run by new items, by their content and without training."""
+"""Extend a finished run by new items, by their content; the weights of the run stay as they are."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix, vstack
+import torch
 
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.new_items import NewItems, read_new_items
 from ld4mrec_cli.data.splits import SPLITS, Split
-from ld4mrec_cli.models.ops.content_neighbors import ItemFeatures, find_content_neighbors
+from ld4mrec_cli.models.ops.content_neighbors import (
+    ItemFeatures,
+    embed_content,
+    find_content_neighbors,
+)
 from ld4mrec_cli.models.specs import MODELS, no_added_items
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.runs.evaluate import check_same_dataset, open_run_dataset
+from ld4mrec_cli.runs.extension import Extension, load_extension
 from ld4mrec_cli.runs.manifest import NewItems as NewItemsInfo
-from ld4mrec_cli.runs.neighbor_arrays import load_neighbors, neighbors_to_arrays
 from ld4mrec_cli.runs.paths import new_run_path, point_latest
 from ld4mrec_cli.runs.run_directory import CURVE, METRICS, NEW_ITEMS, RunDirectory
+from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, RunError, UserError
 from ld4mrec_cli.utils.files import atomic_directory, check_output_directory
 from ld4mrec_cli.utils.text import printable
@@ -73,8 +78,9 @@ def add_items(
     check_same_dataset(run, dataset)
     new = read_new_items(dataset, table, features, images)
     _check_unknown(run, new.items[ITEM].to_list(), table)
-    neighbors = compare_content(run, dataset, new)
-    n_without = int((np.diff(neighbors.indptr) == 0).sum())
+    extension = make_extension(run, dataset, new)
+    has_content = np.diff(extension.neighbors.indptr)[-len(new.items) :] > 0
+    n_without = int((~has_content).sum())
     if n_without == len(new.items):
         hint = "; ".join(new.notes)
         raise UserError("no new item has content like that of known ones", where=table, hint=hint)
@@ -82,7 +88,7 @@ def add_items(
         on_note(note)
     if n_without:
         on_note(f"{n_without:,} of {len(new.items):,} items have no content: they are listed last")
-    return write_extended(run, target, new.items, new.columns, neighbors, weight)
+    return write_extended(run, target, new.items, new.columns, extension, weight)
 
 
 def check_extendable(run: RunDirectory) -> None:
@@ -94,14 +100,16 @@ def check_extendable(run: RunDirectory) -> None:
         raise no_added_items(run.manifest.model)
 
 
-def compare_content(run: RunDirectory, dataset: Dataset, new: NewItems) -> csr_matrix:
-    """Known items that stand for each new one ``(n_new, n_known)``.
+def make_extension(run: RunDirectory, dataset: Dataset, new: NewItems) -> Extension:
+    """The new items of a run, after those that it may have already.
 
-    Those with interactions that the run was trained on, by the modalities that it reads, or by all
-    of the dataset where its model reads none.
+    They are compared with the items that have interactions that the run was trained on, by the
+    modalities that it reads, or by all of the dataset where its model reads none. What the model
+    learns of content is learned once, when a run is first extended.
 
     Raises:
         DatasetError: the dataset has no content.
+        RunError: the run is damaged.
     """
     names = run.manifest.dataset.modalities
     if not MODELS[run.manifest.model].reads_features:
@@ -111,15 +119,21 @@ def compare_content(run: RunDirectory, dataset: Dataset, new: NewItems) -> csr_m
         hint = "Prepare data with item content, and train with data.modalities"
         raise DatasetError(what, where=dataset.directory, hint=hint)
     known = {name: dataset.modality(name, is_mapped=True) for name in names}
-    trained = dataset.matrix(*([Split.TRAIN] if run.manifest.refit_of is None else SPLITS))
-    return find_content_neighbors(
+    known_rows, new_rows = embed_content(
         {name: ItemFeatures(one.values, one.present) for name, one in known.items()},
         {
             name: ItemFeatures(new.modalities[name].values, new.modalities[name].present)
             for name in names
         },
-        trained.getnnz(axis=0) > 0,
     )
+    trained = dataset.matrix(*([Split.TRAIN] if run.manifest.refit_of is None else SPLITS))
+    neighbors = find_content_neighbors(known_rows, new_rows, trained.getnnz(axis=0) > 0)
+    new_rows = new_rows.astype(np.float32)
+    if run.manifest.new_items is not None:
+        return load_extension(run).append(neighbors, new_rows)
+    model = load_scorer(run, torch.device("cpu"))
+    learned = model.learn_content(trained, known_rows, run.config.training.seed)
+    return Extension(neighbors, new_rows if learned else None, learned)
 
 
 def write_extended(
@@ -127,7 +141,7 @@ def write_extended(
     target: Path,
     items: pl.DataFrame,
     columns: pl.DataFrame,
-    neighbors: csr_matrix,
+    extension: Extension,
     weight: float | None = None,
 ) -> RunDirectory:
     """Write a copy of ``run`` that knows ``items``, too.
@@ -137,7 +151,7 @@ def write_extended(
         target: run directory to write.
         items: ids and titles of the new items.
         columns: their values in the columns of the run; none where it has none.
-        neighbors: known items that stand for them ``(n_new, n_known)``.
+        extension: of :func:`make_extension`.
         weight: see :func:`add_items`.
 
     Raises:
@@ -145,11 +159,9 @@ def write_extended(
         OutputError: ``target`` exists.
     """
     before = run.manifest.new_items
-    if before is not None:
-        neighbors = csr_matrix(vstack([load_neighbors(run), neighbors], format="csr"))
     info = NewItemsInfo(
         source=str(run.path.resolve()),
-        count=neighbors.shape[0],
+        count=extension.neighbors.shape[0],
         weight=weight or (1.0 if before is None else before.weight),
     )
     with atomic_directory(
@@ -165,7 +177,7 @@ def write_extended(
         if ITEM_COLUMNS_FILE in kept:
             _append(temporary / ITEM_COLUMNS_FILE, columns)
         extended = RunDirectory(temporary, run.manifest.model_copy(update={"new_items": info}))
-        extended.add_new_items(neighbors_to_arrays(neighbors), run.config)
+        extended.add_new_items(extension.to_arrays(), run.config)
     written = RunDirectory.open(target)
     point_latest(written)
     return written

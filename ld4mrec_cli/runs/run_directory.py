@@ -239,9 +239,9 @@ class RunDirectory:
         return signals_from_tensors(tensors, info.modalities, info.n_items, self.path / SIGNALS)
 
     @_if_writable
-    def add_new_items(self, neighbors: Mapping[str, np.ndarray], config: Config) -> None:
+    def add_new_items(self, arrays: Mapping[str, np.ndarray], config: Config) -> None:
         """Write what makes a copy of a run one that knows new items; its tables have them."""
-        self.save_arrays(NEW_ITEMS, neighbors)
+        self.save_arrays(NEW_ITEMS, arrays)
         self._record([name for name in self.manifest.files if (self.path / name).is_file()])
         self._write_config(config)
 

@@ -9,11 +9,10 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
-from ld4mrec_cli.models.new_items import ExtendedRecommender
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.runs.checks import check_numbers, check_scores
-from ld4mrec_cli.runs.neighbor_arrays import load_neighbors
+from ld4mrec_cli.runs.extension import load_extension
 from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
 from ld4mrec_cli.utils.errors import RunError, UserError
 
@@ -49,7 +48,7 @@ def _extend(run: RunDirectory, model: Recommender) -> Recommender:
     new = run.manifest.new_items
     if new is None:
         return model
-    return ExtendedRecommender(model, load_neighbors(run), new.weight)
+    return load_extension(run).extend(model, new.weight)
 
 
 def _restore(run: RunDirectory, device: torch.device, config: Config) -> Recommender:

@@ -22,6 +22,7 @@ from ld4mrec_cli.models.ld4mrec.build import (
     make_step_sampler,
 )
 from ld4mrec_cli.models.ld4mrec.cnet import INPUT_TIME, ItemTables
+from ld4mrec_cli.models.ld4mrec.content_head import ContentHead, fit_content_head
 from ld4mrec_cli.models.ld4mrec.losses import Targets, make_loss
 from ld4mrec_cli.models.ld4mrec.mixture import MixedScores
 from ld4mrec_cli.models.ld4mrec.new_items import score_new_items
@@ -32,7 +33,7 @@ from ld4mrec_cli.models.ld4mrec.shares import split_by_history
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.models.ops.rng import BatchRNG
-from ld4mrec_cli.models.ops.sparse_rows import SparseRows
+from ld4mrec_cli.models.ops.sparse_rows import SparseRows, l2_normalize
 from ld4mrec_cli.models.transfer import DataAxis
 from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -88,6 +89,7 @@ class LD4MRec(TrainableRecommender):
         self.mixture = make_mixture(model, signals, with_ease=is_softmax)
         self.cnet = make_cnet(model, signals, with_ease=not is_softmax)
         self._candidate_sampler: CandidateSampler | None = None
+        self._new_content: tuple[ContentHead, Tensor] | None = None
         bias = initial_bias(model, training.loss, signals.degree)
         self.cnet.reset(torch.Generator().manual_seed(training.seed), bias)
 
@@ -270,6 +272,36 @@ class LD4MRec(TrainableRecommender):
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`Recommender.score_new_items`; popularity is not part of the means."""
         return score_new_items(self, rows, neighbors)
+
+    def learn_content(
+        self, train: csr_matrix, content: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray]:
+        """See :meth:`Recommender.learn_content`: a head, where C-Net's scores are logits."""
+        if not self.objective.is_softmax:
+            return {}
+        head = fit_content_head(self._content_queries, train, content, self.device, seed)
+        return {} if head is None else head.to_arrays()
+
+    def use_content(self, learned: Mapping[str, np.ndarray], new: np.ndarray) -> None:
+        """See :meth:`Recommender.use_content`."""
+        if learned:
+            head = ContentHead.from_arrays(learned).to(self.device)
+            with torch.no_grad():
+                vectors = head.embed_content(torch.from_numpy(new).to(self.device))
+            self._new_content = head, vectors
+
+    def log_content_probabilities(self, observed: SparseRows) -> Tensor | None:
+        """Log of the probabilities of new items by their content ``(n, n_new)``; None without."""
+        if self._new_content is None:
+            return None
+        head, vectors = self._new_content
+        return head.log_probabilities(self._content_queries(observed), vectors)
+
+    @torch.no_grad()
+    def _content_queries(self, rows: SparseRows) -> Tensor:
+        """C-Net's hidden state and the guidance, side by side ``(n, q)``."""
+        guides = self.cnet.signals(rows)
+        return torch.cat([l2_normalize(self.factors(rows).queries[0]), *guides.values()], dim=1)
 
     def history_shares(self, row: csr_matrix, items: np.ndarray) -> np.ndarray:
         """See :meth:`Recommender.history_shares`; the parts of the mixture are split exactly."""

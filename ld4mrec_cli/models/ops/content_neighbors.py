@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ld4mrec_cli.models.ops.item_bases import FeatureScaler, principal_axes
 
-NEIGHBORS = 20
+NEIGHBORS = 10
 """Known items that stand for a new one, at most."""
 MAX_DIM = 512
 """Features of a modality with more columns are compared by this number of principal components."""
@@ -37,29 +37,24 @@ class ItemFeatures(NamedTuple):
 
 
 def find_content_neighbors(
-    known: Mapping[str, ItemFeatures], new: Mapping[str, ItemFeatures], is_candidate: np.ndarray
+    known: np.ndarray, new: np.ndarray, is_candidate: np.ndarray
 ) -> csr_matrix:
     """Weights of the known items that stand for each new item.
 
-    Modalities are standardized by the known items and put side by side, each with rows of length 1;
-    one that an item lacks does not count.
-
     Args:
-        known: features of the known items by modality.
-        new: features of the new items, of the same modalities.
+        known: content of the known items ``(n_known, dim)``, of :func:`embed_content`.
+        new: content of the new items ``(n_new, dim)``.
         is_candidate: known items that may stand for others ``(n_known,)`` bool.
 
     Returns:
         ``(n_new, n_known)`` float32, rows of sum 1; a new item without content, or whose content is
         like that of no known item, has no weights.
     """
-    known_rows, new_rows = embed_content(known, new)
-    candidates = np.flatnonzero(is_candidate & known_rows.any(axis=1))
-    n_known = len(known_rows)
-    parts = [csr_matrix((0, n_known), dtype=np.float32)]
-    for start in range(0, len(new_rows), CHUNK_SIZE):
-        chunk = new_rows[start : start + CHUNK_SIZE]
-        parts.append(_weigh(chunk @ known_rows[candidates].T, candidates, n_known))
+    candidates = np.flatnonzero(is_candidate & known.any(axis=1))
+    parts = [csr_matrix((0, len(known)), dtype=np.float32)]
+    for start in range(0, len(new), CHUNK_SIZE):
+        chunk = new[start : start + CHUNK_SIZE]
+        parts.append(_weigh(chunk @ known[candidates].T, candidates, len(known)))
     return csr_matrix(vstack(parts, format="csr", dtype=np.float32))
 
 
@@ -68,7 +63,12 @@ def embed_content(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of known and new items whose products are cosines ``(n_known, d)``, ``(n_new, d)``.
 
-    See :func:`find_content_neighbors`; an item without content has a zero vector.
+    Modalities are standardized by the known items and put side by side, each with rows of length 1;
+    one that an item lacks does not count. An item without content has a zero vector.
+
+    Args:
+        known: features of the known items by modality.
+        new: features of the new items, of the same modalities.
     """
     parts = [_embed(features, new[name]) for name, features in known.items()]
     both = zip(*parts, strict=True)
@@ -110,7 +110,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _weigh(cosines: np.ndarray, candidates: np.ndarray, n_known: int) -> csr_matrix:
     """Weights ``(n, n_known)`` from the cosines ``(n, n_candidates)`` to the candidates."""
-    likeness = cosines.clip(0.0)
+    likeness = cosines.clip(0.0) ** 2
     if likeness.shape[1] > NEIGHBORS:
         cut = np.partition(likeness, -NEIGHBORS, axis=1)[:, -NEIGHBORS, None]
         likeness[likeness < cut] = 0.0
