@@ -18,6 +18,9 @@ class EASEConfig(Section):
     content_weight: ContentWeight = 0.0
     """Weight a of item features in `G = XᵀWX + a·FFᵀ` (collective EASE, Jeunen et al., RecSys
     2020): a number for every modality, or a mapping such as `{text: 5, image: 1}`."""
+    nonnegative: bool = False
+    """Set negative weights to 0. Better on sparse data, worse on dense data such as MovieLens.
+    Above `max_items` it does so to the sparse part of the weights."""
     max_items: Count = 20_000
     """Larger catalogs have approximate EASE weights, sparse plus low rank. (The dense matrix takes
     about 8 bytes for each pair of items, 3 GB at 20,000, and time items³.)"""

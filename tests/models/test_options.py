@@ -41,6 +41,8 @@ CHANGES: list[tuple[str, Any, Mapping[str, Any]]] = [
     ("model.ease_user_exponent", 0.0, {}),
     ("model.ease_content_weight", 5.0, {}),
     ("model.ease_content_weight", {"image": 5.0}, {"model.ease_content_weight": {"text": 5.0}}),
+    ("model.ease_nonnegative", True, {}),
+    ("model.ease_nonnegative", True, {"model.ease_max_items": 10}),
     ("model.ease_max_items", 10, {"model.ease_neighbors": 2}),
     ("model.ease_neighbors", 2, {"model.ease_max_items": 10}),
     ("model.ials", True, {}),

@@ -18,6 +18,7 @@ from ld4mrec_cli.evaluation.ranking import rank
 from ld4mrec_cli.models.ease import EASE
 from ld4mrec_cli.models.ease_settings import EASEConfig
 from ld4mrec_cli.models.ops import sparse_ridge
+from ld4mrec_cli.models.ops.item_weights import fit_item_weights
 from ld4mrec_cli.models.ops.ridge import fit_ease
 from ld4mrec_cli.models.ops.sparse_low_rank import SparseLowRank, SparseLowRankProduct
 from ld4mrec_cli.models.ops.sparse_ridge import ItemGram, fit_sparse_ease
@@ -53,6 +54,21 @@ def test_all_items_as_neighbors_are_the_dense_form(
     weights = fit_sparse_ease(*arguments, neighbors)
     assert_allclose(weights.toarray(), fit_ease(*arguments), atol=1e-6)
     assert {part.dtype for part in (weights.sparse, weights.left, weights.right)} == {F32}
+
+
+@pytest.mark.parametrize("max_items", [40, 1])
+def test_negative_weights_can_be_left_out(max_items):
+    """Above ``max_items``, those of the sparse part."""
+    settings = EASEConfig(ridge=2.0, max_items=max_items, neighbors=9)
+    plain = as_array(fit_item_weights(planted(40), settings, {}))
+    settings = settings.model_copy(update={"nonnegative": True})
+    weights = as_array(fit_item_weights(planted(40), settings, {}))
+    assert (plain < 0.0).any()
+    assert_array_equal(weights, plain.clip(0.0))
+
+
+def as_array(weights) -> np.ndarray:
+    return weights if isinstance(weights, np.ndarray) else weights.toarray()
 
 
 @given(

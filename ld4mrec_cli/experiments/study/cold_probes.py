@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import UNKNOWN, Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.metrics import evaluate
+from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.evaluation.ranking import Scorer
 from ld4mrec_cli.experiments.content_knn import ContentKNN, choose_size
 from ld4mrec_cli.experiments.study.subject import Findings, Subject

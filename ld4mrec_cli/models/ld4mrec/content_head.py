@@ -38,7 +38,7 @@ BATCH_SIZE = 512
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.03
 EPOCHS = 3
-MIN_STEPS = 200
+MIN_STEPS = 100
 """Small data are passed over more often than :data:`EPOCHS`."""
 
 QueryRows = Callable[[SparseRows], Tensor]

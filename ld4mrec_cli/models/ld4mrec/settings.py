@@ -71,6 +71,9 @@ class ModelConfig(Section):
     ] = 0.0
     """Weight a of item features in the regression, `G = XᵀWX + a·FFᵀ`: a number for every modality,
     or a mapping such as `{text: 5, image: 1}`."""
+    ease_nonnegative: Annotated[bool, Switch("nonnegative B", needs="model.ease")] = False
+    """Set negative weights of EASE to 0. Better on sparse data, worse on dense data such as
+    MovieLens; above `ease_max_items` it does so to the sparse part of the weights."""
     ease_max_items: Count = 20_000
     """Larger catalogs have approximate EASE weights, sparse plus low rank. (The dense matrix takes
     about 8 bytes for each pair of items, 3 GB at 20,000, and time items³.)"""

@@ -62,6 +62,7 @@ def ease_config(config: ModelConfig) -> EASEConfig:
         degree_ridge=config.ease_degree_ridge,
         user_exponent=config.ease_user_exponent,
         content_weight=config.ease_content_weight,
+        nonnegative=config.ease_nonnegative,
         max_items=config.ease_max_items,
         neighbors=config.ease_neighbors,
     )

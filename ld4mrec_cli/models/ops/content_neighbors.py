@@ -110,7 +110,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _weigh(cosines: np.ndarray, candidates: np.ndarray, n_known: int) -> csr_matrix:
     """Weights ``(n, n_known)`` from the cosines ``(n, n_candidates)`` to the candidates."""
-    likeness = cosines.clip(0.0) ** 2
+    likeness = cosines.clip(0.0)
     if likeness.shape[1] > NEIGHBORS:
         cut = np.partition(likeness, -NEIGHBORS, axis=1)[:, -NEIGHBORS, None]
         likeness[likeness < cut] = 0.0

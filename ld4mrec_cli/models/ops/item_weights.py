@@ -34,9 +34,11 @@ def fit_item_weights(
     """
     ridges = (settings.ridge, settings.degree_ridge, settings.user_exponent)
     if train.shape[1] <= settings.max_items:
-        return fit_ease(train, *ridges, join_features(features, settings.content_weight))
+        dense = fit_ease(train, *ridges, join_features(features, settings.content_weight))
+        return np.clip(dense, 0.0, None, out=dense) if settings.nonnegative else dense
     content = join_features(features, settings.content_weight, CONTENT_DIM)
-    return fit_sparse_ease(train, *ridges, content, settings.neighbors)
+    sparse = fit_sparse_ease(train, *ridges, content, settings.neighbors)
+    return sparse.without_negatives() if settings.nonnegative else sparse
 
 
 def describe_approximation(n_items: int, settings: EASEConfig, max_items_key: str) -> str | None:

@@ -38,6 +38,13 @@ class SparseLowRank:
         np.fill_diagonal(low_rank, 0.0)
         return np.asarray(self.sparse.toarray() + low_rank)
 
+    def without_negatives(self) -> SparseLowRank:
+        """The same with the negative entries of S set to 0."""
+        kept = self.sparse.copy()
+        np.clip(kept.data, 0.0, None, out=kept.data)
+        kept.eliminate_zeros()
+        return replace(self, sparse=kept)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Named arrays that a run saves."""
         parts = {name: getattr(self.sparse, name) for name in PARTS}
