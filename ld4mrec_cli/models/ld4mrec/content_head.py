@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count, islice
 from typing import Self
 
 import numpy as np
@@ -37,9 +38,8 @@ N_SAMPLED = 1024
 BATCH_SIZE = 512
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.03
-EPOCHS = 3
-MIN_STEPS = 100
-"""Small data are passed over more often than :data:`EPOCHS`."""
+STEPS = 300
+"""Batches that it is trained on, whatever the size of the data: time is bounded."""
 
 QueryRows = Callable[[SparseRows], Tensor]
 """Gives the queries ``(n, q)`` of rows."""
@@ -146,13 +146,13 @@ def fit_content_head(
         torch.Generator(device).manual_seed(seed),
     )
     batches, rng = RowBatches(rows, BATCH_SIZE), np.random.default_rng(seed)
-    for _ in range(max(EPOCHS, -(-MIN_STEPS // len(batches)))):
-        for batch in batches.epoch(rng, device):
-            loss = task.loss(head, batch)
-            if loss is not None:
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+    epochs = (batches.epoch(rng, device) for _ in count())
+    for batch in islice(chain.from_iterable(epochs), STEPS):
+        loss = task.loss(head, batch)
+        if loss is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     head.eval()
     with torch.no_grad():
         head.known.copy_(head.embed_content(known))

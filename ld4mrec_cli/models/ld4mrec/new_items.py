@@ -15,7 +15,7 @@ from ld4mrec_cli.models.ops.content_neighbors import (
 )
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
-HEAD_SHARE = 4.0
+HEAD_SHARE = 6.0
 """Factor of the softmax of new items in a mixture: the mean of two logarithms is a small number."""
 
 if TYPE_CHECKING:
