@@ -178,7 +178,7 @@ def add_items(
             ``.npy`` whose rows follow ``items``.
         images: folder of the new items' images, if those of the dataset were encoded.
         data: the run's dataset, if it was moved.
-        weight: factor of the scores of new items, above 1 brings them forward; 1 by default.
+        weight: factor of the scores of new items, more brings them forward; 0.7 by default.
         on_note: gets a line on items without content.
 
     Returns:

@@ -46,8 +46,8 @@ def add_items(
     weight: Annotated[
         float | None,
         typer.Option(
-            help="Factor of the scores of new items; above 1 brings them forward.",
-            show_default="1, or that of an extended run",
+            help="Factor of the scores of new items; more brings them forward.",
+            show_default="0.7, or that of an extended run",
         ),
     ] = None,
     data: Annotated[
@@ -58,15 +58,16 @@ def add_items(
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """Extend a run by new items, by their content, without training.
+    """Extend a run by new items, by their content, without retraining.
 
-    A new item is scored by the known items whose content is most like its own. The run that is
-    written recommends the new items beside the others; the first run stays as it is.
+    A new item is scored by the known items whose content is most like its own, and for LD4MRec by a
+    small head, too, which learns in seconds which content suits whom. The run that is written
+    recommends the new items beside the others; the first run stays as it is.
 
     Example: ld4mrec add-items --run runs/shop --items new.csv --out runs/shop-today
     """
     if weight is not None and not 0.0 < weight < float("inf"):
-        raise UserError(f"--weight {weight:g} is not a positive number", hint="Give 1, or 1.5")
+        raise UserError(f"--weight {weight:g} is not a positive number", hint="Give 0.7, or 1.5")
     files = _parse_features(features or ())
 
     from ld4mrec_cli.cli.console import stdout

@@ -34,6 +34,8 @@ from ld4mrec_cli.utils.text import printable
 
 OnNote = Callable[[str], None]
 ITEMS_FILE = "items.parquet"
+NEW_ITEM_WEIGHT = 0.7
+"""With it, lists have about as large a share of new items as the catalog has."""
 SHOWN = 3
 """Known items that a message names."""
 
@@ -61,7 +63,8 @@ def add_items(
         features: ready-made features by modality.
         images: a folder of images.
         data: the run's dataset, if it was moved.
-        weight: factor of the scores of all new items; None: that of ``run``, else 1.
+        weight: factor of the scores of all new items; None: that of ``run``, else
+            :data:`NEW_ITEM_WEIGHT`.
         on_note: gets a line on items without content, and the like.
 
     Raises:
@@ -162,7 +165,7 @@ def write_extended(
     info = NewItemsInfo(
         source=str(run.path.resolve()),
         count=extension.neighbors.shape[0],
-        weight=weight or (1.0 if before is None else before.weight),
+        weight=weight or (NEW_ITEM_WEIGHT if before is None else before.weight),
     )
     with atomic_directory(
         target.resolve(), overwrite=False, is_replaceable=lambda path: False

@@ -37,7 +37,7 @@ def shop(tmp_path_factory):
         assert run([*train, "--run", str(root / model)]) == 0
     for model in ABLE:
         add = ["add-items", "--run", str(root / model), "--items", str(root / "new.csv")]
-        assert run([*add, "--out", str(root / f"{model}+")]) == 0
+        assert run([*add, "--weight", "1", "--out", str(root / f"{model}+")]) == 0
     return root
 
 
@@ -105,14 +105,16 @@ def test_similar_finds_new_items_and_what_is_like_them(cli, shop, model):
             assert set(entries) & NEW
 
 
-def test_the_same_items_give_the_same_bytes_and_twice_is_at_once(cli, shop, tmp_path):
+@pytest.mark.parametrize("model", ["ease", "ld4mrec"])
+def test_the_same_items_give_the_same_bytes_and_twice_is_at_once(cli, shop, tmp_path, model):
     both = pl.concat([pl.read_csv(shop / name) for name in ("new.csv", "later.csv")])
     both.write_csv(tmp_path / "both.csv")
     extend = ("add-items", "--items")
-    assert cli(*extend, shop / "new.csv", "--run", shop / "ease", "--out", "again").code == 0
-    assert snapshot(tmp_path / "again") == snapshot(shop / "ease+")
+    first = ("--run", shop / model, "--weight", "1", "--out")
+    assert cli(*extend, shop / "new.csv", *first, "again").code == 0
+    assert snapshot(tmp_path / "again") == snapshot(shop / f"{model}+")
     assert cli(*extend, shop / "later.csv", "--run", "again", "--out", "twice").code == 0
-    assert cli(*extend, "both.csv", "--run", shop / "ease", "--out", "once").code == 0
+    assert cli(*extend, "both.csv", *first, "once").code == 0
     twice, once = Recommender("twice"), Recommender("once")
     assert twice.items.ids == once.items.ids
     assert len(twice.items) == N_OLD + N_NEW + N_LATER
