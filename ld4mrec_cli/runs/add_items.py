@@ -35,7 +35,7 @@ from ld4mrec_cli.utils.text import printable
 OnNote = Callable[[str], None]
 ITEMS_FILE = "items.parquet"
 NEW_ITEM_WEIGHT = 0.7
-"""With it, lists have about as large a share of new items as the catalog has."""
+"""New items are seen, at little cost to the known ones (docs/experiments.md)."""
 SHOWN = 3
 """Known items that a message names."""
 
