@@ -229,6 +229,17 @@ def measured(seed, values, metrics=("ndcg@20", "recall@20")):
     )
 
 
+def test_users_are_counted_where_the_first_evaluation_is_a_probe(bench):
+    """As in a study of cold start whose first training fails."""
+    plan = bench.plan("inference", [bench.file("one.yaml", diffusion={"noise_scale": 0.1})])
+    outcome, (variant, *_) = Outcome(plan), plan.variants
+    assert outcome.n_users is None
+    outcome.add(variant, "probe", measured(0, np.zeros(3), metrics=("recall",)))
+    assert outcome.n_users is None
+    outcome.add(variant, "", measured(0, np.zeros(7)))
+    assert outcome.n_users == 7
+
+
 def test_steps_are_compared_with_one_step_of_the_same_seed(bench):
     """Seeds differ by far more than steps do, and K = 2 has lost a seed."""
     plan = bench.plan("inference", [bench.file("one.yaml")], seeds=(0, 1, 2, 3))

@@ -54,6 +54,6 @@ class Outcome:
 
     @property
     def n_users(self) -> int | None:
-        """Users that count; None where nothing worked."""
-        first = next(iter(self.measured.values()), None)
-        return len(first[0].per_user[self.plan.metric]) if first else None
+        """Users that count; None where no evaluation has the metric."""
+        values = (found[0].per_user.get(self.plan.metric) for found in self.measured.values())
+        return next((len(one) for one in values if one is not None), None)
