@@ -31,7 +31,7 @@ from ld4mrec_cli.models.new_items import ExtendedRecommender, weigh_scores
 from ld4mrec_cli.runs.add_items import check_extendable, make_extension
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
-from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.utils.errors import DatasetError, UserError
 
 WEIGHTS = tuple(2.0 ** (exponent / 2) for exponent in range(-4, 13))
 """Weights of new items that are tried: 1/4 to 64, in steps of √2."""
@@ -170,10 +170,16 @@ def recalls_among_cold(
     Returns:
         The users with a history who have interacted with one of them, in any split, ``(n,)``, and
         the recall of each ``(n,)``.
+
+    Raises:
+        DatasetError: there is no such user.
     """
     rows = cold.known.matrix(Split.TRAIN)
     targets = cold.whole.matrix(*SPLITS)[:, cold.samples[split]]
     users = np.flatnonzero((np.diff(rows.indptr) > 0) & (np.diff(targets.indptr) > 0))
+    if not len(users):
+        what = "no user has interacted with the held-out items and with others in training"
+        raise DatasetError(what, where=cold.whole.directory, hint="Hold more items out")
     found = []
     for batch in batches(users, BATCH_SIZE):
         given = _Given(scorer(rows[batch], batch))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from ld4mrec_cli.experiments.cold_items import (
     score_cold,
     trace_weights,
 )
-from ld4mrec_cli.utils.errors import UserError
+from ld4mrec_cli.utils.errors import DatasetError, UserError
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,12 @@ def test_content_and_taste_are_found(cold, model):
     for scorer in (compare_by_content(cold, Split.TEST, 5).score, score_cold(model)):
         assert recall_among_cold(scorer, cold, Split.TEST, 4) > 2.0 * chance
     assert recall_among_cold(score_cold(model), cold, Split.TEST, 16) == 1.0
+
+
+def test_items_that_nobody_has_are_an_error(cold):
+    nobody = replace(cold, samples={**cold.samples, Split.TEST: np.array([], dtype=np.int64)})
+    with pytest.raises(DatasetError, match="no user has interacted with the held-out items"):
+        recall_among_cold(lambda rows, users: torch.zeros(len(users), 0), nobody, Split.TEST, 4)
 
 
 def test_the_curve_goes_from_known_to_new_items(cold, model):
