@@ -12,10 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ld4mrec_cli.data.dataset import (
     FOLDS_FILE,
@@ -38,7 +38,7 @@ class FoldIndex(BaseModel):
     format: Literal["ld4mrec-folds"] = "ld4mrec-folds"
     version: Literal[1] = 1
     split_method: str
-    folds: list[FileName]
+    folds: Annotated[list[FileName], Field(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def test_a_directory_of_folds_is_no_dataset_and_a_damaged_one_is_refused(raw, tm
     with pytest.raises(DatasetError, match=r"holds folds, each a dataset\. Name one of them"):
         Dataset.open(out)
     index = json.loads((out / "folds.json").read_text())
-    for folds in (["fold-1", "../elsewhere"], "fold-1"):
+    for folds in (["fold-1", "../elsewhere"], "fold-1", []):
         (out / "folds.json").write_text(json.dumps({**index, "folds": folds}))
         with pytest.raises(DatasetError, match="is damaged or of another version"):
             open_folds(out)
