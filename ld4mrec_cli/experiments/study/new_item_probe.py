@@ -80,7 +80,7 @@ def _select(model: Recommender, items: np.ndarray) -> ColdScorer:
 def _trace_catalog(
     subject: Subject, extended: ExtendedRecommender, cold: ColdItems, split: Split, k: int
 ) -> dict[str, float]:
-    """Recall in the whole catalog, as `add-items` weighs new items and with the chosen weight."""
+    """Recall in the whole catalog, with weight 1 and with the chosen weight of the new items."""
     choice = extend_model(subject.run, cold, Split.VALID)
     chosen = choose_weight(trace_weights(choice, cold, Split.VALID, k, max_users=CHOICE_USERS))
     points = trace_weights(extended, cold, split, k, (1.0, chosen))
