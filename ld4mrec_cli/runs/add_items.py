@@ -129,7 +129,10 @@ def make_extension(run: RunDirectory, dataset: Dataset, new: NewItems) -> Extens
             for name in names
         },
     )
-    trained = dataset.matrix(*([Split.TRAIN] if run.manifest.refit_of is None else SPLITS))
+    trained = dataset.matrix(
+        *([Split.TRAIN] if run.manifest.refit_of is None else SPLITS),
+        mean_weight=run.manifest.dataset.mean_weight,
+    )
     neighbors = find_content_neighbors(known_rows, new_rows, trained.getnnz(axis=0) > 0)
     new_rows = new_rows.astype(np.float32)
     if run.manifest.new_items is not None:
