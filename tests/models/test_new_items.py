@@ -19,6 +19,7 @@ from ld4mrec_cli.models.ops.content_neighbors import (
     embed_content,
     find_content_neighbors,
 )
+from ld4mrec_cli.models.ops.item_bases import orient_axes, principal_axes
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 
 
@@ -234,3 +235,13 @@ def test_a_head_gives_its_probability_a_say(world, neighbors):
         said = base.log_content_probabilities(SparseRows.from_csr(world.train[:8]))
     total = after[:, :-2].logsumexp(dim=1, keepdim=True)
     torch.testing.assert_close(after[:, -2:], 0.5 * (before + said + total))
+
+
+def test_oriented_axes_do_not_depend_on_the_sign_of_the_solver():
+    """A head is used on axes that are computed again, perhaps with other threads."""
+    values = np.random.default_rng(0).normal(size=(60, 20)).astype(np.float32)
+    axes = principal_axes(values, 8)
+    flipped = axes * np.where(np.arange(8) % 2, -1.0, 1.0).astype(np.float32)
+    oriented = orient_axes(axes)
+    np.testing.assert_array_equal(orient_axes(flipped), oriented)
+    np.testing.assert_allclose(np.abs(oriented), np.abs(axes))

@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
-from ld4mrec_cli.models.ops.item_bases import FeatureScaler, principal_axes
+from ld4mrec_cli.models.ops.item_bases import FeatureScaler, orient_axes, principal_axes
 
 NEIGHBORS = 10
 """Known items that stand for a new one, at most."""
@@ -96,7 +96,7 @@ def _embed(known: ItemFeatures, new: ItemFeatures) -> tuple[np.ndarray, np.ndarr
     scaler = FeatureScaler.fit(known.values)
     values = [scaler.transform(features.values) for features in (known, new)]
     if values[0].shape[1] > MAX_DIM:
-        axes = principal_axes(values[0], MAX_DIM)
+        axes = orient_axes(principal_axes(values[0], MAX_DIM))
         values = [rows @ axes for rows in values]
     rows = [_unit(rows) for rows in values]
     rows[0][~known.present], rows[1][~new.present] = 0.0, 0.0

@@ -117,8 +117,20 @@ def join_features(
 
 
 def principal_axes(centered: np.ndarray, rank: int) -> np.ndarray:
-    """The leading eigenvectors ``(dim, rank)`` of the covariance of ``centered`` ``(n, dim)``."""
+    """The leading eigenvectors ``(dim, rank)`` of the covariance of ``centered`` ``(n, dim)``.
+
+    Their signs depend on the machine and its threads, see :func:`orient_axes`.
+    """
     covariance = (centered.T @ centered).astype(np.float64)
     dim = len(covariance)
     _, vectors = linalg.eigh(covariance, subset_by_index=(max(0, dim - rank), dim - 1))
     return vectors[:, ::-1].astype(np.float32)
+
+
+def orient_axes(axes: np.ndarray) -> np.ndarray:
+    """Axes ``(dim, rank)`` with signs such that the largest component of each is positive.
+
+    For what is learned on axes and used on the same axes, computed again.
+    """
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    return axes * np.sign(largest)
