@@ -68,6 +68,7 @@ def load_extension(run: RunDirectory) -> Extension:
         neighbors.check_format(full_check=True)  # a product with a bad index reads foreign memory
     except (KeyError, ValueError, TypeError):
         raise RunError("does not hold the new items of this run", where=path) from None
-    if content is not None and (content.ndim != 2 or len(content) != new.count):
+    is_whole = not learned if content is None else content.ndim == 2 and len(content) == new.count
+    if not is_whole:
         raise RunError("does not hold the content of the new items of this run", where=path)
     return Extension(neighbors, content, learned)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_matrix
 from taste_shop import write_shop
 
 from ld4mrec_cli.api import add_items, prepare, train
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
-from ld4mrec_cli.runs.extension import Extension
+from ld4mrec_cli.runs.extension import Extension, load_extension
+from ld4mrec_cli.utils.errors import RunError
 
 
 def test_an_extension_without_a_head_stays_without_one():
@@ -20,6 +24,21 @@ def test_an_extension_without_a_head_stays_without_one():
     assert both.neighbors.shape == (3, 5)
     assert both.content is None
     assert set(both.to_arrays()) == {"data", "indices", "indptr"}
+
+
+@pytest.mark.parametrize("content", [None, np.ones((3, 4)), np.ones(2)])
+def test_a_head_without_the_content_of_all_items_is_damaged(tmp_path, content):
+    neighbors = csr_matrix(np.eye(2, 5, dtype=np.float32))
+    arrays = Extension(neighbors, content, {"bias": np.zeros(5)}).to_arrays()
+    run = SimpleNamespace(
+        path=tmp_path,
+        manifest=SimpleNamespace(
+            new_items=SimpleNamespace(count=2), dataset=SimpleNamespace(n_items=5)
+        ),
+        load_tensors=lambda name: {key: torch.from_numpy(value) for key, value in arrays.items()},
+    )
+    with pytest.raises(RunError, match="the content of the new items"):
+        load_extension(run)
 
 
 @pytest.mark.slow
