@@ -115,6 +115,7 @@ def prepare(
     items, coverage = load_items(source, content, item_ids)
     check_text_fields(items, options, raw)
     encoded = encode_items(source, items, options, left_out, raw, on_encoded)
+    modalities = build_modalities(source, items, options, encoded)  # it reads lines, too
     bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
     left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
     provenance = _provenance(source, context, _core(options, method), encoded)
@@ -123,7 +124,7 @@ def prepare(
         users,
         items.select(ITEM, *([TITLE] if has_text(items, TITLE) else [])),
         unpack_columns(items),
-        *build_modalities(source, items, options, encoded),
+        *modalities,
         method,
     )
     with atomic_directory(out, overwrite=overwrite, is_replaceable=can_replace) as temporary:
