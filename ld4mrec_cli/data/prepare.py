@@ -115,9 +115,8 @@ def prepare(
     items, coverage = load_items(source, content, item_ids)
     check_text_fields(items, options, raw)
     encoded = encode_items(source, items, options, left_out, raw, on_encoded)
-    modalities = build_modalities(source, items, options, encoded)  # it reads lines, too
-    bad_lines = {"malformed lines": context.n_bad_lines} if context.n_bad_lines else {}
-    left_out = {**source.notes, **bad_lines, **left_out}  # notes are complete after the items
+    modalities = build_modalities(source, items, options, encoded)
+    left_out = {**_note_reading(source, context), **left_out}
     provenance = _provenance(source, context, _core(options, method), encoded)
     shared = SharedParts(
         out.name,
@@ -134,6 +133,13 @@ def prepare(
     messages = [*core_cost, *labeled[0].messages, *added, *coverage, *context.hints]
     unreadable = [message for made in encoded.values() for message in made.unreadable]
     return Prepared(schemas, source.layout, left_out, [*context.bad_lines, *unreadable], messages)
+
+
+def _note_reading(source: RawData, context: ReadContext) -> dict[str, int]:
+    """What the readers left out, which is known once items and features are read, too."""
+    left_out = dict(source.notes)
+    note_left_out(left_out, "malformed lines", context.n_bad_lines)
+    return left_out
 
 
 def _write(
