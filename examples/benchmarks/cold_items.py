@@ -30,7 +30,7 @@ from ld4mrec_cli.experiments.cold_items import (
     choose_knn_size,
     choose_weight,
     compare_by_content,
-    extend_model,
+    extend_models,
     hold_out_samples,
     recall_among_cold,
     score_cold,
@@ -132,7 +132,8 @@ def main() -> None:
         print(f"seed {seed}: {KNN} ({how}) {recall:.4f}", flush=True)
         for model in arguments.models:
             run = trained(model, config, cold, out / model)
-            valid, test = (extend_model(run, cold, split) for split in (Split.VALID, Split.TEST))
+            models = extend_models(run, cold)
+            valid, test = models[Split.VALID], models[Split.TEST]
             recalls[model].append(recall_among_cold(score_cold(test), cold, Split.TEST, k))
             print(f"seed {seed}: {model} {recalls[model][-1]:.4f}", flush=True)
             if seed > arguments.seed:

@@ -36,6 +36,8 @@ from ld4mrec_cli.utils.errors import DatasetError, UserError
 WEIGHTS = tuple(2.0 ** (exponent / 2) for exponent in range(-4, 13))
 """Weights of new items that are tried: 1/4 to 64, in steps of √2."""
 BATCH_SIZE = 512
+CHOICE_USERS = 2000
+"""Most users that a study chooses something by."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +125,20 @@ def draw_samples(n_items: int, share: float, seed: int) -> dict[Split, np.ndarra
     return {Split.VALID: np.sort(drawn[:size]), Split.TEST: np.sort(drawn[size:])}
 
 
-def extend_model(run: RunDirectory, cold: ColdItems, split: Split) -> ExtendedRecommender:
-    """The model of a run on ``cold.known``, extended by a sample as `add-items` does.
+def extend_models(run: RunDirectory, cold: ColdItems) -> dict[Split, ExtendedRecommender]:
+    """The model of a run on ``cold.known``, extended by each sample as `add-items` does.
 
     Raises:
         UserError: the model takes no new items.
     """
     check_extendable(run)
-    extension = make_extension(run, cold.known, cold.new_items(split))
-    return extension.extend(load_scorer(run, torch.device("cpu")), weight=1.0)
+    models: dict[Split, ExtendedRecommender] = {}
+    learned = None  # of the known items, so the same for both samples
+    for split in cold.samples:
+        extension = make_extension(run, cold.known, cold.new_items(split), learned)
+        learned = extension.learned
+        models[split] = extension.extend(load_scorer(run, torch.device("cpu")), weight=1.0)
+    return models
 
 
 def compare_by_content(cold: ColdItems, split: Split, size: int) -> ContentKNN:
@@ -202,7 +209,7 @@ def trace_weights(
     ranked; the targets are the interactions of ``split`` with known items and with the sample.
 
     Args:
-        model: of :func:`extend_model` for the same ``split``, with weight 1.
+        model: of :func:`extend_models` for the same ``split``, with weight 1.
         cold: the dataset.
         split: valid or test.
         k: length of the lists.
@@ -217,8 +224,8 @@ def trace_weights(
     for matrix in (rows, exclude):
         matrix.resize(targets.shape)
     users = np.flatnonzero((np.diff(rows.indptr) > 0) & (np.diff(targets.indptr) > 0))
-    if max_users is not None and len(users) > max_users:
-        users = users[np.linspace(0, len(users) - 1, max_users).astype(np.int64)]
+    if max_users is not None:
+        users = thin_out(users, max_users)
     sums = np.zeros((len(weights), 3, 2))
     n_listed = np.zeros((len(weights), 2))
     for batch in batches(users, BATCH_SIZE):
@@ -237,6 +244,11 @@ def trace_weights(
         CurvePoint(weight, float(warm), float(new), float(both), float(share))
         for weight, (warm, new, both), share in zip(weights, means, shares, strict=True)
     ]
+
+
+def thin_out(users: np.ndarray, n: int) -> np.ndarray:
+    """At most ``n`` of the users ``(n_users,)``, evenly spaced."""
+    return users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(np.int64)]
 
 
 def choose_weight(curve: Sequence[CurvePoint]) -> float:

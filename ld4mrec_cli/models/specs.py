@@ -55,7 +55,9 @@ class ModelSpec:
     """Scores items without training interactions, by their features."""
 
     takes_new_items: bool = False
-    """Can be extended by new items of known content, without training."""
+    """Can be extended by new items of known content, without retraining."""
+    learns_content: bool = False
+    """Then learns of the content of its items beside it, see ``Recommender.learn_content``."""
 
     @property
     def has_reasons(self) -> bool:
@@ -73,6 +75,7 @@ _SPECS = (
         scores_new_items=True,
         reads_weights=True,
         takes_new_items=True,
+        learns_content=True,
     ),
     ModelSpec(
         "popularity",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.dataset import Dataset
@@ -81,7 +82,7 @@ def add_items(
     check_same_dataset(run, dataset)
     new = read_new_items(dataset, table, features, images)
     _check_unknown(run, new.items[ITEM].to_list(), table)
-    extension = make_extension(run, dataset, new)
+    extension = make_extension(run, dataset, new, on_note=on_note)
     has_content = np.diff(extension.neighbors.indptr)[-len(new.items) :] > 0
     n_without = int((~has_content).sum())
     if n_without == len(new.items):
@@ -103,12 +104,26 @@ def check_extendable(run: RunDirectory) -> None:
         raise no_added_items(run.manifest.model)
 
 
-def make_extension(run: RunDirectory, dataset: Dataset, new: NewItems) -> Extension:
+def make_extension(
+    run: RunDirectory,
+    dataset: Dataset,
+    new: NewItems,
+    learned: Mapping[str, np.ndarray] | None = None,
+    on_note: OnNote = lambda text: None,
+) -> Extension:
     """The new items of a run, after those that it may have already.
 
     They are compared with the items that have interactions that the run was trained on, by the
     modalities that it reads, or by all of the dataset where its model reads none. What the model
     learns of content is learned once, when a run is first extended.
+
+    Args:
+        run: a complete run.
+        dataset: what it was trained on.
+        new: the new items.
+        learned: what the model learned of content, from another extension of the run; None: it
+            learns.
+        on_note: gets a line before the model learns, which takes a while.
 
     Raises:
         DatasetError: the dataset has no content.
@@ -137,9 +152,20 @@ def make_extension(run: RunDirectory, dataset: Dataset, new: NewItems) -> Extens
     new_rows = new_rows.astype(np.float32)
     if run.manifest.new_items is not None:
         return load_extension(run).append(neighbors, new_rows)
-    model = load_scorer(run, torch.device("cpu"))
-    learned = model.learn_content(trained, known_rows, run.config.training.seed)
+    if learned is None:
+        learned = _learn_content(run, trained, known_rows, on_note)
     return Extension(neighbors, new_rows if learned else None, learned)
+
+
+def _learn_content(
+    run: RunDirectory, trained: csr_matrix, content: np.ndarray, on_note: OnNote
+) -> dict[str, np.ndarray]:
+    """What the model of a run learns of the content of its items; others are not loaded for it."""
+    if not MODELS[run.manifest.model].learns_content:
+        return {}
+    on_note("learning which content suits which history")
+    model = load_scorer(run, torch.device("cpu"))
+    return model.learn_content(trained, content, run.config.training.seed)
 
 
 def write_extended(

@@ -15,12 +15,17 @@ from ld4mrec_cli.experiments.cold_items import (
     CurvePoint,
     choose_weight,
     compare_by_content,
-    extend_model,
+    extend_models,
     hold_out_samples,
     recall_among_cold,
     score_cold,
+    thin_out,
     trace_weights,
 )
+from ld4mrec_cli.models.ld4mrec.model import LD4MRec
+from ld4mrec_cli.runs.add_items import make_extension
+from ld4mrec_cli.runs.run_directory import WEIGHTS
+from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.utils.errors import DatasetError, UserError
 
 
@@ -35,7 +40,7 @@ def cold(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(cold, tmp_path_factory):
     run = train(cold.known, "ease", run=tmp_path_factory.mktemp("runs") / "ease")
-    return extend_model(run, cold, Split.TEST)
+    return extend_models(run, cold)[Split.TEST]
 
 
 def test_the_samples_are_disjoint_and_left_out(cold):
@@ -84,3 +89,35 @@ def test_a_share_that_cannot_be_held_out_is_refused(cold, tmp_path):
     for share in (0.0, 0.6):
         with pytest.raises(UserError, match="cannot be held out twice"):
             hold_out_samples(cold.whole, tmp_path / "x", share, 0)
+
+
+def test_both_samples_have_what_is_learned_once(cold, tmp_path, monkeypatch):
+    settings = {"training.max_epochs": 1, "model.hidden_dim": 8}
+    run = train(cold.known, "ld4mrec", run=tmp_path / "run", settings=settings)
+    learn, calls = LD4MRec.learn_content, []
+
+    def learn_content(model, *arguments):
+        calls.append(arguments)
+        return learn(model, *arguments)
+
+    monkeypatch.setattr(LD4MRec, "learn_content", learn_content)
+    models = extend_models(run, cold)
+    assert len(calls) == 1
+    alone = make_extension(run, cold.known, cold.new_items(Split.TEST))
+    expected = alone.extend(load_scorer(run, torch.device("cpu")), weight=1.0)
+    rows = cold.known.matrix(Split.TRAIN)[:9]
+    scores = [score_cold(one)(rows, np.arange(9)) for one in (models[Split.TEST], expected)]
+    assert torch.equal(*scores)
+    assert not torch.equal(score_cold(models[Split.VALID])(rows, np.arange(9)), scores[0])
+
+
+def test_a_model_that_learns_nothing_of_content_is_not_loaded_for_it(cold, tmp_path, monkeypatch):
+    run = train(cold.known, "ease", run=tmp_path / "run")
+    (run.path / WEIGHTS).unlink()
+    assert make_extension(run, cold.known, cold.new_items(Split.TEST)).learned == {}
+
+
+def test_thinned_out_users_are_the_first_the_last_and_some_between():
+    users = np.arange(10, 110)
+    assert thin_out(users, 4).tolist() == [10, 43, 76, 109]
+    assert thin_out(users, 1000).tolist() == users.tolist()

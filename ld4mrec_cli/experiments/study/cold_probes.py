@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.data.dataset import UNKNOWN, Dataset
+from ld4mrec_cli.data.dataset import UNKNOWN
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.evaluation.ranking import Scorer
+from ld4mrec_cli.experiments.cold_items import CHOICE_USERS, thin_out
 from ld4mrec_cli.experiments.content_knn import ContentKNN, choose_size
 from ld4mrec_cli.experiments.study.subject import Findings, Subject
+from ld4mrec_cli.runs.evaluate import applied_mask, split_question
+from ld4mrec_cli.runs.newer_data import Question
 from ld4mrec_cli.runs.scorer import load_scorer
 
 EDGES = (0, 1, 3, 6, 11, 21, 51, 101, 201, 501)
 """Least training interactions of the items of each group."""
-CHOICE_USERS = 2000
-"""Most users that something is chosen by."""
 
 
 def group_names() -> list[str]:
@@ -34,31 +35,18 @@ def grouped(name: str) -> str:
     return f"items of {name}"
 
 
-@dataclass(frozen=True)
-class Question:
-    """The interactions that an evaluation needs, ``(n_users, n_items)`` each."""
+def _ask(subject: Subject) -> Question:
+    """The split of the study, as `ld4mrec evaluate` asks a run on its own dataset."""
+    mask = applied_mask(subject.run, subject.split, subject.options)
+    weight = subject.run.manifest.dataset.mean_weight
+    return split_question(subject.dataset, subject.split, mask, weight)
 
-    rows: csr_matrix
-    targets: csr_matrix
-    exclude: csr_matrix
 
-    @classmethod
-    def of(cls, dataset: Dataset, split: str, mask: str, mean_weight: float | None) -> Question:
-        """As `ld4mrec evaluate` asks a run on its own dataset."""
-        rows = dataset.matrix(Split.TRAIN, mean_weight=mean_weight)
-        known = (Split.TRAIN,) if mask == Split.TRAIN else (Split.TRAIN, Split.VALID)
-        return cls(rows, dataset.matrix(split), dataset.matrix(*known))
-
-    @classmethod
-    def of_subject(cls, subject: Subject) -> Question:
-        """The split of the study."""
-        weight = subject.run.manifest.dataset.mean_weight
-        return cls.of(subject.dataset, subject.split, subject.options.mask, weight)
-
-    @property
-    def users(self) -> np.ndarray:
-        """Users with a history and a target ``(n,)``."""
-        return np.flatnonzero((np.diff(self.rows.indptr) > 0) & (np.diff(self.targets.indptr) > 0))
+def _asked_users(question: Question) -> np.ndarray:
+    """Users with a history and a target ``(n,)``."""
+    return np.flatnonzero(
+        (np.diff(question.rows.indptr) > 0) & (np.diff(question.targets.indptr) > 0)
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ class AllItems(KnownItems):
 
     def evaluate(self, subject: Subject) -> Findings:
         """Recall of a group is over the users with a target in it."""
-        question, k = Question.of_subject(subject), subject.cutoff
+        question, k = _ask(subject), subject.cutoff
         degree = subject.dataset.matrix(Split.TRAIN).getnnz(axis=0)
         group_of = np.searchsorted(EDGES, degree, side="right") - 1
         hits = np.zeros((subject.dataset.shape[0], len(EDGES)))
@@ -133,7 +121,7 @@ class ShortHistories(KnownItems):
 
     def evaluate(self, subject: Subject) -> Findings:
         """Users are new to the run: it has their history alone."""
-        question = Question.of_subject(subject)
+        question = _ask(subject)
         result = evaluate(
             _scorer(subject, self.uses_content),
             cut_histories(question.rows, self.length, subject.seed),
@@ -141,7 +129,7 @@ class ShortHistories(KnownItems):
             question.exclude,
             subject.options.k,
             subject.options.batch_size,
-            users=question.users,
+            users=_asked_users(question),
             trained_as=np.full(question.rows.shape[0], UNKNOWN),
         )
         return Findings(result.metrics, {name: result.per_user[name] for name in subject.tested})
@@ -162,9 +150,8 @@ def _scorer(subject: Subject, uses_content: bool) -> Scorer:
     if not uses_content:
         return load_scorer(subject.run, subject.device)
     features = {name: subject.dataset.modality(name) for name in subject.dataset.modality_names()}
-    question = Question.of(subject.dataset, Split.VALID, Split.TRAIN, None)
-    users = question.users
-    users = users[np.linspace(0, len(users) - 1, min(CHOICE_USERS, len(users))).astype(np.int64)]
+    question = split_question(subject.dataset, Split.VALID, Split.TRAIN)
+    users = thin_out(_asked_users(question), CHOICE_USERS)
 
     def measure(knn: ContentKNN) -> float:
         found = evaluate(

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.experiments.cold_items import (
+    CHOICE_USERS,
     ColdItems,
     ColdScorer,
     choose_knn_size,
     choose_weight,
     compare_by_content,
-    extend_model,
+    extend_models,
     recalls_among_cold,
     score_cold,
     trace_weights,
@@ -28,9 +29,6 @@ from ld4mrec_cli.experiments.study.subject import Findings, Subject
 from ld4mrec_cli.models.base import Recommender
 from ld4mrec_cli.models.new_items import ExtendedRecommender
 from ld4mrec_cli.runs.scorer import load_scorer
-
-CHOICE_USERS = 2000
-"""Most users that the weight is chosen by."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ class NewItems:
         elif self.derivation.stay_in_catalog:
             scorer = _select(load_scorer(subject.run, subject.device), cold.samples[split])
         else:
-            extended = extend_model(subject.run, cold, split)
-            scorer = score_cold(extended)
-            figures = _trace_catalog(subject, extended, cold, split, k)
+            models = extend_models(subject.run, cold)
+            scorer = score_cold(models[split])
+            figures = _trace_catalog(models, cold, split, k)
         users, recalls = recalls_among_cold(scorer, cold, split, k)
         n_new = len(cold.samples[split])
         metrics = {"recall": float(recalls.mean()), "chance": min(1.0, k / n_new), "n_new": n_new}
@@ -78,12 +76,12 @@ def _select(model: Recommender, items: np.ndarray) -> ColdScorer:
 
 
 def _trace_catalog(
-    subject: Subject, extended: ExtendedRecommender, cold: ColdItems, split: Split, k: int
+    models: Mapping[Split, ExtendedRecommender], cold: ColdItems, split: Split, k: int
 ) -> dict[str, float]:
     """Recall in the whole catalog, with weight 1 and with the chosen weight of the new items."""
-    choice = extend_model(subject.run, cold, Split.VALID)
-    chosen = choose_weight(trace_weights(choice, cold, Split.VALID, k, max_users=CHOICE_USERS))
-    points = trace_weights(extended, cold, split, k, (1.0, chosen))
+    curve = trace_weights(models[Split.VALID], cold, Split.VALID, k, max_users=CHOICE_USERS)
+    chosen = choose_weight(curve)
+    points = trace_weights(models[split], cold, split, k, (1.0, chosen))
     return {
         "weight": chosen,
         **{
