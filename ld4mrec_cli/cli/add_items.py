@@ -58,11 +58,11 @@ def add_items(
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """Extend a run by new items, by their content, without retraining.
+    """Extend a run by new items, by their content.
 
-    A new item is scored by the known items whose content is most like its own, and for LD4MRec by a
-    small head, too, which learns in seconds which content suits whom. The run that is written
-    recommends the new items beside the others; the first run stays as it is.
+    The model is not trained again. A new item is scored by the known items whose content is most
+    like its own, and for LD4MRec by a small head, too, which learns which content suits whom. The
+    run that is written recommends the new items beside the others; the first run stays as it is.
 
     Example: ld4mrec add-items --run runs/shop --items new.csv --out runs/shop-today
     """
