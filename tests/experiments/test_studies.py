@@ -34,7 +34,12 @@ def titles(plan):
 
 def test_every_marked_switch_that_is_on_has_a_variant(bench):
     everything = {
-        "model": {"ials": True, "ease": True, "ease_content_weight": 1.0},
+        "model": {
+            "ials": True,
+            "ease": True,
+            "ease_content_weight": 1.0,
+            "ease_nonnegative": True,
+        },
         "diffusion": {"noise_scale": 0.1},
     }
     plan = bench.plan("ablation", [bench.file("one.yaml", **everything)])
