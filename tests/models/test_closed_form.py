@@ -123,6 +123,7 @@ SETTINGS = [
     ("ease", "content_weight", 100.0),
     ("ease", "max_items", 2),
     ("ease", "neighbors", 1),
+    ("ease", "nonnegative", True),
     ("itemknn", "neighbors", 1),
     ("itemknn", "shrinkage", 9.0),
     ("itemknn", "user_exponent", 1.0),
@@ -139,6 +140,7 @@ SETTINGS = [
 BESIDE = {
     ("ease", "max_items"): {"ridge": 0.5, "neighbors": 1},
     ("ease", "neighbors"): {"ridge": 0.5, "max_items": 2},
+    ("ease", "nonnegative"): {"ridge": 0.5},
 }
 """Settings without which another does not act."""
 
