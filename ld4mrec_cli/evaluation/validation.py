@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -31,6 +32,18 @@ def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.n
     if not n_users or n_users >= len(users):
         return users
     return np.sort(np.random.default_rng(config.seed).choice(users, n_users, replace=False))
+
+
+def balance_with_recall(metrics: Mapping[str, float], metric: str) -> float:
+    """Value by which the weights of a mixture are chosen, higher is better.
+
+    NDCG@K hardly changes over a wide range of weights, so its maximum there is chance, and Recall@K
+    does change: the geometric mean of both. Another ``metric`` stands alone.
+    """
+    name, cutoff = metric.split("@")
+    if name != "ndcg":
+        return metrics[metric]
+    return math.sqrt(metrics[metric] * metrics[f"recall@{cutoff}"])
 
 
 MAX_LEARNED_SHARE = 0.5

@@ -67,9 +67,11 @@ class ExtraMeasures:
                 same.
 
         Raises:
-            DatasetError: the dataset lacks the column of the categories.
+            DatasetError: the dataset lacks the column of the categories, or all users of a column
+                of values.
         """
         self._extras, self._dataset = extras, dataset
+        _check_users(dataset, extras.user_values)
         places = np.arange(train.shape[1]) if items is None else items
         places = np.where(places < dataset.shape[1], places, UNKNOWN)
         self.measures: list[Measure] = []
@@ -93,6 +95,17 @@ class ExtraMeasures:
             own = [values.get(self._dataset.users[user]) for user in evaluation.users]
             groups.append(group_by_values(evaluation, column, own))
         return replace(evaluation, groups=[*groups, of_items])
+
+
+def _check_users(dataset: Dataset, columns: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise DatasetError if no user of a column of values is in the dataset."""
+    for column, values in columns.items():
+        if values and values.keys().isdisjoint(dataset.users.ids):
+            raise DatasetError(
+                f"has no user of the column '{column}' of --user-groups",
+                where=dataset.directory,
+                hint=f"Its ids are like '{next(iter(values))}', not '{dataset.users.ids[0]}'",
+            )
 
 
 def _content(dataset: Dataset, name: str, places: np.ndarray) -> ContentDiversity:

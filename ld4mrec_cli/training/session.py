@@ -21,7 +21,11 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.validation import leave_out_learned, make_validator
+from ld4mrec_cli.evaluation.validation import (
+    balance_with_recall,
+    leave_out_learned,
+    make_validator,
+)
 from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
@@ -491,10 +495,10 @@ class TrainingSession:
 
         def evaluate() -> float:
             measured.append(validate(model))
-            return measured[-1][metric]
+            return balance_with_recall(measured[-1], metric)
 
         mixture = model.fit_scales(evaluate)
-        return mixture, max(measured, key=lambda metrics: metrics[metric])
+        return mixture, max(measured, key=lambda metrics: balance_with_recall(metrics, metric))
 
     def _prepare_device(self) -> None:
         kind = self.device.type

@@ -241,12 +241,14 @@ def test_malformed_lists_are_one_clear_line(fails, shop, tmp_path, lines, messag
         (["--run", "R", "--user-groups", "ages.csv"], "has 60 values, and groups have at most 50"),
         (["--run", "R", "--user-groups", "twice.csv"], "names user 'u1' twice"),
         (["--run", "R", "--user-groups", "bare.csv"], "has no column beside the users"),
+        (["--run", "R", "--user-groups", "others.csv"], "has no user of the column 'age'"),
     ],
 )
 def test_wrong_usage(fails, shop, tmp_path, arguments, message):
     ages = "\n".join(f"u{n},{n}" for n in range(60))
     (tmp_path / "ages.csv").write_text(f"user,age\n{ages}\n")
     (tmp_path / "twice.csv").write_text("user,age\nu1,3\nu1,4\n")
+    (tmp_path / "others.csv").write_text("user,age\nnobody,old\n")
     (tmp_path / "bare.csv").write_text("user\nu1\nu2\n")
     places = {"D": shop / "data", "R": shop / "run"}
     assert message in fails("evaluate", *(places.get(one, one) for one in arguments))

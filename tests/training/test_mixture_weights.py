@@ -11,6 +11,7 @@ import torch
 
 from ld4mrec_cli.config import Config, load_config
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.evaluation.validation import balance_with_recall
 from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
 from ld4mrec_cli.models.ld4mrec.mixture import SCALES, IALSScores, Mixture
 from ld4mrec_cli.models.specs import MODELS
@@ -46,6 +47,14 @@ def test_the_best_weights_on_the_grid_are_found(ease, ials):
     assert parts.fit_scales(value) == {"ease": ease, "ials": ials} == parts.scales
 
 
+def test_recall_decides_with_ndcg_and_another_metric_alone():
+    flat = {"ndcg@10": 0.0401, "recall@10": 0.080, "recall@20": 0.5}
+    good = {"ndcg@10": 0.0400, "recall@10": 0.084, "recall@20": 0.1}
+    assert balance_with_recall(flat, "ndcg@10") == pytest.approx((0.0401 * 0.080) ** 0.5)
+    assert balance_with_recall(good, "ndcg@10") > balance_with_recall(flat, "ndcg@10")
+    assert balance_with_recall(flat, "recall@20") == 0.5
+
+
 def test_a_part_that_does_harm_has_no_weight():
     parts = mixture("ease")
     assert parts.fit_scales(lambda: -parts.scales["ease"]) == {"ease": 0.0}
@@ -71,7 +80,8 @@ def test_a_run_serves_the_weights_that_were_chosen_on_validation(planted_config,
     assert set(run.manifest.mixture) == {"ease", "ials"}
     assert set(run.manifest.mixture.values()) <= set(SCALES)
     best = run.manifest.best
-    assert best.value >= max(line["valid"]["ndcg@20"] for line in run.read_metrics())
+    epochs = [balance_with_recall(line["valid"], "ndcg@20") for line in run.read_metrics()]
+    assert balance_with_recall(best.valid, "ndcg@20") >= max(epochs)
     run, dataset = RunDirectory.open(run.path), Dataset.open(config.data.path)
     again = evaluate_run(run, dataset, "valid", EvaluationConfig(), CPU)
     assert {name: again.metrics[name] for name in best.valid} == pytest.approx(best.valid)
