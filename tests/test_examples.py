@@ -11,11 +11,20 @@ from ld4mrec_cli.config import load_config
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 RECIPES = sorted(EXAMPLES.glob("*.yaml"))
 BASELINES = sorted(EXAMPLES.glob("baselines/*/*.yaml"))
+STUDIES = sorted(EXAMPLES.glob("studies/*.yaml"))
 
 
 def test_there_are_examples():
     assert {path.stem for path in RECIPES} >= {"tiktok", "baby", "ml-100k"}
     assert BASELINES
+    assert STUDIES
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_configuration_of_a_study_is_named_after_its_data(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert path.stem.endswith(str(config.data.path).removeprefix("data/"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vPXh"
+CURVE_SHIFT = 3.0
+"""Points by which a curve stands beside the one before."""
+POINTS_PER_INCH = 72.0
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,15 @@ def draw_points(axes: Axes, points: Sequence[Point], xlabel: str, ylabel: str) -
 def draw_curves(
     axes: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, *, has_legend: bool = True
 ) -> None:
-    """Curves with the interval of every point; without a legend, see :func:`add_legend`."""
+    """Curves with the interval of every point; without a legend, see :func:`add_legend`.
+
+    The curves stand a little beside each other, so that no interval hides another.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    scale = axes.figure.dpi_scale_trans
     for number, curve in enumerate(curves):
+        shift = (number - (len(curves) - 1) / 2) * CURVE_SHIFT / POINTS_PER_INCH
         color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
         errors = [
             [max(y - low, 0.0) for y, low in zip(curve.y, curve.low, strict=True)],
@@ -116,7 +126,12 @@ def draw_curves(
             linewidth=1.3,
             capsize=2,
             label=curve.title,
+            transform=axes.transData + ScaledTranslation(shift, 0.0, scale),
         )
+        # Curves with a transform of their own do not count in the limits.
+        ends = [*zip(curve.x, curve.low, strict=True), *zip(curve.x, curve.high, strict=True)]
+        axes.update_datalim(ends)
+    axes.autoscale_view()
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(visible=True)
     if has_legend and len(curves) > 1:
