@@ -71,8 +71,8 @@ def draw_forest(figure: Figure, bars: Sequence[Bar], label: str, line: float = 0
     axes.axvline(line, color="#3d4752", linewidth=0.8)
     axes.set_yticks(range(len(bars)), [bar.title for bar in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)
-    axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel(label)
+    axes.locator_params(axis="x", nbins=3)  # beside long titles there is room for few numbers
+    axes.set_xlabel(label, loc="right")
     axes.grid(visible=True, axis="x")
 
 
