@@ -46,6 +46,20 @@ def test_the_inverse_is_that_of_numpy(n, tile_size):
         )
 
 
+def test_lapack_sees_a_tile_at_most(monkeypatch):
+    """``dpotrf`` of some 17,000 rows ends the process with a segmentation fault."""
+    sizes = []
+
+    def record(matrix):
+        sizes.append(len(matrix))
+        return invert_small(matrix)
+
+    monkeypatch.setattr(spd_inverse, "invert_small", record)
+    tiles_of(positive_definite(30), 12).invert()
+    assert sorted(sizes) == [6, 12, 12]
+    assert spd_inverse.TILE_SIZE <= 4096, "far below the size that crashes"
+
+
 def test_the_inverse_of_a_tile_is_symmetric():
     inverse = invert_small(positive_definite(20))
     assert np.array_equal(inverse, inverse.T)
@@ -120,7 +134,7 @@ print(peak_memory_mb())
 
 @pytest.mark.slow
 def test_ease_solves_several_tiles_with_two_threads():
-    """LAPACK sees a tile at most: ``dpotrf`` of 17,000 rows ends in a segmentation fault."""
+    """The result and the memory of a catalog of several tiles, in a process of its own."""
     threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     completed = subprocess.run(
         [sys.executable, "-c", LARGE],
