@@ -142,8 +142,12 @@ def make_lists(
             batch_size=batch_size,
             group=group,
         )
-    reads_weights = recommender.catalog.mean_weight is not None and flags.candidates is None
-    pairs = read_pairs(path, with_weights=reads_weights)
+    values, is_history = recommender.catalog.row_values, flags.candidates is None
+    pairs = read_pairs(
+        path,
+        with_weights=is_history and values.mean_weight is not None,
+        with_times=is_history and values.half_life is not None,
+    )
     if flags.candidates is not None:
         return recommender.for_candidates(
             pairs,

@@ -123,6 +123,10 @@ def print_result(run: RunDirectory) -> None:
     if manifest.mixture:
         parts = [f"{scale:.3g} {part}" for part, scale in manifest.mixture.items()]
         console.print(f"mixture: {manifest.model} + {' + '.join(parts)}", markup=False)
+    if manifest.dataset.history_half_life:
+        items = manifest.dataset.history_half_life
+        line = f"histories: the weight of an item halves for every {items:g} later items"
+        console.print(line, markup=False)
     if manifest.init_from:
         info, source = manifest.dataset, manifest.init_from
         shared = f"{source.users:,} of {info.n_users:,} users, {source.items:,} of {info.n_items:,}"

@@ -35,10 +35,11 @@ from ld4mrec_cli.data.checks import (
     read_interactions,
     read_item_columns,
 )
-from ld4mrec_cli.data.columns import ITEM, TITLE, USER, WEIGHT
+from ld4mrec_cli.data.columns import ITEM, TIMESTAMP, TITLE, USER, WEIGHT
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
-from ld4mrec_cli.data.splits import SPLITS, Split
+from ld4mrec_cli.data.row_values import PLAIN, RowValues, to_matrix
+from ld4mrec_cli.data.splits import SPLITS, SPLITS_IN_TIME, Split
 from ld4mrec_cli.data.text_vectorizer import COMPONENTS_FILE, TERMS_FILE, TextVectorizer
 from ld4mrec_cli.settings.base import Count, NonNegativeInt
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, UnknownIdError, nearest
@@ -278,16 +279,26 @@ class Dataset:
             raise DatasetError("has no training interaction", where=path)
         return table
 
-    def matrix(self, *splits: str, mean_weight: float | None = None) -> csr_matrix:
+    def matrix(self, *splits: str, values: RowValues = PLAIN) -> csr_matrix:
         """Return splits, merged, as one float32 matrix ``(n_users, n_items)``.
 
         Its indices are sorted.
 
         Args:
             splits: names of splits.
-            mean_weight: the entries are the weights over this; None: all are 1.
+            values: what the entries are; by default 1.
         """
-        return to_matrix([self.interactions(split) for split in splits], self.shape, mean_weight)
+        return to_matrix([self.interactions(split) for split in splits], self.shape, values)
+
+    @cached_property
+    def is_split_in_time(self) -> bool:
+        """Whether what is held out is later than what a user, or all users, did in training."""
+        return self.schema.split_method in SPLITS_IN_TIME and self.has_times
+
+    @cached_property
+    def has_times(self) -> bool:
+        """Whether the interactions of the training have times."""
+        return TIMESTAMP in self.interactions(Split.TRAIN).columns
 
     def mean_weight(self, *splits: str) -> float | None:
         """Return the mean weight of the interactions of splits; None for data without weights."""
@@ -326,26 +337,6 @@ class Dataset:
             return None
         dim = self.schema.modalities[TEXT].dim
         return TextVectorizer.read(self.path(TERMS_FILE), self.path(COMPONENTS_FILE), dim)
-
-
-def to_matrix(
-    tables: Sequence[pl.DataFrame], shape: tuple[int, int], mean_weight: float | None = None
-) -> csr_matrix:
-    """Return a float32 CSR matrix of tables of internal indices, with sorted indices.
-
-    The entries are 1, or the weights over ``mean_weight``; 1, the mean, where there are none.
-    """
-    table = pl.concat([table.select(USER, ITEM) for table in tables])
-    users, items = table[USER].to_numpy(), table[ITEM].to_numpy()
-    values = np.ones(len(users), dtype=np.float32)
-    if mean_weight is not None and all(WEIGHT in table.columns for table in tables):
-        weights = np.concatenate([table[WEIGHT].to_numpy() for table in tables])
-        values = (weights / mean_weight).astype(np.float32).clip(min=np.finfo(np.float32).tiny)
-    matrix = csr_matrix((values, (users, items)), shape=shape)
-    matrix.sum_duplicates()
-    if mean_weight is None:
-        matrix.data[:] = 1.0
-    return matrix
 
 
 def is_dataset(directory: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -21,6 +22,14 @@ MAX_VALIDATION_SCORES = 2 * 10**9
 """Most scores that a validation computes, unless ``training.validation_users`` says otherwise."""
 MIN_VALIDATION_USERS = 2000
 """Fewest users that a validation ranks for, where the split has as many."""
+
+
+class Validate(Protocol):
+    """Metrics on the validation split by name; training items are excluded."""
+
+    def __call__(self, scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
+        """Rank for the histories ``rows`` ``(n_users, n_items)``; None: the training rows."""
+        ...
 
 
 def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.ndarray:
@@ -86,11 +95,11 @@ def make_validator(
     on_note: Callable[[str], None] = lambda text: None,
     group: Group = SINGLE_PROCESS,
     learned: csr_matrix | None = None,
-) -> Callable[[Scorer], dict[str, float]]:
+) -> Validate:
     """Make the ``validate`` callable of a training.
 
-    It returns metrics on the validation split; training items are excluded. What the weights have
-    ``learned`` ``(n_users, n_items)`` beside the training rows is no target and excluded, too.
+    What the weights have ``learned`` ``(n_users, n_items)`` beside the training rows is no target
+    and excluded, too.
     """
     targets = dataset.matrix(Split.VALID)
     if not targets.nnz:
@@ -107,11 +116,11 @@ def make_validator(
         )
     cutoffs = sorted({20, int(training.metric.split("@")[1])})
 
-    def validate(scorer: Scorer) -> dict[str, float]:
+    def validate(scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
         try:
             result = evaluate(
                 scorer,
-                train_rows,
+                train_rows if rows is None else rows,
                 targets,
                 exclude,
                 cutoffs,

@@ -237,6 +237,25 @@ class TrainableRecommender(nn.Module, Recommender):
         """Parts of a mixture whose weight is chosen on validation, after the training."""
         return ()
 
+    @property
+    def takes_trend(self) -> bool:
+        """Whether the scores can be corrected for what is popular now; by default they cannot."""
+        return False
+
+    def set_trend(self, logarithms: np.ndarray | None) -> None:
+        """Correct the scores by a trend, to its first power; None: no longer.
+
+        Its power is then one of the weights of :meth:`fit_scales`.
+
+        Args:
+            logarithms: ``(n_items,)``, of :func:`ld4mrec_cli.data.trend.measure_trend`.
+
+        Raises:
+            ValueError: this model takes none.
+        """
+        if logarithms is not None:
+            raise ValueError("this model takes no trend")
+
     def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
         """Choose the weights of the :attr:`fitted_parts`.
 

@@ -146,7 +146,7 @@ def make_extension(
     )
     trained = dataset.matrix(
         *([Split.TRAIN] if run.manifest.refit_of is None else SPLITS),
-        mean_weight=run.manifest.dataset.mean_weight,
+        values=run.manifest.dataset.training_values,
     )
     neighbors = find_content_neighbors(known_rows, new_rows, trained.getnnz(axis=0) > 0)
     new_rows = new_rows.astype(np.float32)

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.checks import read_ids, read_interactions, read_item_columns
 from ld4mrec_cli.data.columns import ITEM, TITLE, USER
-from ld4mrec_cli.data.dataset import Ids, to_matrix
+from ld4mrec_cli.data.dataset import Ids
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
+from ld4mrec_cli.data.row_values import PLAIN, RowValues, to_matrix
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.utils.errors import RunError
@@ -61,21 +63,28 @@ class Catalog:
 
     @cached_property
     def known(self) -> csr_matrix:
-        """Known interactions ``(n_users, n_items)``: those of the chosen splits.
+        """Known interactions ``(n_users, n_items)``: those of the chosen splits, as they are read.
 
-        The entries are their weights over :attr:`mean_weight` where the run reads weights, else 1.
+        The entries are 1, or what :attr:`row_values` makes of them.
         """
-        return self.interactions(*SPLITS_OF[self.splits])
+        return self.interactions(*SPLITS_OF[self.splits], values=self.row_values)
 
-    def interactions(self, *splits: Split) -> csr_matrix:
-        """Interactions of some splits, merged ``(n_users, n_items)``, as :attr:`known`."""
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """Known interactions of each item ``(n_items,)``, or the sum of their weights."""
+        values = RowValues(self.row_values.mean_weight)
+        known = self.interactions(*SPLITS_OF[self.splits], values=values)
+        return np.asarray(known.sum(axis=0)).ravel()
+
+    def interactions(self, *splits: Split, values: RowValues = PLAIN) -> csr_matrix:
+        """Interactions of some splits, merged ``(n_users, n_items)``."""
         tables = [
             read_interactions(self._run.verified_path(f"{split}.parquet"), self.shape, RunError)
             for split in splits
         ]
-        return to_matrix(tables, self.shape, self.mean_weight)
+        return to_matrix(tables, self.shape, values)
 
     @property
-    def mean_weight(self) -> float | None:
-        """Mean weight of the interactions that the run was trained on; None: it reads none."""
-        return self._run.manifest.dataset.mean_weight
+    def row_values(self) -> RowValues:
+        """What an interaction counts in the rows that the run reads."""
+        return self._run.manifest.dataset.row_values

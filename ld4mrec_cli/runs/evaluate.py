@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.row_values import PLAIN, RowValues
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.evaluate import OnLists, evaluate
 from ld4mrec_cli.evaluation.results import Evaluation
@@ -178,7 +179,7 @@ def _own_question(
     run: RunDirectory, dataset: Dataset, split: str, mask: str, on_note: Callable[[str], None]
 ) -> Question:
     """A split of the run's own dataset. Raises DatasetError."""
-    asked = split_question(dataset, split, mask, run.manifest.dataset.mean_weight)
+    asked = split_question(dataset, split, mask, run.manifest.dataset.row_values)
     rows, targets, exclude = asked.rows, asked.targets, asked.exclude
     for matrix in (rows, targets, exclude):
         matrix.resize(matrix.shape[0], run.n_items)  # new items of the run come last
@@ -189,21 +190,19 @@ def _own_question(
     return Question(rows, targets, exclude)
 
 
-def split_question(
-    dataset: Dataset, split: str, mask: str, mean_weight: float | None = None
-) -> Question:
+def split_question(dataset: Dataset, split: str, mask: str, values: RowValues = PLAIN) -> Question:
     """A split of a dataset, under the protocol.
 
     Args:
         dataset: the dataset.
         split: what to find, ``valid`` or ``test``.
         mask: ``train`` or ``train+valid``.
-        mean_weight: the rows are the weights over this; None: all are 1. A target is found or not.
+        values: what the entries of the rows are; by default 1. A target is found or not.
 
     Raises:
         DatasetError: the split is empty.
     """
-    rows = dataset.matrix(Split.TRAIN, mean_weight=mean_weight)
+    rows = dataset.matrix(Split.TRAIN, values=values)
     targets = dataset.matrix(split)
     if not targets.nnz:
         raise DatasetError(f"the {split} split is empty", where=dataset.directory)

@@ -8,7 +8,8 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.checks import read_interactions
 from ld4mrec_cli.data.columns import ITEM, USER
-from ld4mrec_cli.data.dataset import Dataset, to_matrix
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.row_values import to_matrix
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.runs.id_map import IdMap, subtract

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ld4mrec_cli.data.row_values import RowValues
 from ld4mrec_cli.settings.base import Count, NonNegative, Positive
 from ld4mrec_cli.utils.errors import RunError
 from ld4mrec_cli.utils.files import write_json
@@ -30,6 +31,19 @@ class DatasetInfo(BaseModel):
     mean_weight: Positive | None = None
     """Mean weight of the interactions that the run was trained on, which the rows that it reads are
     divided by; None: all interactions count the same."""
+    history_half_life: Positive | None = None
+    """Later items of a history for which the weight of an item halves when the run scores; None:
+    old and new items count the same."""
+
+    @property
+    def row_values(self) -> RowValues:
+        """What an interaction counts in the rows that the run scores."""
+        return RowValues(self.mean_weight, self.history_half_life)
+
+    @property
+    def training_values(self) -> RowValues:
+        """What an interaction counts in the rows that the run is trained on."""
+        return RowValues(self.mean_weight)
 
 
 class BestEpoch(BaseModel):
@@ -105,6 +119,9 @@ class Manifest(BaseModel):
     mixture: dict[str, NonNegative] = {}
     """Weights of the parts of a mixture that were chosen on validation, by name; of a refit, by
     that of the run it came from."""
+    trend_half_life: Positive | None = None
+    """Time after which an interaction counts half for what is popular now, in the unit of the
+    timestamps; None: scores are not corrected by it. Its power is in ``mixture``."""
     refit_of: RefitSource | None = None
     """Set where the run was trained on every interaction, without validation."""
     init_from: InitSource | None = None

@@ -72,7 +72,7 @@ def newer_question(
     of_items = IdMap(np.arange(n_users), items, (n_users, n_items))
     of_users = IdMap(dataset.users.find(catalog.users.ids), np.arange(n_items), (n_users, n_items))
     users = catalog.users.find(dataset.users.ids)
-    history = dataset.matrix(Split.TRAIN, mean_weight=catalog.mean_weight)
+    history = dataset.matrix(Split.TRAIN, values=catalog.row_values)
     rows = of_items.move(history)
     n_lost = history.nnz - rows.nnz
     learned = of_users.move(learned_interactions(run, catalog))

@@ -9,6 +9,7 @@
     learning_curve.png
     weights.safetensors      the weights that are served (of a baseline: its arrays)
     signals.safetensors      item signals, computed once from the training data
+    trend.safetensors        only where scores are corrected for what is popular now
     parameters.safetensors   of models that serve vectors made from their weights: the weights, and
                              item features, from which `train --init` starts
     inherited.parquet        of a run that started from another: what else that one was trained on
@@ -66,7 +67,7 @@ WEIGHTS, SIGNALS, CHECKPOINT = (
     "checkpoint.safetensors",
 )
 PARAMETERS, INHERITED = "parameters.safetensors", "inherited.parquet"
-NEW_ITEMS = "new_items.safetensors"
+NEW_ITEMS, TREND = "new_items.safetensors", "trend.safetensors"
 SPLIT_TABLES = tuple(f"{split}.parquet" for split in SPLITS)
 SERVING_TABLES = ("users.parquet", "items.parquet", *SPLIT_TABLES)
 

@@ -13,7 +13,7 @@ from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_bas
 from ld4mrec_cli.models.specs import MODELS
 from ld4mrec_cli.runs.checks import check_numbers, check_scores
 from ld4mrec_cli.runs.extension import load_extension
-from ld4mrec_cli.runs.run_directory import WEIGHTS, RunDirectory
+from ld4mrec_cli.runs.run_directory import TREND, WEIGHTS, RunDirectory
 from ld4mrec_cli.utils.errors import RunError, UserError
 
 
@@ -51,6 +51,16 @@ def _extend(run: RunDirectory, model: Recommender) -> Recommender:
     return load_extension(run).extend(model, new.weight)
 
 
+def _load_trend(run: RunDirectory) -> np.ndarray:
+    """The trend of the items ``(n_items,)``. Raises RunError where it is damaged."""
+    tensors, path = run.load_tensors(TREND), run.path / TREND
+    check_numbers(tensors, path)
+    trend = tensors.get("trend")
+    if trend is None or tuple(trend.shape) != (run.manifest.dataset.n_items,):
+        raise RunError("does not hold the trend of the items", where=path)
+    return trend.float().numpy()
+
+
 def _restore(run: RunDirectory, device: torch.device, config: Config) -> Recommender:
     """Build the model of a run and give it the weights."""
     name = run.manifest.model
@@ -70,5 +80,7 @@ def _restore(run: RunDirectory, device: torch.device, config: Config) -> Recomme
         no_rows = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
         model = build_baseline(name, no_rows, config.model_settings, {}, config.training.seed)
     load_parameters(model, weights)
+    if TREND in run.manifest.files:
+        model.set_trend(_load_trend(run))
     model.set_scales(run.manifest.mixture)
     return model.to(device).eval()

@@ -28,7 +28,7 @@ class History(Model):
         description="Name of the list. Of a known user, the items are added to the known ones.",
         examples=["someone-new"],
     )
-    items: list[Id] = Field(description="Item ids.", examples=[["lamp", "desk"]])
+    items: list[Id] = Field(description="Item ids, the latest last.", examples=[["lamp", "desk"]])
 
 
 class FilterSpec(Model):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from ld4mrec_cli.data.columns import COLUMN_ALIASES, ITEM, USER, WEIGHT, plain_name
+from ld4mrec_cli.data.columns import COLUMN_ALIASES, ITEM, TIMESTAMP, USER, WEIGHT, plain_name
 from ld4mrec_cli.data.dataset import Ids
 from ld4mrec_cli.data.readers.content import data_suffix
 from ld4mrec_cli.data.readers.context import ReadContext
@@ -14,6 +15,7 @@ from ld4mrec_cli.data.readers.delimited import read_table
 from ld4mrec_cli.data.readers.events import WEIGHT_KIND, parse_weights
 from ld4mrec_cli.data.readers.ids import id_texts
 from ld4mrec_cli.data.readers.table import TABLES
+from ld4mrec_cli.data.readers.times import TIME_KIND, parse_times
 from ld4mrec_cli.serving.requests import Pairs
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import SourceError, UserError
@@ -82,23 +84,39 @@ def read_columns(
     return columns
 
 
-def read_pairs(path: Path, *, with_weights: bool = False) -> Pairs:
-    """Users and items of a table; ``with_weights``, also its column ``weight``, if there is one.
+def read_pairs(path: Path, *, with_weights: bool = False, with_times: bool = False) -> Pairs:
+    """Users and items of a table, and its columns ``weight`` and ``timestamp``, if there are any.
+
+    Args:
+        path: the table.
+        with_weights: whether weights are read.
+        with_times: whether times are read.
 
     Raises:
-        UserError: as :func:`read_ids`; the table has no row, or a weight is none.
+        UserError: as :func:`read_ids`; the table has no row, or a weight or a time is none.
     """
-    table = read_ids(path, (USER, ITEM), (WEIGHT,) if with_weights else ())
-    if table.is_empty():
+    optional = (*((WEIGHT,) if with_weights else ()), *((TIMESTAMP,) if with_times else ()))
+    columns = read_columns(path, (USER, ITEM), optional)
+    users, items = (check_ids(columns[name], name, path).to_list() for name in (USER, ITEM))
+    if not users:
         raise SourceError("names no user and item", where=path)
-    weights = None
-    if WEIGHT in table.columns:
-        numbers = parse_weights(table[WEIGHT])
-        for row in numbers.is_null().arg_true():
-            what = f"row {row + 1}: '{table[WEIGHT][row]}' is not {WEIGHT_KIND}"
-            raise SourceError(what, where=path, hint="Mend it")
-        weights = numbers.to_numpy()
-    return Pairs(table[USER].to_list(), table[ITEM].to_list(), path, weights)
+    weights = times = None
+    if WEIGHT in columns:
+        weights = _parse(columns[WEIGHT], parse_weights, WEIGHT_KIND, path).to_numpy()
+    if TIMESTAMP in columns:
+        times = _parse(columns[TIMESTAMP], parse_times, TIME_KIND, path)
+    return Pairs(users, items, path, weights, times)
+
+
+def _parse(
+    column: pl.Series, parse: Callable[[pl.Series], pl.Series], kind: str, path: Path
+) -> pl.Series:
+    """The parsed column. Raises SourceError for the first row that is no ``kind``."""
+    values = parse(column)
+    for row in values.is_null().arg_true():
+        what = f"row {row + 1}: '{column[row]}' is not {kind}"
+        raise SourceError(what, where=path, hint="Mend it")
+    return values
 
 
 def read_lines(path: Path) -> list[str]:

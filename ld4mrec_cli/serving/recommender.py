@@ -84,7 +84,7 @@ class Recommender:
     @cached_property
     def popularity(self) -> Popularity:
         """The model that ranks for histories to which the run's model relates no item."""
-        return Popularity(np.asarray(self.known.sum(axis=0)).ravel())
+        return Popularity(self.catalog.popularity)
 
     @cached_property
     def similarity(self) -> Model:
@@ -103,7 +103,8 @@ class Recommender:
     ) -> RecommendationList:
         """Recommend ``k`` items to a known ``user`` or for a ``history`` of item ids.
 
-        Items of a ``history`` have the mean weight, where the model reads weights.
+        Items of a ``history`` have the mean weight, where the model reads weights. They stand in
+        the order of time, the last one is the latest, where the run counts recent items more.
 
         With ``reasons``, each entry names that many items of the history that spoke most for it.
 
@@ -155,7 +156,7 @@ class Recommender:
         filters: Filters | None = None,
         reasons: int = 0,
     ) -> RecommendationList:
-        """Recommend ``k`` items to a user who interacted with ``items`` (raw ids).
+        """Recommend ``k`` items to a user who interacted with ``items`` (raw ids), the latest last.
 
         The user need not be in the training data.
 
@@ -163,9 +164,10 @@ class Recommender:
             UnknownIdError: an item that the dataset does not know.
             UserError: the model scores its training users alone.
         """
-        indices = np.unique([self.items.index(item) for item in items]).astype(np.int64)
-        at = np.zeros(len(indices), dtype=np.int64), indices
-        row = csr_matrix((np.ones(len(indices), dtype=np.float32), at), shape=(1, len(self.items)))
+        indices = np.array([self.items.index(item) for item in items], dtype=np.int64)
+        pairs = Pairs([""] * len(items), items)
+        row = pairs.matrix(indices, len(self.items), self.catalog.row_values)
+        row.resize(1, len(self.items))  # a row for an empty history, too
         requests = Requests([None], np.array([UNKNOWN]), self.known, row)
         self._check_new_users(requests)
         return next(self._lists(requests, k, include_seen, filters, reasons, 1, SINGLE_PROCESS))
@@ -189,7 +191,7 @@ class Recommender:
         nothing is left gets the most popular items.
 
         Args:
-            histories: items by user id, or pairs of them.
+            histories: items by user id, the latest last, or pairs of them.
             k: length of the lists.
             skip_unknown: leave unknown items out, and new users of a model that cannot score them.
             include_seen: also recommend items of the history.

@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix
+import polars as pl
+from scipy.sparse import csr_matrix, diags
 
 from ld4mrec_cli.data.dataset import UNKNOWN
+from ld4mrec_cli.data.row_values import PLAIN, RowValues, count_later
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.serving.ids import OnNote, find_known, ignore_note
 from ld4mrec_cli.settings.data import MAX_WEIGHT
@@ -29,6 +31,8 @@ class Requests:
     """Known interactions of the catalog ``(n_users, n_items)``; the entries may be weights."""
     new_rows: csr_matrix | None = None
     """Interactions that the dataset does not have ``(n, n_items)``; None: there are none."""
+    values: RowValues = PLAIN
+    """What the entries are: new interactions are later than the known ones."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -36,7 +40,7 @@ class Requests:
     def select(self, at: np.ndarray) -> Requests:
         """Some of the requests ``(m,)``."""
         new = None if self.new_rows is None else self.new_rows[at]
-        return Requests([self.names[n] for n in at], self.users[at], self.known, new)
+        return Requests([self.names[n] for n in at], self.users[at], self.known, new, self.values)
 
     def rows(self, at: np.ndarray) -> csr_matrix:
         """Known and new interactions of the requests ``at`` ``(m,)``: ``(m, n_items)``.
@@ -49,7 +53,9 @@ class Requests:
         is_known = np.flatnonzero(users != UNKNOWN)
         entries = np.ones(len(is_known), dtype=np.float32), (is_known, users[is_known])
         selection = csr_matrix(entries, shape=(len(at), self.known.shape[0]))
-        rows = csr_matrix((selection @ self.known).maximum(self.new_rows[at]))
+        new = self.new_rows[at]
+        aged = diags(self.values.decay(np.diff(new.indptr)).astype(np.float32))
+        rows = csr_matrix((aged @ selection @ self.known).maximum(new))
         rows.sort_indices()
         return rows
 
@@ -72,6 +78,8 @@ class Pairs:
     """The file that they are from, for messages."""
     weights: np.ndarray | None = None
     """Weight of each pair ``(n,)``, as in the dataset; 0 leaves it out. None: there are none."""
+    times: pl.Series | None = None
+    """Time of each pair ``(n,)``; None: they stand in the order of time."""
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -82,13 +90,11 @@ class Pairs:
         """The users, each once, in order."""
         return list(dict.fromkeys(self.users))
 
-    def matrix(
-        self, items: np.ndarray, n_items: int, mean_weight: float | None = None
-    ) -> csr_matrix:
+    def matrix(self, items: np.ndarray, n_items: int, row_values: RowValues = PLAIN) -> csr_matrix:
         """Matrix ``(n_names, n_items)`` of the pairs whose item index is not UNKNOWN.
 
-        Its entries are 1. With ``mean_weight``, pairs that have weights have these over it, of
-        repeated pairs the largest.
+        Its entries are 1, or as ``row_values`` says. Of repeated pairs the largest weight and the
+        latest time count.
         """
         row_of = {name: row for row, name in enumerate(self.names)}
         rows = np.fromiter(
@@ -98,14 +104,19 @@ class Pairs:
         values = np.ones(len(items))
         if self.weights is not None:
             is_kept &= self.weights > 0.0
-            values = values if mean_weight is None else self.weights / mean_weight
-        rows, columns, values = rows[is_kept], items[is_kept], values[is_kept]
-        order = np.lexsort((-values, columns, rows))
-        rows, columns, values = rows[order], columns[order], values[order]
-        is_first = np.ones(len(rows), dtype=bool)
-        is_first[1:] = (np.diff(rows) != 0) | (np.diff(columns) != 0)
-        entries = values[is_first].astype(np.float32), (rows[is_first], columns[is_first])
-        return csr_matrix(entries, shape=(len(self.names), n_items))
+            mean = row_values.mean_weight
+            values = values if mean is None else self.weights / mean
+        table = pl.DataFrame({"row": rows, "item": items, "value": values, "time": self._order})
+        largest = table.filter(pl.Series(is_kept)).group_by("row", "item").max().sort("row", "item")
+        at = largest["row"].to_numpy(), largest["item"].to_numpy()
+        recency = row_values.decay(count_later(at[0], largest["time"]))
+        entries = (largest["value"].to_numpy() * recency).astype(np.float32)
+        return csr_matrix((entries, at), shape=(len(self.names), n_items))
+
+    @property
+    def _order(self) -> pl.Series:
+        """A number for each pair ``(n,)``, larger for later ones; null where a time is missing."""
+        return pl.Series(range(len(self.users))) if self.times is None else self.times
 
 
 def check_weights(weights: np.ndarray, where: Path | None) -> None:
@@ -128,7 +139,7 @@ def for_histories(
 
     Args:
         catalog: ids and known interactions.
-        pairs: user and item of each new interaction.
+        pairs: user and item of each new interaction; they are later than the known ones.
         without_items: further users, who have no new interaction.
         skip_unknown: leave unknown items out and say how many; else they are an error.
         on_note: gets that line.
@@ -140,6 +151,6 @@ def for_histories(
         pairs.items, catalog.items, skip_unknown=skip_unknown, on_note=on_note, where=pairs.where
     )
     names = list(dict.fromkeys([*pairs.names, *without_items]))
-    new = pairs.matrix(found, len(catalog.items), catalog.mean_weight)
+    new = pairs.matrix(found, len(catalog.items), catalog.row_values)
     new.resize(len(names), new.shape[1])
-    return Requests(names, catalog.users.find(names), catalog.known, new)
+    return Requests(names, catalog.users.find(names), catalog.known, new, catalog.row_values)

@@ -15,6 +15,9 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+HalfLife = Positive | Literal["auto", "off"]
+"""How fast the past fades; `auto`: chosen on validation after the training where the split is in
+time, else off."""
 Scale = Positive | Literal["auto"]
 """Weight of a part of a mixture; `auto`: chosen on validation after the training."""
 ContentWeight = NonNegative | dict[str, NonNegative]

@@ -14,6 +14,7 @@ from ld4mrec_cli.settings.base import (
     NOT_SEARCHED,
     TFIDF,
     ColumnName,
+    HalfLife,
     Names,
     NonNegativeInt,
     Section,
@@ -256,3 +257,7 @@ class DataConfig(Section):
     use_weights: bool = True
     """Weigh interactions where the dataset has weights and the model honors them; `false` counts
     each as one."""
+    history_half_life: HalfLife = "auto"
+    """Later items of a history for which the weight of an item halves when the model scores: with
+    4, the fifth last item counts half of the last. `auto`: chosen on validation where the split is
+    in time, else off. For models that honor weights; training counts old and new the same."""

@@ -11,6 +11,7 @@ from ld4mrec_cli.runs.evaluate import open_run_dataset
 from ld4mrec_cli.runs.manifest import RefitSource
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.warm_start import open_init
+from ld4mrec_cli.training.choices import Choices
 from ld4mrec_cli.training.session import Callbacks, start_training
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import RunError
@@ -56,7 +57,10 @@ def refit(
     )
     config = _refit_config(run.config, dataset, manifest.dataset.modalities, epochs, device)
     init = None if manifest.init_from is None else open_init(manifest.init_from)
-    return start_training(config, dataset, out, callbacks, group, source, manifest.mixture, init)
+    choices = Choices(
+        manifest.mixture, manifest.dataset.history_half_life, manifest.trend_half_life
+    )
+    return start_training(config, dataset, out, callbacks, group, source, choices, init)
 
 
 def _refit_config(

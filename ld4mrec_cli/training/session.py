@@ -15,19 +15,22 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.validation import (
-    balance_with_recall,
-    leave_out_learned,
-    make_validator,
+from ld4mrec_cli.data.trend import measure_trend
+from ld4mrec_cli.evaluation.validation import Validate, leave_out_learned, make_validator
+from ld4mrec_cli.models.base import (
+    ClosedFormRecommender,
+    TrainableRecommender,
+    load_parameters,
 )
-from ld4mrec_cli.models.base import TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
+from ld4mrec_cli.models.ld4mrec.mixture import TREND as TREND_PART
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ease_config
 from ld4mrec_cli.models.ops.item_weights import describe_approximation
@@ -46,11 +49,13 @@ from ld4mrec_cli.runs.run_directory import (
     CHECKPOINT,
     INHERITED,
     SIGNALS,
+    TREND,
     WEIGHTS,
     RunDirectory,
 )
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
+from ld4mrec_cli.training.choices import Choices, Chooser, chooses_history
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -117,25 +122,26 @@ def start_training(
     callbacks: Callbacks,
     group: Group,
     refit_of: RefitSource | None = None,
-    mixture: Mapping[str, float] | None = None,
+    choices: Choices | None = None,
     init: RunDirectory | None = None,
 ) -> RunDirectory:
     """Make a run directory, train the run and return it, as :func:`train` does.
 
-    With ``refit_of``, it is trained on every interaction and without validation, and ``mixture``
-    are the weights of its mixture.
+    With ``refit_of``, it is trained on every interaction and without validation, and scores as
+    ``choices`` say.
     """
     _check_group(config, group)
     device = _resolve_device(config, group)
     modalities = dataset.modality_names(config.data.modalities)
     _check_modalities(config, modalities)
+    _check_times(config, dataset)
     check_trainable(config.model_name, dataset.shape[1], modalities, config.model_settings)
     init_from = None
     if init is not None:
         init_from = check_init(init, config, dataset, modalities)
         if refit_of is None:
             _check_validation(init, dataset)
-    name = config.name or dataset.name
+    name, choices = config.name or dataset.name, choices or Choices()
     manifest = Manifest(
         name=name,
         model=config.model_name,
@@ -148,18 +154,31 @@ def start_training(
             n_users=dataset.shape[0],
             n_items=dataset.shape[1],
             modalities=list(modalities) if config.spec.reads_features else [],
+            history_half_life=choices.history_half_life,
         ),
         versions=package_versions(),
         device=device_name(device),
         started=datetime.now().astimezone().isoformat(),
         refit_of=refit_of,
-        mixture=dict(mixture or {}),
+        mixture=choices.mixture,
+        trend_half_life=choices.trend_half_life,
         init_from=init_from,
     )
     manifest = _note_weights(manifest, config, dataset)
     run = _create_run(run_path or new_run_path(name), manifest, config, group)
     with run.locked():
         return TrainingSession(run, config, dataset, device, callbacks, group).execute()
+
+
+def _check_times(config: Config, dataset: Dataset) -> None:
+    """Raise ConfigError where a half-life is set and the dataset has no times."""
+    half_lives = {"data.history_half_life": config.data.history_half_life}
+    if config.model_name == "ld4mrec":
+        half_lives["model.trend_half_life"] = config.model.trend_half_life
+    for key, half_life in half_lives.items():
+        if isinstance(half_life, float) and not dataset.has_times:
+            hint = "Leave it at auto, or prepare data with a timestamp column"
+            raise ConfigError(f"{key} is set, but {dataset.directory} has no times", hint=hint)
 
 
 def _check_validation(init: RunDirectory, dataset: Dataset) -> None:
@@ -301,7 +320,7 @@ class TrainingSession:
         self.is_refit = run.manifest.refit_of is not None
         self.train_rows: csr_matrix = dataset.matrix(
             *training_splits(run.manifest),
-            mean_weight=run.manifest.dataset.mean_weight,
+            values=run.manifest.dataset.training_values,
         )
         self._started = time.monotonic() - run.manifest.seconds
         """Start of the training's clock; time spent before an interruption counts."""
@@ -355,7 +374,7 @@ class TrainingSession:
         self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
 
     @cached_property
-    def _validate(self) -> Callable[..., dict[str, float]] | None:
+    def _validate(self) -> Validate | None:
         """The ``validate`` callable; None for a refit."""
         if self.is_refit:
             return None
@@ -404,7 +423,7 @@ class TrainingSession:
 
     def _fit_closed_form(self) -> RunDirectory:
         run, config = self.run, self.config
-        validate, name = self._validate, config.model_name
+        name = config.model_name
         self.callbacks.on_stage(f"fitting {name}")
         model = fit_closed_form(
             name,
@@ -417,22 +436,43 @@ class TrainingSession:
             self._note(model.note)
         arrays = model.arrays()
         try:
-            valid = validate(model) if validate else None
+            choices = self._choose_closed_form(model)
             if not all(np.isfinite(array).all() for array in arrays.values()):
                 raise TrainingDiverged("the weights are not finite")
         except TrainingDiverged:
             run.update(status="diverged")
             hint = f"Change the settings of the section {name}"
             raise TrainingDiverged(f"{name} gave scores that are not finite", hint=hint) from None
-        seconds, metric = self.seconds, config.training.metric
+        seconds, metric, valid = self.seconds, config.training.metric, choices.valid
         run.save_arrays(WEIGHTS, arrays)
         run.write_metrics([EpochReport(1, 0.0, seconds, valid, bool(valid)).as_dict()])
         best = valid and BestEpoch(epoch=1, metric=metric, value=valid[metric], valid=valid)
         point_latest(run)
         run.update(
-            status="complete", best=best, epochs=1, seconds=seconds, peak_memory_mb=peak_memory_mb()
+            status="complete",
+            best=best,
+            dataset=self._dataset_info(choices),
+            epochs=1,
+            seconds=seconds,
+            peak_memory_mb=peak_memory_mb(),
         )
         return run
+
+    def _choose_closed_form(self, model: ClosedFormRecommender) -> Choices:
+        """How a closed-form model scores. Raises TrainingDiverged."""
+        if self._validate is None:
+            return Choices(history_half_life=self.run.manifest.dataset.history_half_life)
+        chooser = self._make_chooser(self._validate)
+        half_life = chooser.choose_history_half_life(model)
+        return Choices(history_half_life=half_life, valid=chooser.valid or chooser.validate(model))
+
+    def _make_chooser(self, validate: Validate) -> Chooser:
+        values = self.run.manifest.dataset.training_values
+        return Chooser(self.config, self.dataset, values, validate)
+
+    def _dataset_info(self, choices: Choices) -> DatasetInfo:
+        half_life = {"history_half_life": choices.history_half_life}
+        return self.run.manifest.dataset.model_copy(update=half_life)
 
     def _train_epochs(self, model: TrainableRecommender) -> RunDirectory:
         run, config = self.run, self.config
@@ -456,7 +496,7 @@ class TrainingSession:
         self.callbacks.on_start(trainer)
         try:
             trainer.run(on_epoch, self.callbacks.on_batch)
-            mixture, valid = self._fit_mixture(trainer)
+            choices = self._choose(trainer)
         except TrainingDiverged as error:
             self._finish(trainer, status="diverged")
             best = trainer.progress.best_epoch
@@ -472,33 +512,52 @@ class TrainingSession:
             epoch = run.manifest.epochs
             raise TrainingInterrupted(f"interrupted after epoch {epoch}", hint=hint) from None
         run.update(seconds=self.seconds)
-        self._finish(trainer, "complete", mixture, valid)
+        self._finish(trainer, "complete", choices)
         return run
 
-    def _fit_mixture(self, trainer: Trainer) -> tuple[dict[str, float], dict[str, float] | None]:
-        """Choose the weights of a mixture on validation, with the weights of the best epoch.
+    def _choose(self, trainer: Trainer) -> Choices:
+        """Choose on validation how the model of the best epoch scores.
 
-        A refit has those of the run that it came from.
-
-        Returns:
-            The weights by part, and the metrics with them; nothing where there are none to choose.
+        A refit has the choices of the run that it came from.
         """
-        model, metric, validate = trainer.model, self.config.training.metric, self._validate
+        model, validate = trainer.model, self._validate
         if validate is None:
-            chosen = self.run.manifest.mixture
-            return {part: chosen[part] for part in model.fitted_parts if part in chosen}, None
-        if not model.fitted_parts:
-            return {}, None
-        self.callbacks.on_stage("choosing the weights of the mixture on validation")
+            return self._keep_choices(model)
+        chooser = self._make_chooser(validate)
+        in_time = self.dataset.is_split_in_time and chooses_history(self.config)
+        if model.fitted_parts or in_time:
+            self.callbacks.on_stage("choosing on validation how the model scores")
         load_parameters(model, trainer.best)
-        measured: list[dict[str, float]] = []
+        history = chooser.choose_history_half_life(model)
+        trend_half_life, trend = chooser.choose_trend(model)
+        self._save_trend(trend)
+        mixture = chooser.choose_mixture(model)
+        valid = chooser.valid
+        if valid is None and (history or trend_half_life):
+            valid = chooser.validate(model)
+        return Choices(mixture, history, trend_half_life, valid)
 
-        def evaluate() -> float:
-            measured.append(validate(model))
-            return balance_with_recall(measured[-1], metric)
+    def _keep_choices(self, model: TrainableRecommender) -> Choices:
+        """The choices of the run that a refit came from; its trend is measured anew."""
+        manifest, half_life = self.run.manifest, self.run.manifest.trend_half_life
+        if half_life is not None and not self.dataset.has_times:
+            self._note("the data has no times, so scores are not corrected for what is popular now")
+            half_life = None
+        if half_life is not None:
+            splits = training_splits(manifest)
+            table = pl.concat(
+                [self.dataset.interactions(split) for split in splits], how="vertical_relaxed"
+            )
+            trend = measure_trend(table, self.dataset.shape[1], half_life)
+            model.set_trend(trend)
+            self._save_trend(trend)
+        parts = (*model.fitted_parts, *(() if half_life is None else (TREND_PART,)))
+        mixture = {part: manifest.mixture[part] for part in parts if part in manifest.mixture}
+        return Choices(mixture, manifest.dataset.history_half_life, half_life)
 
-        mixture = model.fit_scales(evaluate)
-        return mixture, max(measured, key=lambda metrics: balance_with_recall(metrics, metric))
+    def _save_trend(self, trend: np.ndarray | None) -> None:
+        if trend is not None:
+            self.run.save_arrays(TREND, {"trend": trend})
 
     def _prepare_device(self) -> None:
         kind = self.device.type
@@ -524,19 +583,16 @@ class TrainingSession:
         self,
         trainer: Trainer,
         status: str,
-        mixture: Mapping[str, float] | None = None,
-        valid: dict[str, float] | None = None,
+        choices: Choices | None = None,
     ) -> None:
-        """Write the results. The status comes last, so that a kill before it can be resumed.
-
-        ``valid`` are the metrics with the ``mixture``; None: those of the best epoch.
-        """
+        """Write the results. The status comes last, so that a kill before it can be resumed."""
+        choices = choices or Choices()
         run, progress, metric = self.run, trainer.progress, self.config.training.metric
         lines = [report.as_dict() for report in progress.history]
         run.write_metrics(lines)
         best = None
         if progress.best_epoch:
-            valid = valid or progress.history[progress.best_epoch - 1].valid
+            valid = choices.valid or progress.history[progress.best_epoch - 1].valid
             best = valid and BestEpoch(
                 epoch=progress.best_epoch, metric=metric, value=valid[metric], valid=valid
             )
@@ -551,7 +607,9 @@ class TrainingSession:
         run.update(
             status=status,
             best=best,
-            mixture=dict(mixture or {}),
+            dataset=self._dataset_info(choices),
+            mixture=choices.mixture,
+            trend_half_life=choices.trend_half_life,
             epochs=progress.epoch,
             peak_memory_mb=peak_memory_mb(),
         )

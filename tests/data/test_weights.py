@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from raw_files import fill, snapshot
 
 from ld4mrec_cli.config import config_from_mapping
-from ld4mrec_cli.data.dataset import Dataset, to_matrix
+from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.inspect.inspection import inspect
 from ld4mrec_cli.data.noise.inject import inject_noise
 from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.data.row_values import RowValues, to_matrix
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.utils.errors import ConfigError, DatasetError, SourceError
 from ld4mrec_cli.utils.files import sha256
@@ -183,7 +184,7 @@ def test_any_events_combine_as_by_hand(tmp_path_factory, events, how):
 def test_a_matrix_of_weights_has_the_mean_one(prepared):
     _, dataset = prepared(planted_events(n_users=40), split="given")
     mean = dataset.mean_weight("train", "valid")
-    matrix = dataset.matrix("train", "valid", mean_weight=mean)
+    matrix = dataset.matrix("train", "valid", values=RowValues(mean))
     assert matrix.data.mean() == pytest.approx(1.0)
     assert len(np.unique(matrix.data)) == 2
     assert np.unique(matrix.data)[1] == pytest.approx(10 * np.unique(matrix.data)[0])
@@ -195,7 +196,7 @@ def test_a_matrix_of_weights_has_the_mean_one(prepared):
 
 def test_extreme_weights_do_not_vanish():
     table = pl.DataFrame({"user": [0, 0], "item": [0, 1], "weight": [1e-300, 1e9]})
-    assert (to_matrix([table], (1, 2), 5e8).data > 0.0).all()
+    assert (to_matrix([table], (1, 2), RowValues(5e8)).data > 0.0).all()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ld4mrec_cli.utils.errors import UserError
 N_ITEMS = 38
 LD4MREC = {
     "ld4mrec": {"model__ials": True},
+    "ld4mrec, trend": {},
     "ld4mrec, C-Net alone": {"model__ease": False},
     "ld4mrec, squared error": {"training__loss": "mse", "model__ease": True},
     "ld4mrec, reverse chain": {"diffusion__inference_steps": 3, "diffusion__noise_scale": 5.0},
@@ -36,7 +37,10 @@ def model_of(world):
     @functools.cache
     def make(name):
         if name in LD4MREC:
-            return world.model(world.config(**LD4MREC[name])).eval()
+            model = world.model(world.config(**LD4MREC[name])).eval()
+            if name.endswith("trend"):
+                model.set_trend(np.linspace(-1.0, 1.0, N_ITEMS, dtype=np.float32))
+            return model
         config = world.config(model_name=name, ials__factors=6)
         if name in CLOSED_FORM:
             return fit_model(name, world.train, config)

@@ -215,15 +215,19 @@ def test_sparse_item_weights_of_all_items_act_as_dense_ones(world, changed):
 
 @pytest.mark.parametrize("ease", [False, True])
 @pytest.mark.parametrize("ials", [False, True])
+@pytest.mark.parametrize("trend", [False, True])
 @torch.inference_mode()
-def test_a_mixture_scores_blocks_of_items_as_the_whole(world, monkeypatch, ease, ials):
+def test_a_mixture_scores_blocks_of_items_as_the_whole(world, monkeypatch, ease, ials, trend):
     """A large catalog is ranked without all scores in memory."""
     monkeypatch.setattr(mixture, "LARGE_CATALOG", 10)
     monkeypatch.setattr(mixture, "BLOCK_SIZE", 7)
     content = {"model.ease_content_weight": 3.0, "model.ease_neighbors": 6}
     settings = {"model.ease": ease, "model.ials": ials, "model.ease_max_items": 10, **content}
     model = world.model(world.config_of(settings))
-    whole, n_items = model.score(world.train), world.train.shape[1]
+    n_items = world.train.shape[1]
+    if trend:
+        model.set_trend(np.linspace(-1.0, 1.0, n_items, dtype=np.float32))
+    whole = model.score(world.train)
     blocks = model.factored_scores(world.train)
     assert blocks.n_items == n_items
     parts = [blocks.block(start, min(start + 9, n_items)) for start in range(0, n_items, 9)]
@@ -233,6 +237,24 @@ def test_a_mixture_scores_blocks_of_items_as_the_whole(world, monkeypatch, ease,
     torch.testing.assert_close(scores, whole, atol=1e-6, rtol=1e-5)
     nested = blocks.block(9, 27).block(3, 8).scores()
     torch.testing.assert_close(nested, blocks.block(12, 17).scores())
+
+
+@torch.inference_mode()
+def test_the_trend_multiplies_the_scores_by_a_power_of_the_ratio(world):
+    model = world.model(world.config(model__ials=True))
+    plain = model.score(world.train)
+    ratio = np.linspace(0.5, 2.0, world.train.shape[1], dtype=np.float32)
+    model.set_trend(np.log(ratio))
+    torch.testing.assert_close(model.score(world.train), plain * torch.from_numpy(ratio))
+    model.set_scales({"trend": 2.0})
+    torch.testing.assert_close(model.score(world.train), plain * torch.from_numpy(ratio) ** 2)
+    assert set(model.fit_scales(lambda: -abs(model.mixture.trend_scale - 0.5))) >= {"trend"}
+    assert model.mixture.trend_scale == 0.5
+    model.set_trend(None)
+    model.set_scales({"ease": 1.0, "ials": 1.0})
+    torch.testing.assert_close(model.score(world.train), plain)
+    with pytest.raises(KeyError, match="trend"):
+        model.set_scales({"trend": 1.0})
 
 
 def test_dense_item_weights_are_scored_all_at_once(world, monkeypatch):

@@ -100,7 +100,9 @@ def fields_of(section: str) -> list[str]:
 
 
 SESSION, TRAINER = "tests/training/test_session.py", "tests/training/test_trainer.py"
+CHOICES = "tests/training/test_choices.py"
 TESTED_ELSEWHERE = {
+    "model.trend_half_life": f"{CHOICES}::test_the_trend_is_found_and_a_refit_measures_it_anew",
     "training.device": f"{SESSION}::test_an_unknown_device_is_refused",
     "training.patience": f"{TRAINER}::test_early_stopping_honors_patience",
     "training.validate_every": f"{TRAINER}::test_validate_every_spaces_the_validations",

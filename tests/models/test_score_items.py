@@ -15,6 +15,7 @@ from ld4mrec_cli.models.ld4mrec import mixture
 ITEMS = np.array([0, 3, 4, 11, 36])
 LD4MREC = {
     "mixture": {"model__ials": True},
+    "trend": {"model__ials": True},
     "C-Net alone": {"model__ease": False},
     "squared error": {"training__loss": "mse", "model__ease": True},
     "reverse chain": {"diffusion__inference_steps": 3, "diffusion__noise_scale": 5.0},
@@ -28,6 +29,8 @@ def with_an_empty_row(train):
 @pytest.mark.parametrize("name", LD4MREC)
 def test_ld4mrec(world, name):
     model = world.model(world.config(**LD4MREC[name])).eval()
+    if name == "trend":
+        model.set_trend(np.linspace(-1.0, 1.0, world.train.shape[1], dtype=np.float32))
     rows = with_an_empty_row(world.train)
     torch.testing.assert_close(
         model.score_items(rows, ITEMS), model.score(rows)[:, ITEMS], atol=1e-6, rtol=1e-5

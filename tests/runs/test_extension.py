@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from taste_shop import write_shop
 
 from ld4mrec_cli.api import add_items, prepare, train
+from ld4mrec_cli.data.row_values import RowValues
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.runs.extension import Extension, load_extension
@@ -60,4 +61,4 @@ def test_the_head_is_trained_on_the_weights_of_the_run(tmp_path, monkeypatch):
     mean_weight = run.manifest.dataset.mean_weight
     assert mean_weight is not None
     assert mean_weight > 1.0
-    assert (seen[0] != data.matrix(Split.TRAIN, mean_weight=mean_weight)).nnz == 0
+    assert (seen[0] != data.matrix(Split.TRAIN, values=RowValues(mean_weight))).nnz == 0

@@ -43,6 +43,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ld4mrec-mixture": ("ld4mrec", MIXED),
     "ld4mrec-ials": ("ld4mrec", {**MIXED, "model__ease": False}),
     "ld4mrec-sparse": ("ld4mrec", {**MIXED, "model__ease_max_items": 10, "model__bd_blocks": 2}),
+    "ld4mrec-trend": ("ld4mrec", MIXED),
     "ld4mrec-plain": (
         "ld4mrec",
         {"model__guidance": [], "model__item_side": False, "model__bd_blocks": 0},
@@ -74,7 +75,12 @@ def fitted(world, variant, config):
     name = VARIANTS[variant][0]
     if name in CLOSED_FORM:
         return fit_model(name, world.train, config)
-    return world.trained(config)[0].eval()
+    model = world.trained(config)[0].eval()
+    if variant == "ld4mrec-trend":
+        rng = np.random.default_rng(0)
+        model.set_trend(rng.normal(size=world.train.shape[1]).astype(np.float32))
+        model.set_scales({"trend": 0.7})
+    return model
 
 
 @pytest.fixture(scope="module")

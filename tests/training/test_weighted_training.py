@@ -14,6 +14,7 @@ from raw_files import fill
 from ld4mrec_cli.api import evaluate, refit, train
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.data.row_values import RowValues
 from ld4mrec_cli.data.splits import SPLITS
 from ld4mrec_cli.runs.run_directory import WEIGHTS as WEIGHTS_FILE
 from ld4mrec_cli.runs.run_directory import RunDirectory
@@ -152,7 +153,7 @@ def test_a_refit_reads_the_weights_of_all_splits(datasets, tmp_path):
     assert mean == dataset.mean_weight(*SPLITS) != dataset.mean_weight("train")
     known = Recommender(served, "cpu").known
     assert known.data.mean() == pytest.approx(1.0)
-    np.testing.assert_allclose(known.data, dataset.matrix(*SPLITS, mean_weight=mean).data)
+    np.testing.assert_allclose(known.data, dataset.matrix(*SPLITS, values=RowValues(mean)).data)
 
 
 def test_weights_of_histories(datasets, tmp_path):
@@ -162,7 +163,9 @@ def test_weights_of_histories(datasets, tmp_path):
     mean = run.manifest.dataset.mean_weight
     pairs = Pairs(["n"] * 3, ["i1", "i2", "i3"], weights=np.array([10.0, 1.0, 0.0]))
     row = recommender.items.find(["i1", "i2"])
-    matrix = pairs.matrix(recommender.items.find(pairs.items), len(recommender.items), mean)
+    matrix = pairs.matrix(
+        recommender.items.find(pairs.items), len(recommender.items), RowValues(mean)
+    )
     np.testing.assert_allclose(matrix.toarray()[0, row], np.array([10.0, 1.0]) / mean, rtol=1e-6)
     assert matrix.nnz == 2
     first, *_ = recommender.for_histories(pairs, 5)

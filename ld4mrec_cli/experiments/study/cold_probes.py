@@ -38,8 +38,8 @@ def grouped(name: str) -> str:
 def _ask(subject: Subject) -> Question:
     """The split of the study, as `ld4mrec evaluate` asks a run on its own dataset."""
     mask = applied_mask(subject.run, subject.split, subject.options)
-    weight = subject.run.manifest.dataset.mean_weight
-    return split_question(subject.dataset, subject.split, mask, weight)
+    values = subject.run.manifest.dataset.row_values
+    return split_question(subject.dataset, subject.split, mask, values)
 
 
 def _asked_users(question: Question) -> np.ndarray:

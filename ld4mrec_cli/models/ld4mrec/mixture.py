@@ -23,6 +23,9 @@ LARGE_CATALOG = 20_000
 BLOCK_SIZE = 4096
 """Items of a block, where a sum over the catalog is taken block by block."""
 
+TREND = "trend"
+"""Name of the correction by the trend, whose scale is a power."""
+
 ScoreColumns = Callable[[Columns], Tensor]
 """Gives the scores ``(n, m)`` of some items."""
 
@@ -98,8 +101,10 @@ class MixedScores:
     """The other estimates."""
     items: Columns
     """The items that are scored."""
+    factor: Tensor | None = None
+    """Of the scores of each row ``(n_items,)``."""
     bias: Tensor | None = None
-    """Added to the scores of each row ``(n_items,)``."""
+    """Added to the scores of each row ``(n_items,)``, after the factor."""
 
     @property
     def n_items(self) -> int:
@@ -117,8 +122,7 @@ class MixedScores:
             items: Columns = slice(self.items.start + start, self.items.start + stop)
         else:
             items = self.items[start:stop]
-        bias = None if self.bias is None else self.bias[start:stop]
-        return replace(self, cnet=self.cnet.block(start, stop), items=items, bias=bias)
+        return self._replace(self.cnet.block(start, stop), items, slice(start, stop))
 
     def of_items(self, item_ids: Tensor) -> MixedScores:
         """Scores of the places ``item_ids`` ``(m,)`` int64, in their order."""
@@ -126,8 +130,11 @@ class MixedScores:
             items = item_ids + self.items.start
         else:
             items = self.items[item_ids]
-        bias = None if self.bias is None else self.bias[item_ids]
-        return replace(self, cnet=self.cnet.of_items(item_ids), items=items, bias=bias)
+        return self._replace(self.cnet.of_items(item_ids), items, item_ids)
+
+    def _replace(self, cnet: FactoredScores, items: Columns, at: Columns) -> MixedScores:
+        factor, bias = (None if one is None else one[at] for one in (self.factor, self.bias))
+        return replace(self, cnet=cnet, items=items, factor=factor, bias=bias)
 
     def biased(self, bias: Tensor) -> MixedScores:
         """Add ``bias`` ``(n_items,)`` to the scores of each row."""
@@ -138,6 +145,8 @@ class MixedScores:
         mixture = self.cnet.scores().sub_(self.log_total).exp_()
         for part in self.parts:
             mixture += part(self.items)
+        if self.factor is not None:
+            mixture *= self.factor
         return mixture if self.bias is None else mixture.add_(self.bias)
 
 
@@ -150,7 +159,11 @@ def log_sum_exp(scores: FactoredScores) -> Tensor:
 
 
 class Mixture(nn.Module):
-    """``softmax(scores) + w [x B]₊ + v [w_x Iᵀ]₊``: each part estimates the next behavior."""
+    """``softmax(scores) + w [x B]₊ + v [w_x Iᵀ]₊``: each part estimates the next behavior.
+
+    With a trend, the sum is multiplied by ``ratio^p``, where the ratio is that of the recent
+    popularity of an item to its popularity of all time.
+    """
 
     def __init__(self, ease: AnyItemItemWeights | None, ials: IALSScores | None) -> None:
         """Both parts are optional; without them the scores stay as they are."""
@@ -159,6 +172,9 @@ class Mixture(nn.Module):
         self.ials = ials
         self.fitted: tuple[str, ...] = ()
         """Parts whose weight is chosen on validation."""
+        self.trend_scale = 0.0
+        """The power p."""
+        self._trend: Tensor | None = None
 
     @property
     def scales(self) -> dict[str, float]:
@@ -166,9 +182,32 @@ class Mixture(nn.Module):
         parts = {"ease": self.ease, "ials": self.ials}
         return {name: part.scale for name, part in parts.items() if part is not None}
 
+    def set_trend(self, logarithms: np.ndarray | None, power: float = 1.0) -> None:
+        """Correct by a trend; None: no longer.
+
+        Args:
+            logarithms: of the ratios ``(n_items,)``, of
+                :func:`ld4mrec_cli.data.trend.measure_trend`.
+            power: of the ratios.
+        """
+        self._trend = None if logarithms is None else torch.from_numpy(logarithms)
+        self.trend_scale = 0.0 if logarithms is None else power
+
+    def trend_factor(self, device: torch.device) -> Tensor | None:
+        """Factor of the scores of each row ``(n_items,)`` on ``device``; None: there is none."""
+        if self._trend is None or not self.trend_scale:
+            return None
+        self._trend = self._trend.to(device)
+        return (self.trend_scale * self._trend).exp()
+
     def set_scales(self, scales: Mapping[str, float]) -> None:
         """Set the weights of parts by name. Raises KeyError for a part that there is not."""
         for name, scale in scales.items():
+            if name == TREND:
+                if self._trend is None:
+                    raise KeyError(name)
+                self.trend_scale = scale
+                continue
             part = {"ease": self.ease, "ials": self.ials}[name]
             if part is None:
                 raise KeyError(name)
@@ -194,11 +233,13 @@ class Mixture(nn.Module):
                 values[key] = evaluate()
             return values[key]
 
-        best = {name: _nearest_scale(self.scales[name]) for name in self.fitted}
+        scales = {**self.scales, TREND: self.trend_scale}
+        fitted = self.fitted if self._trend is None else (*self.fitted, TREND)
+        best = {name: _nearest_scale(scales[name]) for name in fitted}
         is_better = bool(best)
         while is_better:
             is_better = False
-            for name in self.fitted:
+            for name in fitted:
                 for direction in (-1, 1):
                     while (other := _step(best, name, direction)) and value(best) < value(other):
                         best, is_better = other, True
@@ -216,7 +257,14 @@ class Mixture(nn.Module):
         ``items`` ``(m,)`` int64: of these items alone.
         """
         estimate = scores if self.is_empty else scores.softmax(dim=1)
-        return estimate if items is None else estimate[:, items]
+        return self._correct(estimate if items is None else estimate[:, items], items)
+
+    def _correct(self, scores: Tensor, items: Tensor | None) -> Tensor:
+        """Scores of all or of some items, times the factor of the trend where there is one."""
+        factor = None if self.is_empty else self.trend_factor(scores.device)
+        if factor is None:
+            return scores
+        return scores * (factor if items is None else factor[items])
 
     def linear_shares(self, row: csr_matrix, items: Tensor) -> Tensor:
         """Shares of a history in what the parts contribute to ``items`` ``(m,)``: ``(h, m)``.
@@ -233,7 +281,7 @@ class Mixture(nn.Module):
             shares += _clamp_sum(self.ease(observed, items) * self.ease.scale)
         if self.ials is not None:
             shares += _clamp_sum(self.ials.terms(row, items))
-        return shares
+        return self._correct(shares, items)
 
     def forward(
         self,
@@ -250,12 +298,15 @@ class Mixture(nn.Module):
             rows: the same rows, as a CSR matrix.
             items: items to mix the scores of, ``(m,)`` int64; None: all.
         """
-        mixture = self.estimate(scores, items)
+        if self.is_empty:
+            return self.estimate(scores, items)
+        mixture = scores.softmax(dim=1)
+        mixture = mixture if items is None else mixture[:, items]
         if self.ease is not None:
             mixture = self.ease(observed, items).clamp_min_(0.0).mul_(self.ease.scale).add_(mixture)
         if self.ials is not None:
             mixture = mixture + self.ials(rows, scores.device, items)
-        return mixture
+        return self._correct(mixture, items)
 
     def blockwise(
         self, scores: FactoredScores, observed: SparseRows, rows: csr_matrix
@@ -274,4 +325,5 @@ class Mixture(nn.Module):
             parts.append(self.ease.columns(observed))
         if self.ials is not None:
             parts.append(self.ials.columns(rows, scores.bias.device))
-        return MixedScores(scores, log_sum_exp(scores), tuple(parts), slice(0, scores.n_items))
+        factor, items = self.trend_factor(scores.bias.device), slice(0, scores.n_items)
+        return MixedScores(scores, log_sum_exp(scores), tuple(parts), items, factor)

@@ -200,6 +200,15 @@ class LD4MRec(TrainableRecommender):
         """See :attr:`TrainableRecommender.fitted_parts`."""
         return self.mixture.fitted
 
+    @property
+    def takes_trend(self) -> bool:
+        """See :attr:`TrainableRecommender.takes_trend`: where estimates are mixed."""
+        return not self.mixture.is_empty
+
+    def set_trend(self, logarithms: np.ndarray | None) -> None:
+        """See :meth:`TrainableRecommender.set_trend`."""
+        self.mixture.set_trend(logarithms)
+
     def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
         """See :meth:`TrainableRecommender.fit_scales`."""
         return self.mixture.fit_scales(evaluate)

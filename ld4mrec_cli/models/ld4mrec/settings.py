@@ -11,6 +11,7 @@ from ld4mrec_cli.settings.base import (
     Count,
     Depth,
     Fraction,
+    HalfLife,
     Names,
     NonNegative,
     NonNegativeInt,
@@ -94,6 +95,11 @@ class ModelConfig(Section):
     """Ridge λ of the vectors of iALS."""
     ials_frequency_exponent: Probability = 0.5
     """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
+    trend_half_life: HalfLife = "auto"
+    """Correct the scores of the mixture for what is popular now: multiply them by the ratio of the
+    recent popularity of an item to that over all time. An interaction counts half after this time,
+    in the unit of the timestamps. `auto`: it is chosen on validation where the split is in time,
+    else off. So is the power of the ratio."""
     popularity_bias: Annotated[bool, Switch("popularity bias")] = True
     """Start the output bias at the log popularity of the items (multinomial loss only)."""
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.models.ops.sparse_rows import root_weights
 from ld4mrec_cli.runs.catalog import Catalog
-from ld4mrec_cli.serving.export.parts import CNET, EASE, IALS, VECTOR, Parts
+from ld4mrec_cli.serving.export.parts import CNET, EASE, FACTOR, IALS, VECTOR, Parts
 from ld4mrec_cli.serving.export.vectors import (
     HISTORY_ITEM,
     ITEMS_FILE,
@@ -74,7 +74,13 @@ def scores_of_parts(
         for name in (EASE, IALS):
             if name in by_part:
                 by_part[name] = by_part[name].clip(min=0.0)
-    return np.sum(list(by_part.values()), axis=0)
+    total: np.ndarray = np.sum(list(by_part.values()), axis=0)
+    return total if parts.factor is None else total * _read_factor(directory)
+
+
+def _read_factor(directory: Path) -> np.ndarray:
+    """Factor of the score of each item ``(n_items,)``."""
+    return pl.read_parquet(directory / ITEMS_FILE, columns=[FACTOR], glob=False)[FACTOR].to_numpy()
 
 
 def _reader(directory: Path, users: np.ndarray) -> Callable[[str], np.ndarray]:

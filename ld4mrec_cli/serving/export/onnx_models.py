@@ -131,6 +131,9 @@ def _add_ld4mrec(graph: GraphBuilder, model: LD4MRec, ials: IALSConfig) -> None:
         vectors = graph.add("Mul", vectors, graph.number(mixture.ials.scale))
         product = graph.add("Gemm", vectors, graph.constant("ials_items", catalog), transB=1)
         scores = graph.add("Add", scores, graph.add("Relu", product))
+    factor = None if mixture.is_empty else mixture.trend_factor(torch.device("cpu"))
+    if factor is not None:
+        scores = graph.add("Mul", scores, graph.constant("item_factor", _array(factor)))
     _output_scores(graph, scores)
 
 

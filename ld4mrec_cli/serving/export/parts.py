@@ -19,6 +19,7 @@ from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.utils.errors import UserError
 
 VECTOR, CNET, EASE, IALS = "vector", "cnet", "ease", "ials"
+FACTOR = "factor"
 
 Factors = Callable[[csr_matrix, np.ndarray], FactoredScores]
 """Factors of the scores of rows ``(n, n_items)`` of users ``(n,)``."""
@@ -52,6 +53,8 @@ class Parts:
     """How a score is computed from the parts, for a reader."""
     is_mixture: bool = False
     """Scores are ``softmax(cnet) + max(0, ease) + max(0, ials)``; otherwise the plain sum."""
+    factor: np.ndarray | None = None
+    """Of the whole score of each item ``(n_items,)``; None: 1."""
 
     @property
     def is_inner_product(self) -> bool:
@@ -116,7 +119,10 @@ def _split_ld4mrec(model: LD4MRec) -> Parts:
 
         vectors[IALS] = by_ials
         terms.append(f"max(0, user.{IALS} · item.{IALS})")
-    return Parts(vectors, weights, " + ".join(terms), is_mixture)
+    formula, factor = " + ".join(terms), model.mixture.trend_factor(torch.device("cpu"))
+    if not is_mixture or factor is None:
+        return Parts(vectors, weights, formula, is_mixture)
+    return Parts(vectors, weights, f"item.{FACTOR} · ({formula})", is_mixture, factor.numpy())
 
 
 def ease_weights(model: LD4MRec) -> Weights | None:

@@ -14,7 +14,7 @@ from ld4mrec_cli.data.columns import ITEM, USER
 from ld4mrec_cli.evaluation.ranking import batches
 from ld4mrec_cli.models.ops.factored_scores import FactoredScores
 from ld4mrec_cli.runs.catalog import Catalog
-from ld4mrec_cli.serving.export.parts import EASE, Parts, Weights
+from ld4mrec_cli.serving.export.parts import EASE, FACTOR, Parts, Weights
 
 USERS_FILE, ITEMS_FILE, WEIGHTS_FILE = "users.parquet", "items.parquet", "weights.parquet"
 HISTORY_ITEM, WEIGHT = "history_item", "weight"
@@ -85,7 +85,10 @@ def write_vectors(
         Length of the vectors by file and column.
     """
     items = {} if parts is None else item_vectors(parts, catalog.known)
-    vector_table(ITEM, catalog.items.ids, items).write_parquet(directory / ITEMS_FILE)
+    table = vector_table(ITEM, catalog.items.ids, items)
+    if parts is not None and parts.factor is not None:
+        table = table.with_columns(pl.Series(FACTOR, parts.factor, dtype=pl.Float32))
+    table.write_parquet(directory / ITEMS_FILE)
     lengths = {ITEMS_FILE: {name: values.shape[1] for name, values in items.items()}}
     if parts is not None and parts.vectors:
         users = user_vectors(parts, catalog.known)

@@ -1,0 +1,143 @@
+"""What is chosen on validation after the training: how the finished model scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from ld4mrec_cli.config import Config
+from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.data.row_values import RowValues
+from ld4mrec_cli.data.splits import Split
+from ld4mrec_cli.data.trend import candidate_half_lives, measure_trend
+from ld4mrec_cli.evaluation.validation import Validate, balance_with_recall
+from ld4mrec_cli.models.base import Recommender, TrainableRecommender
+from ld4mrec_cli.settings.base import HalfLife
+
+HISTORY_HALF_LIVES = tuple(2.0**n for n in range(9))
+"""Half-lives of a history that are tried, in items."""
+FIRST_HALF_LIFE = HISTORY_HALF_LIVES.index(8.0)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a trained model scores; of a refit, as the run that it came from."""
+
+    mixture: dict[str, float] = field(default_factory=dict)
+    """Weights of the parts of a mixture by name."""
+    history_half_life: float | None = None
+    """See :class:`ld4mrec_cli.runs.manifest.DatasetInfo`."""
+    trend_half_life: float | None = None
+    """See :class:`ld4mrec_cli.runs.manifest.Manifest`."""
+    valid: dict[str, float] | None = None
+    """Metrics on validation with these choices; None: nothing was chosen."""
+
+
+def chooses_history(config: Config) -> bool:
+    """Whether the half-life of histories acts on the model: it reads them, and their weights."""
+    return config.spec.reads_weights and config.spec.reads_histories
+
+
+class Chooser:
+    """Chooses one thing after the other on validation, each with those that are chosen already."""
+
+    def __init__(self, config: Config, dataset: Dataset, values: RowValues, validate: Validate):
+        """``values``: of the rows that the model was trained on."""
+        self._config = config
+        self._dataset = dataset
+        self._values = values
+        self._validate = validate
+        self._rows: csr_matrix | None = None
+        """Histories as they are chosen; None: as in the training."""
+        self._measured: list[dict[str, float]] = []
+
+    def choose_history_half_life(self, model: Recommender) -> float | None:
+        """The half-life of histories; None: old and new items count the same."""
+        setting = self._config.data.history_half_life
+        if not chooses_history(self._config):
+            return None
+        if self._is_chosen(setting):
+            plain = self._measure(model)
+            found, value = _climb(
+                HISTORY_HALF_LIVES,
+                FIRST_HALF_LIFE,
+                lambda half_life: self._measure(model, self._read_rows(half_life)),
+            )
+            chosen = found if value > plain else None
+        else:
+            chosen = _given(setting)
+        self._rows = None if chosen is None else self._read_rows(chosen)
+        return chosen
+
+    def choose_trend(self, model: TrainableRecommender) -> tuple[float | None, np.ndarray | None]:
+        """The half-life of the trend, and the trend that the model has then; None: no trend."""
+        setting = self._config.model.trend_half_life
+        if self._config.model_name != "ld4mrec" or not model.takes_trend:
+            return None, None
+        chosen = self._choose_trend(model) if self._is_chosen(setting) else _given(setting)
+        trend = None if chosen is None else self._read_trend(chosen)
+        model.set_trend(trend)
+        return chosen, trend
+
+    def _choose_trend(self, model: TrainableRecommender) -> float | None:
+        best, best_value = None, self._measure(model)
+        for half_life in candidate_half_lives(self._dataset.interactions(Split.TRAIN)):
+            model.set_trend(self._read_trend(half_life))
+            value = self._measure(model)
+            if value > best_value:
+                best, best_value = half_life, value
+        return best
+
+    def choose_mixture(self, model: TrainableRecommender) -> dict[str, float]:
+        """The weights of the parts of a mixture."""
+        return model.fit_scales(lambda: self._measure(model))
+
+    @property
+    def valid(self) -> dict[str, float] | None:
+        """Metrics of the best of all that was measured; None: nothing was."""
+        return max(self._measured, key=self._value_of) if self._measured else None
+
+    def validate(self, model: Recommender) -> dict[str, float]:
+        """Metrics with what is chosen."""
+        self._measure(model)
+        return self._measured[-1]
+
+    def _is_chosen(self, setting: HalfLife) -> bool:
+        return setting == "auto" and self._dataset.is_split_in_time
+
+    def _read_rows(self, half_life: float) -> csr_matrix:
+        values = RowValues(self._values.mean_weight, half_life)
+        return self._dataset.matrix(Split.TRAIN, values=values)
+
+    def _read_trend(self, half_life: float) -> np.ndarray:
+        table = self._dataset.interactions(Split.TRAIN)
+        return measure_trend(table, self._dataset.shape[1], half_life)
+
+    def _measure(self, model: Recommender, rows: csr_matrix | None = None) -> float:
+        self._measured.append(self._validate(model, self._rows if rows is None else rows))
+        return self._value_of(self._measured[-1])
+
+    def _value_of(self, metrics: dict[str, float]) -> float:
+        return balance_with_recall(metrics, self._config.training.metric)
+
+
+def _given(setting: HalfLife) -> float | None:
+    """The half-life that a setting gives."""
+    return None if isinstance(setting, str) else setting
+
+
+def _climb(
+    values: Iterable[float], start: int, measure: Callable[[float], float]
+) -> tuple[float, float]:
+    """Go from place ``start`` of ascending ``values`` down and up, as long as it gets better."""
+    places = list(values)
+    best, best_value = start, measure(places[start])
+    for direction in (-1, 1):
+        place = start + direction
+        while 0 <= place < len(places) and (value := measure(places[place])) > best_value:
+            best, best_value = place, value
+            place += direction
+    return places[best], best_value
