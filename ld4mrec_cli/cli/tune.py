@@ -127,7 +127,7 @@ def _space_text(file: Path | None, settings: Config) -> str:
     from ld4mrec_cli.experiments.tune.space_io import builtin_space_text, load_space
 
     if file is None:
-        return builtin_space_text(settings.model_name)
+        return builtin_space_text(settings.model_name, settings.preset)
     load_space(file, settings)
     return file.read_text(encoding="utf-8")
 

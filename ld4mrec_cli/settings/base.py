@@ -8,14 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-HalfLife = Positive | Literal["auto", "off"]
+
+
+def _read_off(value: Any) -> Any:
+    return "off" if value is False else value  # YAML reads a bare `off` as a boolean
+
+
+HalfLife = Annotated[Positive | Literal["auto", "off"], BeforeValidator(_read_off)]
 """How fast the past fades; `auto`: chosen on validation after the training where the split is in
 time, else off."""
 Scale = Positive | Literal["auto"]

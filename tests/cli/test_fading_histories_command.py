@@ -30,13 +30,16 @@ def test_the_times_of_histories_are_read(cli, fails, tmp_path):
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["dataset"]["history_half_life"] > 0
     off = cli("train", *flags, "--run", "off", "--set", "data.history_half_life=off")
+    assert off.code == 0, off.err
     assert "halves" not in off.out
     rows = [f"n,i{n},2026-02-{n + 1:02}" for n in range(4)]
     rows += [f"n,i{n},2026-03-{n - 11:02}" for n in range(12, 16)]
 
     def lists(run, table):
         (tmp_path / "h.csv").write_text("\n".join(["user,item,date", *table]) + "\n")
-        return cli("recommend", "--run", run, "--histories-file", "h.csv", "--format", "csv").out
+        result = cli("recommend", "--run", run, "--histories-file", "h.csv", "--format", "csv")
+        assert result.code == 0, result.err
+        return result.out
 
     assert lists("r", rows) == lists("r", rows[::-1]), "the times count, not the order of rows"
     swapped = [row.replace("2026-02", "2026-05") for row in rows]

@@ -26,6 +26,7 @@ from ld4mrec_cli.utils.errors import ConfigError
 BUILT_IN = sorted(
     path.name.removesuffix(".yaml")
     for path in (importlib.resources.files("ld4mrec_cli") / "presets" / "spaces").iterdir()
+    if "-" not in path.name
 )
 MIXED = {
     "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -56,6 +57,18 @@ def test_a_built_in_space_fits_the_config_and_holds_the_defaults(model):
         results = [float(n) for n in range(len(tried))]
         tried.append(suggest(space, tried, results, n, partial(is_valid, base)))
         assert with_values(base, tried[-1]) != base
+
+
+def test_the_preset_of_the_paper_is_searched_within_itself():
+    base = config_from_mapping({"preset": "paper"})
+    space = builtin_space(base)
+    assert space.contains(space.values_of(base))
+    for n in range(20):
+        values = suggest(space, [space.values_of(base)], [0.0], n, partial(is_valid, base))
+        tried = with_values(base, values)
+        assert (tried.training.loss, tried.training.target) == ("mse", "all")
+        assert not any((tried.model.ease, tried.model.ials, tried.model.item_side))
+        assert tried.diffusion.mask_rate == 0.0
 
 
 def test_every_model_has_a_space_or_nothing_to_tune():

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ld4mrec_cli.config import Config, iter_searchable, iter_sections, owner, read_yaml
 from ld4mrec_cli.experiments.tune.space import Categorical, Range, Space, get_value, with_values
 from ld4mrec_cli.models.specs import MODELS
+from ld4mrec_cli.settings.base import Preset
 from ld4mrec_cli.utils.errors import ConfigError, nearest
 
 NOTHING_TO_TUNE = frozenset({"popularity"})
@@ -55,14 +56,19 @@ def load_space(path: Path, base: Config) -> Space:
 
 
 def builtin_space(base: Config) -> Space:
-    """The built-in space for the model of ``base``. Raises ConfigError if there is none."""
-    return space_from_mapping(yaml.safe_load(builtin_space_text(base.model_name)), base)
+    """The built-in space for the model and preset of ``base``. Raises ConfigError without one."""
+    text = builtin_space_text(base.model_name, base.preset)
+    return space_from_mapping(yaml.safe_load(text), base)
 
 
-def builtin_space_text(model: str) -> str:
-    """YAML of a built-in space, with comments. Raises ConfigError if there is none."""
+def builtin_space_text(model: str, preset: Preset = "default") -> str:
+    """YAML of a built-in space, with comments. Raises ConfigError if there is none.
+
+    A preset of LD4MRec has a space of its own, which leaves what it switches off.
+    """
     check_tunable(model)
-    path = importlib.resources.files("ld4mrec_cli") / "presets" / "spaces" / f"{model}.yaml"
+    name = f"{model}-{preset}" if model == "ld4mrec" and preset != "default" else model
+    path = importlib.resources.files("ld4mrec_cli") / "presets" / "spaces" / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(
             f"there is no built-in search space for {model}", hint="Give one with --space FILE"
