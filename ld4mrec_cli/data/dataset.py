@@ -39,7 +39,7 @@ from ld4mrec_cli.data.columns import ITEM, TIMESTAMP, TITLE, USER, WEIGHT
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.row_values import PLAIN, RowValues, to_matrix
-from ld4mrec_cli.data.splits import SPLITS, SPLITS_IN_TIME, Split
+from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.data.text_vectorizer import COMPONENTS_FILE, TERMS_FILE, TextVectorizer
 from ld4mrec_cli.settings.base import Count, NonNegativeInt
 from ld4mrec_cli.utils.errors import DatasetError, OutputError, UnknownIdError, nearest
@@ -117,6 +117,9 @@ class Schema(BaseModel):
         return self.n_interactions / (self.n_users * self.n_items)
 
 
+MIN_LATER_SHARE = 0.9
+"""Share of the validation interactions from which a split is in time; of random splits it is far
+less."""
 UNKNOWN = -1
 """Index of a raw id that is not among the known ones."""
 
@@ -292,8 +295,19 @@ class Dataset:
 
     @cached_property
     def is_split_in_time(self) -> bool:
-        """Whether what is held out is later than what a user, or all users, did in training."""
-        return self.schema.split_method in SPLITS_IN_TIME and self.has_times
+        """Whether nearly all validation interactions are not before the user's training ends.
+
+        So the split of any source counts, whatever made it. Without times it is False.
+        """
+        if not self.has_times:
+            return False
+        last = self.interactions(Split.TRAIN).group_by(USER).agg(pl.col(TIMESTAMP).max())
+        held_out = self.interactions(Split.VALID)
+        if TIMESTAMP not in held_out.columns:
+            return False
+        pairs = held_out.join(last, on=USER, suffix="_last").drop_nulls()
+        is_later = pairs[TIMESTAMP] >= pairs[f"{TIMESTAMP}_last"]
+        return bool(len(pairs)) and float(is_later.mean() or 0.0) >= MIN_LATER_SHARE  # type: ignore[arg-type]
 
     @cached_property
     def has_times(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -12,11 +13,18 @@ from ld4mrec_cli.data import split_methods
 from ld4mrec_cli.data.columns import SPLIT, TIMESTAMP, USER, WEIGHT
 from ld4mrec_cli.data.readers.base import RawData
 from ld4mrec_cli.data.readers.context import ReadContext
-from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS, SPLITS_IN_TIME, Split
+from ld4mrec_cli.data.splits import LEFT_OUT, SPLITS, Split
 from ld4mrec_cli.data.weights import PAIR, combine_weights, describe_weights
 from ld4mrec_cli.settings.data import FOLD_SPLITS, PrepareConfig
 from ld4mrec_cli.utils.errors import DatasetError, SourceError
 
+BY_TIME: dict[str, Literal["user", "all"]] = {
+    "temporal": "user",
+    "leave-one-out": "user",
+    "global-time": "all",
+    "rolling": "all",
+}
+"""Splits by time: whose held-out interactions end the training."""
 ORDER = "order"
 """Rank of an interaction in time; equal times follow the order of the files."""
 
@@ -80,7 +88,7 @@ def _label(
     events: pl.DataFrame | None,
 ) -> Labeled:
     if events is not None:
-        by_time = SPLITS_IN_TIME.get(method) if TIMESTAMP in table.columns else None
+        by_time = BY_TIME.get(method) if TIMESTAMP in table.columns else None
         how = context.options.combine_weights
         weights = combine_weights(table, labels, events, how, by_time)
         table = table.drop(PAIR).with_columns(weights)

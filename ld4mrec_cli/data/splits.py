@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
 
 
 class Split(StrEnum):
@@ -17,15 +16,6 @@ class Split(StrEnum):
 SPLITS = tuple(Split)
 LEFT_OUT = -1
 """Code of an interaction that goes into no split."""
-
-SPLITS_IN_TIME: dict[str, Literal["user", "all"]] = {
-    "temporal": "user",
-    "leave-one-out": "user",
-    "global-time": "all",
-    "rolling": "all",
-}
-"""Split methods by time: whose held-out interactions end the training. Without times,
-``leave-one-out`` is random."""
 
 SPLIT_CODES = {
     "0": 0,
