@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config
@@ -15,6 +16,9 @@ from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.data.trend import candidate_half_lives, measure_trend
 from ld4mrec_cli.evaluation.validation import Validate, balance_with_recall
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender
+from ld4mrec_cli.models.ld4mrec.mixture import TREND
+from ld4mrec_cli.runs.learned import training_splits
+from ld4mrec_cli.runs.manifest import Manifest
 from ld4mrec_cli.settings.base import HalfLife
 
 HISTORY_HALF_LIVES = tuple(2.0**n for n in range(9))
@@ -36,11 +40,6 @@ class Choices:
     """Metrics on validation with these choices; None: nothing was chosen."""
 
 
-def chooses_history(config: Config) -> bool:
-    """Whether the half-life of histories acts on the model: it reads them, and their weights."""
-    return config.spec.reads_weights and config.spec.reads_histories
-
-
 class Chooser:
     """Chooses one thing after the other on validation, each with those that are chosen already."""
 
@@ -57,7 +56,7 @@ class Chooser:
     def choose_history_half_life(self, model: Recommender) -> float | None:
         """The half-life of histories; None: old and new items count the same."""
         setting = self._config.data.history_half_life
-        if not chooses_history(self._config):
+        if not self._fades:
             return None
         if self._is_chosen(setting):
             plain = self._measure(model)
@@ -91,9 +90,29 @@ class Chooser:
                 best, best_value = half_life, value
         return best
 
+    def choose_all(self, model: TrainableRecommender) -> tuple[Choices, np.ndarray | None]:
+        """All choices for a trained model, which has them then, and its trend."""
+        history = self.choose_history_half_life(model)
+        trend_half_life, trend = self.choose_trend(model)
+        mixture = self.choose_mixture(model)
+        valid = self.valid
+        if valid is None and (history or trend_half_life):
+            valid = self.validate(model)
+        return Choices(mixture, history, trend_half_life, valid), trend
+
     def choose_mixture(self, model: TrainableRecommender) -> dict[str, float]:
         """The weights of the parts of a mixture."""
         return model.fit_scales(lambda: self._measure(model))
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether times may decide how the model scores."""
+        return self._fades and self._dataset.is_split_in_time
+
+    @property
+    def _fades(self) -> bool:
+        """Whether a half-life acts on the model: it reads histories, and their weights."""
+        return self._config.spec.reads_weights and self._config.spec.reads_histories
 
     @property
     def valid(self) -> dict[str, float] | None:
@@ -122,6 +141,27 @@ class Chooser:
 
     def _value_of(self, metrics: dict[str, float]) -> float:
         return balance_with_recall(metrics, self._config.training.metric)
+
+
+def keep_choices(
+    manifest: Manifest,
+    dataset: Dataset,
+    model: TrainableRecommender,
+    on_note: Callable[[str], None],
+) -> tuple[Choices, np.ndarray | None]:
+    """Choices for a refit: those of the run that it came from, and its trend, measured anew."""
+    half_life, parts, trend = manifest.trend_half_life, model.fitted_parts, None
+    if half_life is not None and not dataset.has_times:
+        on_note("the data has no times, so scores are not corrected for what is popular now")
+        half_life = None
+    if half_life is not None:
+        tables = [dataset.interactions(split) for split in training_splits(manifest)]
+        interactions = pl.concat(tables, how="vertical_relaxed")
+        trend = measure_trend(interactions, dataset.shape[1], half_life)
+        model.set_trend(trend)
+        parts = (*parts, TREND)
+    mixture = {part: manifest.mixture[part] for part in parts if part in manifest.mixture}
+    return Choices(mixture, manifest.dataset.history_half_life, half_life), trend
 
 
 def _given(setting: HalfLife) -> float | None:

@@ -15,14 +15,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.data.trend import measure_trend
 from ld4mrec_cli.evaluation.validation import Validate, leave_out_learned, make_validator
 from ld4mrec_cli.models.base import (
     ClosedFormRecommender,
@@ -30,7 +28,6 @@ from ld4mrec_cli.models.base import (
     load_parameters,
 )
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
-from ld4mrec_cli.models.ld4mrec.mixture import TREND as TREND_PART
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ease_config
 from ld4mrec_cli.models.ops.item_weights import describe_approximation
@@ -55,7 +52,7 @@ from ld4mrec_cli.runs.run_directory import (
 )
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
-from ld4mrec_cli.training.choices import Choices, Chooser, chooses_history
+from ld4mrec_cli.training.choices import Choices, Chooser, keep_choices
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -520,44 +517,18 @@ class TrainingSession:
 
         A refit has the choices of the run that it came from.
         """
-        model, validate = trainer.model, self._validate
-        if validate is None:
-            return self._keep_choices(model)
-        chooser = self._make_chooser(validate)
-        in_time = self.dataset.is_split_in_time and chooses_history(self.config)
-        if model.fitted_parts or in_time:
-            self.callbacks.on_stage("choosing on validation how the model scores")
-        load_parameters(model, trainer.best)
-        history = chooser.choose_history_half_life(model)
-        trend_half_life, trend = chooser.choose_trend(model)
-        self._save_trend(trend)
-        mixture = chooser.choose_mixture(model)
-        valid = chooser.valid
-        if valid is None and (history or trend_half_life):
-            valid = chooser.validate(model)
-        return Choices(mixture, history, trend_half_life, valid)
-
-    def _keep_choices(self, model: TrainableRecommender) -> Choices:
-        """The choices of the run that a refit came from; its trend is measured anew."""
-        manifest, half_life = self.run.manifest, self.run.manifest.trend_half_life
-        if half_life is not None and not self.dataset.has_times:
-            self._note("the data has no times, so scores are not corrected for what is popular now")
-            half_life = None
-        if half_life is not None:
-            splits = training_splits(manifest)
-            table = pl.concat(
-                [self.dataset.interactions(split) for split in splits], how="vertical_relaxed"
-            )
-            trend = measure_trend(table, self.dataset.shape[1], half_life)
-            model.set_trend(trend)
-            self._save_trend(trend)
-        parts = (*model.fitted_parts, *(() if half_life is None else (TREND_PART,)))
-        mixture = {part: manifest.mixture[part] for part in parts if part in manifest.mixture}
-        return Choices(mixture, manifest.dataset.history_half_life, half_life)
-
-    def _save_trend(self, trend: np.ndarray | None) -> None:
+        model = trainer.model
+        if self._validate is None:
+            choices, trend = keep_choices(self.run.manifest, self.dataset, model, self._note)
+        else:
+            chooser = self._make_chooser(self._validate)
+            if model.fitted_parts or chooser.reads_times:
+                self.callbacks.on_stage("choosing on validation how the model scores")
+            load_parameters(model, trainer.best)
+            choices, trend = chooser.choose_all(model)
         if trend is not None:
             self.run.save_arrays(TREND, {"trend": trend})
+        return choices
 
     def _prepare_device(self) -> None:
         kind = self.device.type
