@@ -60,6 +60,11 @@ class ModelSpec:
     """Then learns of the content of its items beside it, see ``Recommender.learn_content``."""
 
     @property
+    def fades_histories(self) -> bool:
+        """Whether old items of a history may count less: it reads histories, and their weights."""
+        return self.reads_weights and self.reads_histories
+
+    @property
     def has_reasons(self) -> bool:
         """Whether its scores can be split among the items of a history."""
         return self.scores_new_users and self.reads_histories

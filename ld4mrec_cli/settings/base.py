@@ -97,6 +97,8 @@ class Switch:
     """Other settings by key that must change with it."""
     needs: str | None = None
     """Setting that must be on (neither 0 nor unset), or the part does nothing."""
+    needs_times: bool = False
+    """Whether ``auto`` does nothing where the dataset is not split in time."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ld4mrec_cli.settings.base import (
     Seed,
     Share,
     SplitMethod,
+    Switch,
     Width,
 )
 from ld4mrec_cli.settings.layouts import AUTO, LAYOUTS
@@ -257,7 +258,9 @@ class DataConfig(Section):
     use_weights: bool = True
     """Weigh interactions where the dataset has weights and the model honors them; `false` counts
     each as one."""
-    history_half_life: HalfLife = "auto"
+    history_half_life: Annotated[HalfLife, Switch("fading histories", "off", needs_times=True)] = (
+        "auto"
+    )
     """Later items of a history for which the weight of an item halves when the model scores: with
     4, the fifth last item counts half of the last. `auto`: chosen on validation where the split is
     in time, else off. For models that honor weights; training counts old and new the same."""

@@ -111,8 +111,8 @@ class Chooser:
 
     @property
     def _fades(self) -> bool:
-        """Whether a half-life acts on the model: it reads histories, and their weights."""
-        return self._config.spec.reads_weights and self._config.spec.reads_histories
+        """Whether a half-life acts on the model."""
+        return self._config.spec.fades_histories
 
     @property
     def valid(self) -> dict[str, float] | None:

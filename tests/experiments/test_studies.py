@@ -42,6 +42,8 @@ def test_every_marked_switch_that_is_on_has_a_variant(bench):
         },
         "diffusion": {"noise_scale": 0.1},
     }
+    everything["model"]["trend_half_life"] = 1000.0
+    everything["data"] = {"history_half_life": 4.0}
     plan = bench.plan("ablation", [bench.file("one.yaml", **everything)])
     parts = [mark.part for _, mark in iter_switches("ld4mrec")]
     assert len(parts) >= 13
@@ -71,6 +73,8 @@ def test_a_variant_differs_in_its_part_alone(bench):
     assert changed["without masking"] == off
     assert "without EASE" not in changed  # it is off in the small configuration
     assert "without importance sampling" not in changed  # it does nothing without noise
+    assert "without fading histories" not in changed  # the split is not in time
+    assert changed["as published (paper)"]["data.history_half_life"] == "off"
 
 
 def test_vary_takes_values_one_by_one_or_crossed(bench):

@@ -15,6 +15,7 @@ import yaml
 
 from ld4mrec_cli.config import Config, config_from_mapping, iter_switches
 from ld4mrec_cli.config.yaml_reader import parse_yaml
+from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.experiments.compare.systems import System
 from ld4mrec_cli.experiments.study.contrasts import (
     COLUMNS,
@@ -52,7 +53,7 @@ def plan_ablation(request: Request) -> list[Variant]:
     if request.vary:
         found = list(_varied(base.config, request.vary, is_crossed=request.is_crossed))
     else:
-        found = [*_switched_off(base.config, request.signals(base.config)), *_others(base.config)]
+        found = [*_switched_off(base.config, request), *_others(base.config)]
         found = [(title, config) for title, config in found if config != base.config]
     if not found:
         raise UserError(
@@ -66,11 +67,13 @@ def plan_ablation(request: Request) -> list[Variant]:
     return variants
 
 
-def _switched_off(config: Config, signals: Sequence[str]) -> Iterator[tuple[str, Config]]:
+def _switched_off(config: Config, request: Request) -> Iterator[tuple[str, Config]]:
     """Title and configuration without each part that is on."""
-    spec = MODELS[config.model_name]
+    spec, signals = MODELS[config.model_name], request.signals(config)
     for key, mark in iter_switches(config.model_name):
         if spec.closed_form and key.startswith("training."):
+            continue
+        if key.startswith("data.") and not spec.fades_histories:
             continue
         if isinstance(mark, SwitchEach):
             chosen = _get(config, key)
@@ -78,13 +81,17 @@ def _switched_off(config: Config, signals: Sequence[str]) -> Iterator[tuple[str,
             for name in names:
                 rest = [other for other in names if other != name]
                 yield f"without {mark.part} {name}", with_settings(config, {key: rest})
-        elif _acts(config, key, mark):
+        elif _acts(config, key, mark, request.dataset):
             changes = {key: mark.off, **dict(mark.also)}
             yield f"without {mark.part}", with_settings(config, changes)
 
 
-def _acts(config: Config, key: str, mark: Switch) -> bool:
-    return _get(config, key) != mark.off and (mark.needs is None or bool(_get(config, mark.needs)))
+def _acts(config: Config, key: str, mark: Switch, dataset: Dataset) -> bool:
+    """Whether a part is on, and does something with these settings and data."""
+    value = _get(config, key)
+    if mark.needs_times and value == "auto" and not dataset.is_split_in_time:
+        return False
+    return value != mark.off and (mark.needs is None or bool(_get(config, mark.needs)))
 
 
 def _get(config: Config, key: str) -> Any:
@@ -109,11 +116,12 @@ def _others(config: Config) -> Iterator[tuple[str, Config]]:
 def _as_published(config: Config) -> Config:
     """The preset ``paper``, on the same data and with the same protocol and patience."""
     values = config.model_dump(mode="json")
+    data = {key: values["data"][key] for key in ("path", "modalities", "use_weights")}
     kept = ("seed", "device", "max_epochs", "patience", "validate_every", "metric")
     return config_from_mapping(
         {
             "preset": "paper",
-            "data": values["data"],
+            "data": data,
             "evaluation": values["evaluation"],
             "training": {name: values["training"][name] for name in kept},
         }

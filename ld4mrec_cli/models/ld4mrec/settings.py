@@ -95,7 +95,7 @@ class ModelConfig(Section):
     """Ridge λ of the vectors of iALS."""
     ials_frequency_exponent: Probability = 0.5
     """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
-    trend_half_life: HalfLife = "auto"
+    trend_half_life: Annotated[HalfLife, Switch("trend", "off", needs_times=True)] = "auto"
     """Correct the scores of the mixture for what is popular now: multiply them by the ratio of the
     recent popularity of an item to that over all time. An interaction counts half after this time,
     in the unit of the timestamps. `auto`: it is chosen on validation where the split is in time,
