@@ -222,7 +222,9 @@ def _answer(found: Sequence[Contrast], metric: str, *, has_whole: bool) -> str:
 
 
 def _name(one: Contrast) -> str:
-    return f"{one.title} ({show(one.test.difference)})"
+    """The variant and its difference, as they follow ``NDCG@20 falls``."""
+    joined = "" if one.title.startswith(("without ", "as published")) else "with "
+    return f"{joined}{one.title} ({show(one.test.difference)})"
 
 
 def _findings(found: Sequence[Contrast], metric: str, roles: dict[str, str]) -> list[str]:
