@@ -121,8 +121,11 @@ def print_result(run: RunDirectory) -> None:
         line = f"best epoch {best.epoch} of {manifest.epochs}: valid {', '.join(values)}"
         console.print(line, markup=False)
     if manifest.mixture:
-        parts = [f"{scale:.3g} {part}" for part, scale in manifest.mixture.items()]
-        console.print(f"mixture: {manifest.model} + {' + '.join(parts)}", markup=False)
+        scales = dict(manifest.mixture)
+        power = scales.pop("trend", 0.0)
+        parts = [manifest.model, *(f"{scale:.3g} {part}" for part, scale in scales.items())]
+        times = f", times the trend of the items to the power {power:.3g}" if power else ""
+        console.print(f"mixture: {' + '.join(parts)}{times}", markup=False)
     if manifest.dataset.history_half_life:
         items = manifest.dataset.history_half_life
         line = f"histories: the weight of an item halves for every {items:g} later items"

@@ -295,7 +295,7 @@ class Dataset:
 
     @cached_property
     def is_split_in_time(self) -> bool:
-        """Whether nearly all validation interactions are not before the user's training ends.
+        """Whether nearly all validation interactions come after the user's training ends.
 
         So the split of any source counts, whatever made it. Without times it is False.
         """
@@ -306,13 +306,15 @@ class Dataset:
         if TIMESTAMP not in held_out.columns:
             return False
         pairs = held_out.join(last, on=USER, suffix="_last").drop_nulls()
-        is_later = pairs[TIMESTAMP] >= pairs[f"{TIMESTAMP}_last"]
-        return bool(len(pairs)) and float(is_later.mean() or 0.0) >= MIN_LATER_SHARE  # type: ignore[arg-type]
+        times, ends = pairs[TIMESTAMP].to_numpy(), pairs[f"{TIMESTAMP}_last"].to_numpy()
+        is_told = times != ends  # equal times tell nothing
+        return bool(is_told.any()) and float((times > ends)[is_told].mean()) >= MIN_LATER_SHARE
 
     @cached_property
     def has_times(self) -> bool:
-        """Whether the interactions of the training have times."""
-        return TIMESTAMP in self.interactions(Split.TRAIN).columns
+        """Whether interactions of the training have times."""
+        train = self.interactions(Split.TRAIN)
+        return TIMESTAMP in train.columns and train[TIMESTAMP].null_count() < len(train)
 
     def mean_weight(self, *splits: str) -> float | None:
         """Return the mean weight of the interactions of splits; None for data without weights."""

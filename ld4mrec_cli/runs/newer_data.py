@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import csr_matrix
+import polars as pl
+from scipy.sparse import csr_matrix, diags
 
+from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.dataset import UNKNOWN, Dataset
+from ld4mrec_cli.data.row_values import RowValues, to_matrix
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.validation import leave_out_learned
 from ld4mrec_cli.models.specs import MODELS
@@ -72,9 +75,8 @@ def newer_question(
     of_items = IdMap(np.arange(n_users), items, (n_users, n_items))
     of_users = IdMap(dataset.users.find(catalog.users.ids), np.arange(n_items), (n_users, n_items))
     users = catalog.users.find(dataset.users.ids)
-    history = dataset.matrix(Split.TRAIN, values=catalog.row_values)
+    history, n_lost = _read_history(dataset, items != UNKNOWN, catalog.row_values)
     rows = of_items.move(history)
-    n_lost = history.nnz - rows.nnz
     learned = of_users.move(learned_interactions(run, catalog))
     asked = dataset.matrix(split)
     is_answered = users != UNKNOWN
@@ -84,7 +86,8 @@ def newer_question(
     targets = of_items.move(_keep_rows(asked, is_answered))
     exclude = csr_matrix(rows.maximum(learned))
     if run.manifest.refit_of is not None:
-        rows, targets = exclude, _new_to_refit(targets, learned, on_note)
+        rows = _add_newer(of_users.move(catalog.known), rows, catalog.row_values)
+        targets = _new_to_refit(targets, learned, on_note)
     else:
         targets = leave_out_learned(targets, learned, split, dataset, on_note)
         if mask != Split.TRAIN:
@@ -98,6 +101,31 @@ def newer_question(
     if n_new:
         on_note(f"scored by their newer history: {n_new:,} users that the run does not know")
     return Question(rows, targets, exclude, users, dataset.items.find(catalog.items.ids))
+
+
+def _read_history(
+    dataset: Dataset, is_known: np.ndarray, values: RowValues
+) -> tuple[csr_matrix, int]:
+    """Training rows ``(n_users, n_items)`` of known items, and the number of other interactions.
+
+    Items that are not known ``(n_items,)`` make no item older.
+    """
+    table = dataset.interactions(Split.TRAIN)
+    is_kept = pl.Series(is_known).gather(table[ITEM])
+    kept = table.filter(is_kept)
+    return to_matrix([kept], dataset.shape, values), len(table) - len(kept)
+
+
+def _add_newer(known: csr_matrix, newer: csr_matrix, values: RowValues) -> csr_matrix:
+    """Rows of what a run knows ``(n, n_items)`` and of a newer history, as they are scored.
+
+    Newer items that the run does not know make the known ones older.
+    """
+    n_new = newer.getnnz(axis=1) - newer.multiply(known.astype(bool)).getnnz(axis=1)
+    aged = diags(values.decay(n_new).astype(np.float32)) @ known
+    rows = csr_matrix(csr_matrix(aged).maximum(newer))
+    rows.sort_indices()
+    return rows
 
 
 def _keep_rows(matrix: csr_matrix, is_kept: np.ndarray) -> csr_matrix:

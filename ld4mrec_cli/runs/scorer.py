@@ -80,7 +80,7 @@ def _restore(run: RunDirectory, device: torch.device, config: Config) -> Recomme
         no_rows = csr_matrix((0, run.manifest.dataset.n_items), dtype=np.float32)
         model = build_baseline(name, no_rows, config.model_settings, {}, config.training.seed)
     load_parameters(model, weights)
-    if TREND in run.manifest.files:
+    if run.manifest.trend_half_life is not None:
         model.set_trend(_load_trend(run))
     model.set_scales(run.manifest.mixture)
     return model.to(device).eval()

@@ -72,7 +72,7 @@ class Recommender:
     def known(self) -> csr_matrix:
         """Known interactions ``(n_users, n_items)``: the histories of the users.
 
-        The entries are 1, or weights where the model reads them: 1 is the mean.
+        The entries are 1, or weights where the model reads them: 1 is the mean; old ones may fade.
         """
         return self.catalog.known
 

@@ -18,6 +18,8 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 def _read_off(value: Any) -> Any:
+    if value is True:
+        raise ValueError("is a number, auto or off")
     return "off" if value is False else value  # YAML reads a bare `off` as a boolean
 
 

@@ -161,7 +161,18 @@ def keep_choices(
         model.set_trend(trend)
         parts = (*parts, TREND)
     mixture = {part: manifest.mixture[part] for part in parts if part in manifest.mixture}
-    return Choices(mixture, manifest.dataset.history_half_life, half_life), trend
+    return Choices(mixture, keep_half_life(manifest, dataset, on_note), half_life), trend
+
+
+def keep_half_life(
+    manifest: Manifest, dataset: Dataset, on_note: Callable[[str], None]
+) -> float | None:
+    """The half-life of histories of a refit, as of the run that it came from."""
+    half_life = manifest.dataset.history_half_life
+    if half_life is not None and not dataset.has_times:
+        on_note("the data has no times, so old and new items of a history count the same")
+        return None
+    return half_life
 
 
 def _given(setting: HalfLife) -> float | None:

@@ -52,7 +52,7 @@ from ld4mrec_cli.runs.run_directory import (
 )
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
-from ld4mrec_cli.training.choices import Choices, Chooser, keep_choices
+from ld4mrec_cli.training.choices import Choices, Chooser, keep_choices, keep_half_life
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -131,7 +131,8 @@ def start_training(
     device = _resolve_device(config, group)
     modalities = dataset.modality_names(config.data.modalities)
     _check_modalities(config, modalities)
-    _check_times(config, dataset)
+    if refit_of is None:
+        _check_times(config, dataset)
     check_trainable(config.model_name, dataset.shape[1], modalities, config.model_settings)
     init_from = None
     if init is not None:
@@ -458,7 +459,8 @@ class TrainingSession:
     def _choose_closed_form(self, model: ClosedFormRecommender) -> Choices:
         """How a closed-form model scores. Raises TrainingDiverged."""
         if self._validate is None:
-            return Choices(history_half_life=self.run.manifest.dataset.history_half_life)
+            half_life = keep_half_life(self.run.manifest, self.dataset, self._note)
+            return Choices(history_half_life=half_life)
         chooser = self._make_chooser(self._validate)
         half_life = chooser.choose_history_half_life(model)
         return Choices(history_half_life=half_life, valid=chooser.valid or chooser.validate(model))

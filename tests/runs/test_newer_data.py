@@ -6,11 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import prepare
+from ld4mrec_cli.data.row_values import RowValues
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.evaluations import read_evaluations
+from ld4mrec_cli.runs.newer_data import _add_newer
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.training.session import Callbacks, train
@@ -212,3 +215,13 @@ def test_another_dataset_is_not_taken_by_mistake(run, newer):
     """Only who names newer data has them; a dataset that was prepared anew is refused."""
     with pytest.raises(DatasetError, match=r"is not the dataset that .* --data names newer data"):
         evaluate_run(run(EASE), newer(NEW_IDS), "test", OPTIONS, CPU)
+
+
+def test_what_a_refit_knows_keeps_its_weight_and_gets_older():
+    values = RowValues(half_life=1.0)
+    known = csr_matrix(np.array([[0.25, 0.5, 0.0], [0.2, 0.0, 0.0]], dtype=np.float32))
+    newer = csr_matrix(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32))
+    rows = _add_newer(known, newer, values).toarray()
+    np.testing.assert_allclose(rows, [[0.125, 0.25, 1.0], [0.2, 0.0, 0.0]])
+    again = csr_matrix(np.array([[0.25, 0.5, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
+    np.testing.assert_allclose(_add_newer(known, again, values).toarray(), known.toarray())

@@ -48,6 +48,7 @@ def score_new_items(
         return scores, new
     mixed: Tensor = model.mixture(scores, observed, rows)
     new = HEAD_SHARE * (new - total).exp()
-    new += average(mixed - model.mixture.estimate(scores), neighbors)
+    parts, factor = mixed - model.mixture.estimate(scores), model.mixture.trend_factor(model.device)
+    new += average(parts if factor is None else parts / factor, neighbors)
     share = CONTENT_SHARE * sum(model.mixture.scales.values())
     return mixed, new + share * history_content(rows, neighbors).to(new.device)
