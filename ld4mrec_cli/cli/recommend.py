@@ -48,15 +48,15 @@ def recommend(
     history: Annotated[
         str | None,
         typer.Option(
-            help="Item ids, comma-separated, of a user who is not in the dataset.",
+            help="Item ids, comma-separated, of a user who is not in the dataset; the latest last.",
             show_default=False,
         ),
     ] = None,
     histories_file: Annotated[
         Path | None,
         typer.Option(
-            help="Table with the columns user and item: new users, and newer purchases of known "
-            "ones.",
+            help="Table with the columns user and item, and maybe weight and timestamp: new users, "
+            "and newer purchases of known ones.",
             metavar="FILE",
             show_default=False,
         ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
 from ld4mrec_cli.data.columns import ITEM, TIMESTAMP, USER, WEIGHT
 
@@ -42,13 +42,15 @@ def to_matrix(
     Tables without weights have entries of 1, the mean; without times, nothing is old. The items of
     a row that have no time are its oldest.
     """
-    columns = [USER, ITEM, *(c for c in (WEIGHT, TIMESTAMP) if all(c in t.columns for t in tables))]
+    read = {WEIGHT: values.mean_weight, TIMESTAMP: values.half_life}
+    columns = [USER, ITEM]
+    columns += [name for name in read if read[name] and all(name in t.columns for t in tables)]
     table = pl.concat([table.select(columns) for table in tables], how="vertical_relaxed")
     users, items = table[USER].to_numpy(), table[ITEM].to_numpy()
-    entries = np.ones(len(users))
-    if values.mean_weight is not None and WEIGHT in columns:
+    entries: np.ndarray = np.ones(len(users), dtype=np.float32)
+    if WEIGHT in columns:
         entries = table[WEIGHT].to_numpy() / values.mean_weight
-    if values.half_life is not None and TIMESTAMP in columns:
+    if TIMESTAMP in columns:
         entries = entries * values.decay(count_later(users, table[TIMESTAMP]))
     entries = entries.astype(np.float32).clip(min=np.finfo(np.float32).tiny)
     matrix = csr_matrix((entries, (users, items)), shape=shape)
@@ -56,6 +58,35 @@ def to_matrix(
     if values == PLAIN:
         matrix.data[:] = 1.0
     return matrix
+
+
+def add_newer(known: csr_matrix, newer: csr_matrix, values: RowValues = PLAIN) -> csr_matrix:
+    """Rows of known interactions ``(n, n_items)`` with newer ones, whose entries are as they are.
+
+    Newer items that are not known make the known ones older. Of an item that is both, the larger
+    entry counts.
+    """
+    n_new = newer.getnnz(axis=1) - newer.multiply(known.astype(bool)).getnnz(axis=1)
+    aged = diags(values.decay(n_new).astype(np.float32)) @ known
+    rows = csr_matrix(csr_matrix(aged).maximum(newer))
+    rows.sort_indices()
+    return rows
+
+
+def age_again(rows: csr_matrix, plain: csr_matrix, values: RowValues) -> csr_matrix:
+    """Let rows fade anew after items have left them.
+
+    Args:
+        rows: faded entries ``(n, n_items)``, which tell the order of the items.
+        plain: the same rows before they faded, with the same indices.
+        values: as ``rows`` has faded, with a half-life.
+    """
+    assert values.half_life is not None
+    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    n_later_before = np.rint(-np.log2(rows.data / plain.data) * values.half_life)
+    n_later = count_later(row_of, pl.Series(-n_later_before))
+    entries = (plain.data * values.decay(n_later)).astype(np.float32)
+    return csr_matrix((entries, rows.indices, rows.indptr), shape=rows.shape)
 
 
 def count_later(rows: np.ndarray, times: pl.Series) -> np.ndarray:

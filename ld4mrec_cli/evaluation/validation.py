@@ -24,7 +24,7 @@ MIN_VALIDATION_USERS = 2000
 """Fewest users that a validation ranks for, where the split has as many."""
 
 
-class Validate(Protocol):
+class Validator(Protocol):
     """Metrics on the validation split by name; training items are excluded."""
 
     def __call__(self, scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
@@ -95,7 +95,7 @@ def make_validator(
     on_note: Callable[[str], None] = lambda text: None,
     group: Group = SINGLE_PROCESS,
     learned: csr_matrix | None = None,
-) -> Validate:
+) -> Validator:
     """Make the ``validate`` callable of a training.
 
     What the weights have ``learned`` ``(n_users, n_items)`` beside the training rows is no target

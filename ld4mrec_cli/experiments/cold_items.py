@@ -24,6 +24,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.features import Modality
 from ld4mrec_cli.data.hold_out import hold_out_items
 from ld4mrec_cli.data.new_items import NewItems
+from ld4mrec_cli.data.row_values import PLAIN, RowValues
 from ld4mrec_cli.data.splits import SPLITS, Split
 from ld4mrec_cli.evaluation.ranking import batches, rank
 from ld4mrec_cli.experiments.content_knn import ContentKNN, choose_size
@@ -170,9 +171,11 @@ def recall_among_cold(scorer: ColdScorer, cold: ColdItems, split: Split, k: int)
 
 
 def recalls_among_cold(
-    scorer: ColdScorer, cold: ColdItems, split: Split, k: int
+    scorer: ColdScorer, cold: ColdItems, split: Split, k: int, values: RowValues = PLAIN
 ) -> tuple[np.ndarray, np.ndarray]:
     """Recall@k where the new items of a sample are ranked among themselves.
+
+    ``values``: what the entries of the histories are.
 
     Returns:
         The users with a history who have interacted with one of them, in any split, ``(n,)``, and
@@ -181,7 +184,7 @@ def recalls_among_cold(
     Raises:
         DatasetError: there is no such user.
     """
-    rows = cold.known.matrix(Split.TRAIN)
+    rows = cold.known.matrix(Split.TRAIN, values=values)
     targets = cold.whole.matrix(*SPLITS)[:, cold.samples[split]]
     users = np.flatnonzero((np.diff(rows.indptr) > 0) & (np.diff(targets.indptr) > 0))
     if not len(users):
@@ -202,6 +205,7 @@ def trace_weights(
     k: int,
     weights: Sequence[float] = WEIGHTS,
     max_users: int | None = None,
+    values: RowValues = PLAIN,
 ) -> list[CurvePoint]:
     """Recall@k in the whole catalog by the weight of the new items.
 
@@ -215,8 +219,9 @@ def trace_weights(
         k: length of the lists.
         weights: to trace.
         max_users: evaluate at most so many users, evenly spaced.
+        values: what the entries of the histories are.
     """
-    rows = cold.known.matrix(Split.TRAIN)
+    rows = cold.known.matrix(Split.TRAIN, values=values)
     before = [Split.TRAIN] if split == Split.VALID else [Split.TRAIN, Split.VALID]
     whole = cold.whole.matrix(split)
     targets = csr_matrix(hstack([whole[:, cold.kept], whole[:, cold.samples[split]]], format="csr"))

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.columns import ITEM
 from ld4mrec_cli.data.dataset import UNKNOWN, Dataset
-from ld4mrec_cli.data.row_values import RowValues, to_matrix
+from ld4mrec_cli.data.row_values import RowValues, add_newer, to_matrix
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.validation import leave_out_learned
 from ld4mrec_cli.models.specs import MODELS
@@ -86,7 +86,7 @@ def newer_question(
     targets = of_items.move(_keep_rows(asked, is_answered))
     exclude = csr_matrix(rows.maximum(learned))
     if run.manifest.refit_of is not None:
-        rows = _add_newer(of_users.move(catalog.known), rows, catalog.row_values)
+        rows = add_newer(of_users.move(catalog.known), rows, catalog.row_values)
         targets = _new_to_refit(targets, learned, on_note)
     else:
         targets = leave_out_learned(targets, learned, split, dataset, on_note)
@@ -114,18 +114,6 @@ def _read_history(
     is_kept = pl.Series(is_known).gather(table[ITEM])
     kept = table.filter(is_kept)
     return to_matrix([kept], dataset.shape, values), len(table) - len(kept)
-
-
-def _add_newer(known: csr_matrix, newer: csr_matrix, values: RowValues) -> csr_matrix:
-    """Rows of what a run knows ``(n, n_items)`` and of a newer history, as they are scored.
-
-    Newer items that the run does not know make the known ones older.
-    """
-    n_new = newer.getnnz(axis=1) - newer.multiply(known.astype(bool)).getnnz(axis=1)
-    aged = diags(values.decay(n_new).astype(np.float32)) @ known
-    rows = csr_matrix(csr_matrix(aged).maximum(newer))
-    rows.sort_indices()
-    return rows
 
 
 def _keep_rows(matrix: csr_matrix, is_kept: np.ndarray) -> csr_matrix:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import UNKNOWN
-from ld4mrec_cli.data.row_values import PLAIN, RowValues, count_later
+from ld4mrec_cli.data.row_values import PLAIN, RowValues, add_newer, count_later
 from ld4mrec_cli.runs.catalog import Catalog
 from ld4mrec_cli.serving.ids import OnNote, find_known, ignore_note
 from ld4mrec_cli.settings.data import MAX_WEIGHT
@@ -45,7 +45,7 @@ class Requests:
     def rows(self, at: np.ndarray) -> csr_matrix:
         """Known and new interactions of the requests ``at`` ``(m,)``: ``(m, n_items)``.
 
-        Of an item that is both, the larger weight counts.
+        Of an item that is both, the larger entry counts.
         """
         users = self.users[at]
         if self.new_rows is None:
@@ -53,11 +53,7 @@ class Requests:
         is_known = np.flatnonzero(users != UNKNOWN)
         entries = np.ones(len(is_known), dtype=np.float32), (is_known, users[is_known])
         selection = csr_matrix(entries, shape=(len(at), self.known.shape[0]))
-        new = self.new_rows[at]
-        aged = diags(self.values.decay(np.diff(new.indptr)).astype(np.float32))
-        rows = csr_matrix((aged @ selection @ self.known).maximum(new))
-        rows.sort_indices()
-        return rows
+        return add_newer(csr_matrix(selection @ self.known), self.new_rows[at], self.values)
 
 
 def for_known_users(catalog: Catalog, users: Sequence[str]) -> Requests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -11,10 +12,10 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.data.row_values import RowValues
+from ld4mrec_cli.data.row_values import RowValues, to_matrix
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.data.trend import candidate_half_lives, measure_trend
-from ld4mrec_cli.evaluation.validation import Validate, balance_with_recall
+from ld4mrec_cli.evaluation.validation import Validator, balance_with_recall
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender
 from ld4mrec_cli.models.ld4mrec.mixture import TREND
 from ld4mrec_cli.runs.learned import training_splits
@@ -43,7 +44,7 @@ class Choices:
 class Chooser:
     """Chooses one thing after the other on validation, each with those that are chosen already."""
 
-    def __init__(self, config: Config, dataset: Dataset, values: RowValues, validate: Validate):
+    def __init__(self, config: Config, dataset: Dataset, values: RowValues, validate: Validator):
         """``values``: of the rows that the model was trained on."""
         self._config = config
         self._dataset = dataset
@@ -67,7 +68,7 @@ class Chooser:
             )
             chosen = found if value > plain else None
         else:
-            chosen = _given(setting)
+            chosen = _read_given(setting)
         self._rows = None if chosen is None else self._read_rows(chosen)
         return chosen
 
@@ -76,14 +77,14 @@ class Chooser:
         setting = self._config.model.trend_half_life
         if self._config.model_name != "ld4mrec" or not model.takes_trend:
             return None, None
-        chosen = self._choose_trend(model) if self._is_chosen(setting) else _given(setting)
+        chosen = self._choose_trend(model) if self._is_chosen(setting) else _read_given(setting)
         trend = None if chosen is None else self._read_trend(chosen)
         model.set_trend(trend)
         return chosen, trend
 
     def _choose_trend(self, model: TrainableRecommender) -> float | None:
         best, best_value = None, self._measure(model)
-        for half_life in candidate_half_lives(self._dataset.interactions(Split.TRAIN)):
+        for half_life in candidate_half_lives(self._train):
             model.set_trend(self._read_trend(half_life))
             value = self._measure(model)
             if value > best_value:
@@ -129,11 +130,15 @@ class Chooser:
 
     def _read_rows(self, half_life: float) -> csr_matrix:
         values = RowValues(self._values.mean_weight, half_life)
-        return self._dataset.matrix(Split.TRAIN, values=values)
+        return to_matrix([self._train], self._dataset.shape, values)
 
     def _read_trend(self, half_life: float) -> np.ndarray:
-        table = self._dataset.interactions(Split.TRAIN)
-        return measure_trend(table, self._dataset.shape[1], half_life)
+        return measure_trend(self._train, self._dataset.shape[1], half_life)
+
+    @cached_property
+    def _train(self) -> pl.DataFrame:
+        """The training interactions, read once for all half-lives."""
+        return self._dataset.interactions(Split.TRAIN)
 
     def _measure(self, model: Recommender, rows: csr_matrix | None = None) -> float:
         self._measured.append(self._validate(model, self._rows if rows is None else rows))
@@ -175,7 +180,7 @@ def keep_half_life(
     return half_life
 
 
-def _given(setting: HalfLife) -> float | None:
+def _read_given(setting: HalfLife) -> float | None:
     """The half-life that a setting gives."""
     return None if isinstance(setting, str) else setting
 

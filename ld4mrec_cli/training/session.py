@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.validation import Validate, leave_out_learned, make_validator
+from ld4mrec_cli.evaluation.validation import Validator, leave_out_learned, make_validator
 from ld4mrec_cli.models.base import (
     ClosedFormRecommender,
     TrainableRecommender,
@@ -372,7 +372,7 @@ class TrainingSession:
         self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
 
     @cached_property
-    def _validate(self) -> Validate | None:
+    def _validate(self) -> Validator | None:
         """The ``validate`` callable; None for a refit."""
         if self.is_refit:
             return None
@@ -465,7 +465,7 @@ class TrainingSession:
         half_life = chooser.choose_history_half_life(model)
         return Choices(history_half_life=half_life, valid=chooser.valid or chooser.validate(model))
 
-    def _make_chooser(self, validate: Validate) -> Chooser:
+    def _make_chooser(self, validate: Validator) -> Chooser:
         values = self.run.manifest.dataset.training_values
         return Chooser(self.config, self.dataset, values, validate)
 

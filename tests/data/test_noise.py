@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ld4mrec_cli.data.noise import noise_types
-from ld4mrec_cli.data.noise.inject import sample_noise
+from ld4mrec_cli.data.noise.inject import apply_noise, sample_noise
 from ld4mrec_cli.data.noise.noise_types import NOISE_TYPES, Noise
 from ld4mrec_cli.data.noise.sampler import NoiseSampler, TooMuchNoise, sample_free_items
 
@@ -221,3 +222,21 @@ def test_similar_items_need_content():
     sampler = NoiseSampler(*interactions(0), N_ITEMS, no_interactions(), np.random.default_rng(0))
     with pytest.raises(TooMuchNoise, match="10 interactions have no similar item"):
         sample_noise("similar", 0.1, sampler)
+
+
+def test_noise_is_not_told_from_the_others_by_its_time():
+    """Added interactions have times of their own user, and the draw repeats itself."""
+    noise, (users, items), _ = noise_of("random", 0.5)
+    train = pl.DataFrame({"user": users, "item": items, "timestamp": users * 1000 + items})
+    train = train.cast({"user": pl.UInt32, "item": pl.UInt32})
+    noisy = apply_noise(train, noise, np.random.default_rng(0))
+    assert noisy.equals(apply_noise(train, noise, np.random.default_rng(0)))
+    added = noisy.join(train, on=["user", "item"], how="anti")
+    assert len(added) == len(noise.added_items) > 10
+    assert (added["timestamp"] // 1000).to_list() == added["user"].to_list()
+    own = set(train["timestamp"].to_list())
+    assert set(added["timestamp"].to_list()) <= own
+    assert added.group_by("user").agg(pl.col("timestamp").n_unique())["timestamp"].max() > 1
+    nobody = Noise(np.empty(0, np.int64), np.array([99]), np.array([0]))
+    late = apply_noise(train, nobody, np.random.default_rng(0)).filter(pl.col("user") == 99)
+    assert late["timestamp"].to_list() == [None]

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ld4mrec_cli.data.row_values import MIN_RECENCY, PLAIN, RowValues, count_later, to_matrix
+from ld4mrec_cli.data.row_values import (
+    MIN_RECENCY,
+    PLAIN,
+    RowValues,
+    add_newer,
+    age_again,
+    count_later,
+    to_matrix,
+)
 from ld4mrec_cli.data.trend import candidate_half_lives, measure_trend
 
 ENTRIES = st.lists(
@@ -47,6 +55,26 @@ def test_weights_and_recency_are_multiplied_and_old_items_stay():
     assert matrix[0, 198] == pytest.approx(1.5)
     assert matrix[0, 0] == pytest.approx(3.0 * MIN_RECENCY)
     assert matrix.nnz == 200
+
+
+def test_rows_that_lost_items_fade_as_histories_of_their_own():
+    values = RowValues(mean_weight=1.0, half_life=3.0)
+    times = [5.0, 1.0, 9.0, 5.0, 7.0]
+    events = table([(0, n, time) for n, time in enumerate(times)])
+    events = events.with_columns(weight=pl.Series([3.0, 1.0, 7.0, 0.7, 2.0]))
+    kept = [0, 1, 3]
+    rows, plain = (
+        to_matrix([events], (1, 5), one)[:, kept] for one in (values, RowValues(mean_weight=1.0))
+    )
+    alone = to_matrix([events[kept]], (1, 5), values)[:, kept]
+    np.testing.assert_allclose(age_again(rows, plain, values).toarray(), alone.toarray())
+
+
+def test_a_known_item_that_is_sent_again_makes_none_older():
+    events = table([(0, 0, 1.0), (0, 1, 2.0)])
+    values = RowValues(half_life=2.0)
+    known, again = to_matrix([events], (1, 2), values), to_matrix([events[1:]], (1, 2), values)
+    np.testing.assert_allclose(add_newer(known, again, values).toarray(), known.toarray())
 
 
 def test_splits_are_one_history():

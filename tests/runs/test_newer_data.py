@@ -10,10 +10,9 @@ from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.prepare import prepare
-from ld4mrec_cli.data.row_values import RowValues
+from ld4mrec_cli.data.row_values import RowValues, add_newer
 from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.evaluations import read_evaluations
-from ld4mrec_cli.runs.newer_data import _add_newer
 from ld4mrec_cli.settings.data import PrepareConfig
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.training.session import Callbacks, train
@@ -221,7 +220,7 @@ def test_what_a_refit_knows_keeps_its_weight_and_gets_older():
     values = RowValues(half_life=1.0)
     known = csr_matrix(np.array([[0.25, 0.5, 0.0], [0.2, 0.0, 0.0]], dtype=np.float32))
     newer = csr_matrix(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32))
-    rows = _add_newer(known, newer, values).toarray()
+    rows = add_newer(known, newer, values).toarray()
     np.testing.assert_allclose(rows, [[0.125, 0.25, 1.0], [0.2, 0.0, 0.0]])
     again = csr_matrix(np.array([[0.25, 0.5, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
-    np.testing.assert_allclose(_add_newer(known, again, values).toarray(), known.toarray())
+    np.testing.assert_allclose(add_newer(known, again, values).toarray(), known.toarray())

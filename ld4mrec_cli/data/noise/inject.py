@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ld4mrec_cli import __version__
-from ld4mrec_cli.data.columns import ITEM, USER, WEIGHT
+from ld4mrec_cli.data.columns import ITEM, TIMESTAMP, USER, WEIGHT
 from ld4mrec_cli.data.dataset import (
     SCHEMA_FILE,
     Dataset,
@@ -49,14 +49,14 @@ def inject_noise(
     if NOISE_TYPES[noise_type].needs_features and not dataset.modality_names():
         hint = "Choose another --type, or prepare the dataset with texts, images or features"
         raise UserError(f"has no item features, which '{noise_type}' needs", where=data, hint=hint)
-    train = dataset.interactions(Split.TRAIN)
+    train, rng = dataset.interactions(Split.TRAIN), np.random.default_rng(seed)
     try:
-        noise = sample_noise(noise_type, ratio, _make_sampler(dataset, train, seed))
+        noise = sample_noise(noise_type, ratio, _make_sampler(dataset, train, rng))
     except TooMuchNoise as error:
         raise UserError(
             f"--ratio {ratio:g} is too much: {error}", where=data, hint="Lower --ratio"
         ) from None
-    noisy = apply_noise(train, noise)
+    noisy = apply_noise(train, noise, rng)
     report = {
         "type": noise_type,
         "ratio": ratio,
@@ -88,11 +88,12 @@ def sample_noise(noise_type: str, ratio: float, sampler: NoiseSampler) -> Noise:
     return NOISE_TYPES[noise_type].sample(sampler, round(ratio * len(sampler.users)))
 
 
-def apply_noise(train: pl.DataFrame, noise: Noise) -> pl.DataFrame:
+def apply_noise(train: pl.DataFrame, noise: Noise, rng: np.random.Generator) -> pl.DataFrame:
     """Return the training table with noise, sorted by user and item.
 
-    Added interactions have no rating and no timestamp. Where interactions have weights, theirs is
-    the median: noise is not told from the others by it.
+    Added interactions have no rating. Where interactions have weights, theirs is the median, and
+    where they have times, theirs is that of a random interaction of the same user: noise is not
+    told from the others by them.
     """
     is_kept = np.ones(len(train), dtype=bool)
     is_kept[noise.removed] = False
@@ -101,7 +102,20 @@ def apply_noise(train: pl.DataFrame, noise: Noise) -> pl.DataFrame:
     )
     if WEIGHT in train.columns:
         added = added.with_columns(pl.lit(train[WEIGHT].median(), pl.Float64).alias(WEIGHT))
+    if TIMESTAMP in train.columns:
+        added = added.with_columns(_draw_times(train, noise.added_users, rng))
     return pl.concat([train.filter(pl.Series(is_kept)), added], how="diagonal").sort(USER, ITEM)
+
+
+def _draw_times(train: pl.DataFrame, users: np.ndarray, rng: np.random.Generator) -> pl.Series:
+    """The time of a random training interaction of each of ``users`` ``(n,)``; null without one."""
+    ordered = train.sort(USER)
+    owners = ordered[USER].to_numpy()
+    first, after = (np.searchsorted(owners, users, side=side) for side in ("left", "right"))
+    places = first + (rng.random(len(users)) * (after - first)).astype(np.int64)
+    has_any = pl.Series(after > first)
+    times = ordered[TIMESTAMP].gather(places.clip(max=len(owners) - 1))
+    return pl.select(pl.when(has_any).then(times).alias(TIMESTAMP)).to_series()
 
 
 def _check_options(data: Path, out: Path, noise_type: str, ratio: float) -> None:
@@ -116,11 +130,10 @@ def _check_options(data: Path, out: Path, noise_type: str, ratio: float) -> None
         raise UserError("--out is the dataset itself", where=out, hint="Choose another --out")
 
 
-def _make_sampler(dataset: Dataset, train: pl.DataFrame, seed: int) -> NoiseSampler:
+def _make_sampler(dataset: Dataset, train: pl.DataFrame, rng: np.random.Generator) -> NoiseSampler:
     held_out = pl.concat(
         [dataset.interactions(split).select(USER, ITEM) for split in (Split.VALID, Split.TEST)]
     )
-    rng = np.random.default_rng(seed)
     return NoiseSampler(
         *_to_indices(train),
         dataset.shape[1],

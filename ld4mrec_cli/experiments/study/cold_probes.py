@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import UNKNOWN
+from ld4mrec_cli.data.row_values import age_again
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.evaluate import evaluate
 from ld4mrec_cli.evaluation.ranking import Scorer
@@ -124,7 +125,7 @@ class ShortHistories(KnownItems):
         question = _ask(subject)
         result = evaluate(
             _scorer(subject, self.uses_content),
-            cut_histories(question.rows, self.length, subject.seed),
+            self._cut_rows(subject, question.rows),
             question.targets,
             question.exclude,
             subject.options.k,
@@ -133,6 +134,15 @@ class ShortHistories(KnownItems):
             trained_as=np.full(question.rows.shape[0], UNKNOWN),
         )
         return Findings(result.metrics, {name: result.per_user[name] for name in subject.tested})
+
+    def _cut_rows(self, subject: Subject, rows: csr_matrix) -> csr_matrix:
+        """The cut histories, as they are read: what is left fades as a history of its own."""
+        info = subject.run.manifest.dataset
+        cut = cut_histories(rows, self.length, subject.seed)
+        if info.history_half_life is None:
+            return cut
+        plain = subject.dataset.matrix(Split.TRAIN, values=info.training_values)
+        return age_again(cut, cut_histories(plain, self.length, subject.seed), info.row_values)
 
 
 def cut_histories(rows: csr_matrix, length: int, seed: int) -> csr_matrix:

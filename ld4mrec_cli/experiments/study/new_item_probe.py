@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from ld4mrec_cli.data.row_values import RowValues
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.experiments.cold_items import (
     CHOICE_USERS,
@@ -51,6 +52,7 @@ class NewItems:
         cold = self.derivation.open_samples(subject.source, subject.dataset, subject.seed)
         split, k = Split(subject.split), subject.cutoff
         figures: dict[str, float] = {}
+        values = subject.run.manifest.dataset.row_values
         scorer: ColdScorer
         if self.uses_content:
             scorer = compare_by_content(cold, split, choose_knn_size(cold, k)).score
@@ -59,8 +61,8 @@ class NewItems:
         else:
             models = extend_models(subject.run, cold)
             scorer = score_cold(models[split])
-            figures = _trace_catalog(models, cold, split, k)
-        users, recalls = recalls_among_cold(scorer, cold, split, k)
+            figures = _trace_catalog(models, cold, split, k, values)
+        users, recalls = recalls_among_cold(scorer, cold, split, k, values)
         n_new = len(cold.samples[split])
         metrics = {"recall": float(recalls.mean()), "chance": min(1.0, k / n_new), "n_new": n_new}
         return Findings({**metrics, **figures}, {"recall": recalls, "users": users})
@@ -76,12 +78,18 @@ def _select(model: Recommender, items: np.ndarray) -> ColdScorer:
 
 
 def _trace_catalog(
-    models: Mapping[Split, ExtendedRecommender], cold: ColdItems, split: Split, k: int
+    models: Mapping[Split, ExtendedRecommender],
+    cold: ColdItems,
+    split: Split,
+    k: int,
+    values: RowValues,
 ) -> dict[str, float]:
     """Recall in the whole catalog, with weight 1 and with the chosen weight of the new items."""
-    curve = trace_weights(models[Split.VALID], cold, Split.VALID, k, max_users=CHOICE_USERS)
+    curve = trace_weights(
+        models[Split.VALID], cold, Split.VALID, k, max_users=CHOICE_USERS, values=values
+    )
     chosen = choose_weight(curve)
-    points = trace_weights(models[split], cold, split, k, (1.0, chosen))
+    points = trace_weights(models[split], cold, split, k, (1.0, chosen), values=values)
     return {
         "weight": chosen,
         **{
