@@ -41,6 +41,8 @@ SMALL: dict[str, Any] = {
     "model.collaborative_rank": 8,
     "model.modality_dim": 8,
     "model.ease_ridge": 10.0,
+    "model.ease_content_weight": 0.0,
+    "model.ease_nonnegative": False,
     "cfgan.generator_dim": 16,
     "cfgan.discriminator_dim": 8,
 }

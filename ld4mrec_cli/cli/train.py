@@ -120,6 +120,9 @@ def print_result(run: RunDirectory) -> None:
         values = [f"{name} {best.valid[name]:.4f}" for name in metrics if name in best.valid]
         line = f"best epoch {best.epoch} of {manifest.epochs}: valid {', '.join(values)}"
         console.print(line, markup=False)
+    if manifest.chosen:
+        settings = [f"{key}={_format_value(value)}" for key, value in manifest.chosen.items()]
+        console.print(f"chosen on validation: {', '.join(settings)}", markup=False)
     if manifest.mixture:
         scales = dict(manifest.mixture)
         power = scales.pop("trend", 0.0)
@@ -142,3 +145,10 @@ def print_result(run: RunDirectory) -> None:
     seconds = f"{manifest.seconds:.0f} s on {manifest.device}"
     console.print(f"trained {manifest.model} in {seconds}{memory}", markup=False)
     console.print(f"run written to {run.path}", markup=False)
+
+
+def _format_value(value: Any) -> str:
+    """A chosen value as ``--set`` takes it."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {one:g}' for name, one in value.items())}}}"
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

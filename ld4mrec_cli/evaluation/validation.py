@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -38,9 +39,14 @@ def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.n
     n_users = config.validation_users
     if n_users is None:
         n_users = max(MIN_VALIDATION_USERS, MAX_VALIDATION_SCORES // targets.shape[1])
-    if not n_users or n_users >= len(users):
+    return _draw_users(users, n_users or len(users), config.seed)
+
+
+def _draw_users(users: np.ndarray, n_users: int, seed: int) -> np.ndarray:
+    """At most ``n_users`` of ``users``, drawn by the seed, ascending."""
+    if n_users >= len(users):
         return users
-    return np.sort(np.random.default_rng(config.seed).choice(users, n_users, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(users, n_users, replace=False))
 
 
 def balance_with_recall(metrics: Mapping[str, float], metric: str) -> float:
@@ -87,6 +93,62 @@ def leave_out_learned(
     return kept
 
 
+@dataclass(frozen=True)
+class SplitValidator:
+    """The :class:`Validator` of a training."""
+
+    rows: csr_matrix
+    """Training rows ``(n_users, n_items)``."""
+    targets: csr_matrix
+    """Items to find ``(n_users, n_items)``."""
+    exclude: csr_matrix
+    """Items left out of the ranking ``(n_users, n_items)``."""
+    users: np.ndarray
+    """Users that are ranked for ``(n,)``, ascending, each with a target."""
+    cutoffs: Sequence[int]
+    batch_size: int
+    group: Group = SINGLE_PROCESS
+
+    def __call__(self, scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
+        """See :class:`Validator`. Raises TrainingDiverged if a score is NaN or infinite."""
+        try:
+            result = evaluate(
+                scorer,
+                self.rows if rows is None else rows,
+                self.targets,
+                self.exclude,
+                self.cutoffs,
+                self.batch_size,
+                users=self.users,
+                group=self.group,
+            )
+        except NonFiniteScoresError as error:
+            raise TrainingDiverged(
+                str(error), hint="Lower training.learning_rate or set training.grad_clip"
+            ) from None
+        return {name: result.metrics[name] for name in result.per_user}
+
+    def restrict(self, items: np.ndarray, n_users: int, seed: int) -> SplitValidator | None:
+        """This validator of a part of the catalog and at most so many users, in this process alone.
+
+        Args:
+            items: items ``(m,)``, ascending; others are unknown to the new validator.
+            n_users: if there are more users, so many are drawn by ``seed``.
+
+        Returns:
+            None if no user has a target left.
+        """
+        parts = (self.rows, self.targets, self.exclude)
+        rows, targets, exclude = (csr_matrix(matrix[:, items]) for matrix in parts)
+        users = self.users[np.diff(targets.indptr)[self.users] > 0]
+        if not len(users):
+            return None
+        users = _draw_users(users, n_users, seed)
+        return replace(
+            self, rows=rows, targets=targets, exclude=exclude, users=users, group=SINGLE_PROCESS
+        )
+
+
 def make_validator(
     training: TrainingConfig,
     evaluation: EvaluationConfig,
@@ -95,7 +157,7 @@ def make_validator(
     on_note: Callable[[str], None] = lambda text: None,
     group: Group = SINGLE_PROCESS,
     learned: csr_matrix | None = None,
-) -> Validator:
+) -> SplitValidator:
     """Make the ``validate`` callable of a training.
 
     What the weights have ``learned`` ``(n_users, n_items)`` beside the training rows is no target
@@ -116,22 +178,6 @@ def make_validator(
         )
     cutoffs = sorted({20, int(training.metric.split("@")[1])})
 
-    def validate(scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
-        try:
-            result = evaluate(
-                scorer,
-                train_rows if rows is None else rows,
-                targets,
-                exclude,
-                cutoffs,
-                evaluation.batch_size,
-                users=users,
-                group=group,
-            )
-        except NonFiniteScoresError as error:
-            raise TrainingDiverged(
-                str(error), hint="Lower training.learning_rate or set training.grad_clip"
-            ) from None
-        return {name: result.metrics[name] for name in result.per_user}
-
-    return validate
+    return SplitValidator(
+        train_rows, targets, exclude, users, cutoffs, evaluation.batch_size, group
+    )

@@ -116,6 +116,9 @@ class Manifest(BaseModel):
     peak_memory_mb: float | None = None
     best: BestEpoch | None = None
     """None for a refit, which has no validation."""
+    chosen: dict[str, Any] | None = None
+    """Settings that were ``auto`` and were chosen on validation before the training, by key; None:
+    nothing was chosen yet."""
     mixture: dict[str, NonNegative] = {}
     """Weights of the parts of a mixture that were chosen on validation, by name; of a refit, by
     that of the run it came from."""

@@ -23,13 +23,21 @@ def _read_off(value: Any) -> Any:
     return "off" if value is False else value  # YAML reads a bare `off` as a boolean
 
 
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""Value of a setting that is chosen on validation."""
 HalfLife = Annotated[Positive | Literal["auto", "off"], BeforeValidator(_read_off)]
 """How fast the past fades; `auto`: chosen on validation after the training where the split is in
 time, else off."""
-Scale = Positive | Literal["auto"]
+Scale = Positive | Auto
 """Weight of a part of a mixture; `auto`: chosen on validation after the training."""
-ContentWeight = NonNegative | dict[str, NonNegative]
-"""A number weighs every modality; a mapping gives weights by modality, and the others have none."""
+Ridge = Positive | Auto
+"""A ridge; `auto`: chosen on validation before the training."""
+ContentWeight = NonNegative | dict[str, NonNegative] | Auto
+"""A number weighs every modality; a mapping gives weights by modality, and the others have none;
+`auto`: each modality has a weight that is chosen on validation before the training."""
+AutoSwitch = bool | Auto
+"""On or off; `auto`: chosen on validation before the training."""
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Width = Annotated[int, Field(ge=1, le=65_536)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from ld4mrec_cli.models.ld4mrec.mixture import TREND
 from ld4mrec_cli.runs.learned import training_splits
 from ld4mrec_cli.runs.manifest import Manifest
 from ld4mrec_cli.settings.base import HalfLife
+from ld4mrec_cli.training.climb import climb
 
 HISTORY_HALF_LIVES = tuple(2.0**n for n in range(9))
 """Half-lives of a history that are tried, in items."""
@@ -61,7 +62,7 @@ class Chooser:
             return None
         if self._is_chosen(setting):
             plain = self._measure(model)
-            found, value = _climb(
+            found, value = climb(
                 HISTORY_HALF_LIVES,
                 FIRST_HALF_LIFE,
                 lambda half_life: self._measure(model, self._read_rows(half_life)),
@@ -183,17 +184,3 @@ def keep_half_life(
 def _read_given(setting: HalfLife) -> float | None:
     """The half-life that a setting gives."""
     return None if isinstance(setting, str) else setting
-
-
-def _climb(
-    values: Iterable[float], start: int, measure: Callable[[float], float]
-) -> tuple[float, float]:
-    """Go from place ``start`` of ascending ``values`` down and up, as long as it gets better."""
-    places = list(values)
-    best, best_value = start, measure(places[start])
-    for direction in (-1, 1):
-        place = start + direction
-        while 0 <= place < len(places) and (value := measure(places[place])) > best_value:
-            best, best_value = place, value
-            place += direction
-    return places[best], best_value

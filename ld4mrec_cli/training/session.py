@@ -21,7 +21,12 @@ from scipy.sparse import csr_matrix
 from ld4mrec_cli.config import Config, iter_differences, resumable_keys
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.validation import Validator, leave_out_learned, make_validator
+from ld4mrec_cli.evaluation.validation import (
+    SplitValidator,
+    Validator,
+    leave_out_learned,
+    make_validator,
+)
 from ld4mrec_cli.models.base import (
     ClosedFormRecommender,
     TrainableRecommender,
@@ -53,6 +58,7 @@ from ld4mrec_cli.runs.run_directory import (
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
 from ld4mrec_cli.training.choices import Choices, Chooser, keep_choices, keep_half_life
+from ld4mrec_cli.training.ease_choice import apply_choice, choose_ease, find_autos
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -327,6 +333,7 @@ class TrainingSession:
         """Do the rest of the training and return the complete run."""
         self.run.add_serving_tables(self.dataset)
         self._note_ignored_weights()
+        self._settle_autos()
         if self.config.spec.closed_form:
             return self._fit_closed_form()
         self._inherit()
@@ -372,7 +379,7 @@ class TrainingSession:
         self.run.update(notes=list(dict.fromkeys([*self.run.manifest.notes, text])))
 
     @cached_property
-    def _validate(self) -> Validator | None:
+    def _validate(self) -> SplitValidator | None:
         """The ``validate`` callable; None for a refit."""
         if self.is_refit:
             return None
@@ -385,6 +392,23 @@ class TrainingSession:
             self.group,
             inherited_interactions(self.run),
         )
+
+    def _settle_autos(self) -> None:
+        """Choose the settings that are ``auto`` before the training; a resumed run has them.
+
+        The configuration of a refit has them, too.
+        """
+        if self._validate is None or not find_autos(self.config):
+            return
+        if self.group.is_main_process and self.run.manifest.chosen is None:
+            self.callbacks.on_stage("choosing on validation what EASE is made of")
+            chosen = choose_ease(
+                self.config, self.train_rows, self._load_features(), self._validate
+            )
+            self.run.update(chosen=chosen)
+        self.group.barrier()
+        self.run.reload()
+        self.config = apply_choice(self.config, self.run.manifest.chosen or {})
 
     def _load_features(self) -> Mapping[str, np.ndarray]:
         names = self.run.manifest.dataset.modalities

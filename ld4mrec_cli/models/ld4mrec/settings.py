@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ld4mrec_cli.settings.base import (
+    AutoSwitch,
     ContentWeight,
     Count,
     Depth,
@@ -17,6 +18,7 @@ from ld4mrec_cli.settings.base import (
     NonNegativeInt,
     Positive,
     Probability,
+    Ridge,
     Scale,
     Section,
     Steps,
@@ -60,8 +62,8 @@ class ModelConfig(Section):
     ease_scale: Scale = "auto"
     """Weight of `[xB]₊` in the mixture, where `auto` is 1 during the training and then chosen on
     validation. With `mse`, the initial learned scale (`auto`: 1)."""
-    ease_ridge: Positive = 400.0
-    """Ridge λ of EASE."""
+    ease_ridge: Ridge = "auto"
+    """Ridge λ of EASE; `auto` chooses it on validation before the training."""
     ease_degree_ridge: NonNegative = 1.0
     """Added ridge of an item, in proportion to its weighted interactions: dropout (EDLAE)."""
     ease_user_exponent: NonNegative = 0.5
@@ -69,12 +71,14 @@ class ModelConfig(Section):
     very active users do not dominate."""
     ease_content_weight: Annotated[
         ContentWeight, Switch("content in B", 0.0, needs="model.ease")
-    ] = 0.0
+    ] = "auto"
     """Weight a of item features in the regression, `G = XᵀWX + a·FFᵀ`: a number for every modality,
-    or a mapping such as `{text: 5, image: 1}`."""
-    ease_nonnegative: Annotated[bool, Switch("nonnegative B", needs="model.ease")] = False
+    or a mapping such as `{text: 5, image: 1}`; `auto` chooses that of each modality on validation
+    before the training."""
+    ease_nonnegative: Annotated[AutoSwitch, Switch("nonnegative B", needs="model.ease")] = "auto"
     """Set negative weights of EASE to 0. Better on sparse data, worse on dense data such as
-    MovieLens; above `ease_max_items` it does so to the sparse part of the weights."""
+    MovieLens; `auto` chooses on validation before the training. Above `ease_max_items` it does so
+    to the sparse part of the weights."""
     ease_max_items: Count = 20_000
     """Larger catalogs have approximate EASE weights, sparse plus low rank. (The dense matrix takes
     about 8 bytes for each pair of items, 3 GB at 20,000, and time items³.)"""

@@ -55,17 +55,13 @@ class ItemSignals:
         return cls(bases, degree, ease_weights, ials_items)
 
 
+EASE_NAMES = {name: f"ease_{name}" for name in EASEConfig.model_fields}
+"""Settings of LD4MRec by the name of the setting of EASE."""
+
+
 def ease_config(config: ModelConfig) -> EASEConfig:
     """Settings of EASE within those of LD4MRec."""
-    return EASEConfig(
-        ridge=config.ease_ridge,
-        degree_ridge=config.ease_degree_ridge,
-        user_exponent=config.ease_user_exponent,
-        content_weight=config.ease_content_weight,
-        nonnegative=config.ease_nonnegative,
-        max_items=config.ease_max_items,
-        neighbors=config.ease_neighbors,
-    )
+    return EASEConfig(**{name: getattr(config, own) for name, own in EASE_NAMES.items()})
 
 
 def ials_config(config: ModelConfig) -> IALSConfig:

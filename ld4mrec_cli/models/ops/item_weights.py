@@ -27,18 +27,19 @@ def fit_item_weights(
     """EASE weights of interactions ``(n_users, n_items)``.
 
     They are approximate above ``settings.max_items``. ``features`` are by modality, each
-    ``(n_items, dim)``.
+    ``(n_items, dim)``. A setting that is ``auto`` is not chosen here: it is where a choice starts.
 
     Raises:
         UserError: the ridge is too small.
     """
-    ridges = (settings.ridge, settings.degree_ridge, settings.user_exponent)
+    choice = settings.choice
+    ridges = (choice.ridge, settings.degree_ridge, settings.user_exponent)
     if train.shape[1] <= settings.max_items:
-        dense = fit_ease(train, *ridges, join_features(features, settings.content_weight))
-        return np.clip(dense, 0.0, None, out=dense) if settings.nonnegative else dense
-    content = join_features(features, settings.content_weight, CONTENT_DIM)
+        dense = fit_ease(train, *ridges, join_features(features, choice.content_weight))
+        return np.clip(dense, 0.0, None, out=dense) if choice.nonnegative else dense
+    content = join_features(features, choice.content_weight, CONTENT_DIM)
     sparse = fit_sparse_ease(train, *ridges, content, settings.neighbors)
-    return sparse.without_negatives() if settings.nonnegative else sparse
+    return sparse.without_negatives() if choice.nonnegative else sparse
 
 
 def describe_approximation(n_items: int, settings: EASEConfig, max_items_key: str) -> str | None:

@@ -60,15 +60,34 @@ def fit_ease(
     Raises:
         UserError: the ridge is too small for float64.
     """
+    return to_weights(invert_gram(train, ridge, degree_ridge, user_exponent, content))
+
+
+def invert_gram(
+    train: csr_matrix,
+    ridge: float,
+    degree_ridge: float = 0.0,
+    user_exponent: float = 0.0,
+    content: np.ndarray | None = None,
+) -> np.ndarray:
+    """``P = (G + Λ)⁻¹`` of :func:`fit_ease`, ``(n_items, n_items)`` float32.
+
+    Raises:
+        UserError: the ridge is too small for float64.
+    """
     gram = _regularized_gram(train, ridge, degree_ridge, user_exponent, content)
     try:
         gram.invert()
     except NotPositiveDefiniteError:
         raise no_inverse() from None
-    weights = _pop_dense(gram, train.shape[1])
-    weights /= -weights.diagonal()
-    np.fill_diagonal(weights, 0.0)
-    return weights
+    return _pop_dense(gram, train.shape[1])
+
+
+def to_weights(inverse: np.ndarray) -> np.ndarray:
+    """B of :func:`fit_ease` from P ``(n_items, n_items)``, in the memory of P."""
+    inverse /= -inverse.diagonal()
+    np.fill_diagonal(inverse, 0.0)
+    return inverse
 
 
 def weigh_users(train: csr_matrix, exponent: float) -> np.ndarray:
