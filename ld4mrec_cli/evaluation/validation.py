@@ -128,6 +128,10 @@ class SplitValidator:
             ) from None
         return {name: result.metrics[name] for name in result.per_user}
 
+    def draw_users(self, n_users: int, seed: int) -> SplitValidator:
+        """This validator of at most so many of its users, drawn by the seed."""
+        return replace(self, users=_draw_users(self.users, n_users, seed))
+
     def restrict(self, items: np.ndarray, n_users: int, seed: int) -> SplitValidator | None:
         """This validator of a part of the catalog and at most so many users, in this process alone.
 

@@ -234,8 +234,13 @@ class TrainableRecommender(nn.Module, Recommender):
 
     @property
     def fitted_parts(self) -> tuple[str, ...]:
-        """Parts of a mixture whose weight is chosen on validation, after the training."""
+        """Parts of a mixture whose weight is chosen on validation."""
         return ()
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Present weights of the parts of a mixture by name, for :meth:`set_scales`."""
+        return {}
 
     @property
     def takes_trend(self) -> bool:
@@ -256,11 +261,14 @@ class TrainableRecommender(nn.Module, Recommender):
         if logarithms is not None:
             raise ValueError("this model takes no trend")
 
-    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
-        """Choose the weights of the :attr:`fitted_parts`.
+    def fit_scales(
+        self, evaluate: Callable[[], float], *, from_one: bool = False
+    ) -> dict[str, float]:
+        """Choose the weights of the :attr:`fitted_parts`, from those that the model has.
 
         Args:
             evaluate: validation value with the present weights, higher is better.
+            from_one: also search from weights of 1.
 
         Returns:
             The chosen weights by name of the part, for :meth:`set_scales`: those of the best value,

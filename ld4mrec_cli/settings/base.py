@@ -30,7 +30,7 @@ HalfLife = Annotated[Positive | Literal["auto", "off"], BeforeValidator(_read_of
 """How fast the past fades; `auto`: chosen on validation after the training where the split is in
 time, else off."""
 Scale = Positive | Auto
-"""Weight of a part of a mixture; `auto`: chosen on validation after the training."""
+"""Weight of a part of a mixture; `auto`: chosen on validation, with the epoch."""
 Ridge = Positive | Auto
 """A ridge; `auto`: chosen on validation before the training."""
 ContentWeight = NonNegative | dict[str, NonNegative] | Auto
@@ -109,6 +109,8 @@ class Switch:
     """Setting that must be on (neither 0 nor unset), or the part does nothing."""
     needs_times: bool = False
     """Whether ``auto`` does nothing where the dataset is not split in time."""
+    needs_features: bool = False
+    """Whether the part reads item features, and does nothing without any."""
 
 
 @dataclass(frozen=True)

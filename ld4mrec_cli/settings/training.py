@@ -45,8 +45,8 @@ class TrainingConfig(Section):
     same, 1 every target the same. Long histories say more about items that go together."""
     sampled_items: Annotated[NonNegativeInt | None, ReadBy("ld4mrec")] = None
     """Items sampled per step; with the targets of the batch they stand for the catalog in the
-    multinomial loss. 0 takes the whole catalog. Unset: 0 up to 20,000 items, 8,192 above. `mse`
-    above that size is computed over the whole catalog in closed form."""
+    multinomial loss. 0 takes the whole catalog. Unset: 0 up to 5,000 items, 1,024 up to 20,000,
+    8,192 above. `mse` above 20,000 is computed over the whole catalog in closed form."""
     learning_rate: Positive = 0.002
     """Step size of AdamW."""
     weight_decay: NonNegative = 0.0

@@ -15,7 +15,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.row_values import RowValues, to_matrix
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.data.trend import candidate_half_lives, measure_trend
-from ld4mrec_cli.evaluation.validation import Validator, balance_with_recall
+from ld4mrec_cli.evaluation.validation import SplitValidator, Validator, balance_with_recall
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender
 from ld4mrec_cli.models.ld4mrec.mixture import TREND
 from ld4mrec_cli.runs.learned import training_splits
@@ -26,6 +26,8 @@ from ld4mrec_cli.training.climb import climb
 HISTORY_HALF_LIVES = tuple(2.0**n for n in range(9))
 """Half-lives of a history that are tried, in items."""
 FIRST_HALF_LIFE = HISTORY_HALF_LIVES.index(8.0)
+FOLLOWED_USERS = 2_000
+"""Most users that the weights of a mixture are chosen on at each validation of the training."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,25 @@ class Choices:
     """See :class:`ld4mrec_cli.runs.manifest.Manifest`."""
     valid: dict[str, float] | None = None
     """Metrics on validation with these choices; None: nothing was chosen."""
+
+
+class MixtureValidator:
+    """Validates each epoch with the weights of the mixture that suit it.
+
+    C-Net grows during the training, and so does its best share. With weights that are chosen at
+    the end alone, another epoch would be taken for the best. They follow on a sample of the users.
+    """
+
+    def __init__(self, validator: SplitValidator, metric: str, seed: int) -> None:
+        """``metric``: of the training; the sample is drawn by ``seed``."""
+        self._validator = validator
+        self._sample = validator.draw_users(FOLLOWED_USERS, seed)
+        self._metric = metric
+
+    def __call__(self, model: TrainableRecommender) -> dict[str, float]:
+        """Choose the weights, which the model keeps, and return the metrics on validation."""
+        model.fit_scales(lambda: balance_with_recall(self._sample(model), self._metric))
+        return self._validator(model)
 
 
 class Chooser:
@@ -104,7 +125,7 @@ class Chooser:
 
     def choose_mixture(self, model: TrainableRecommender) -> dict[str, float]:
         """The weights of the parts of a mixture."""
-        return model.fit_scales(lambda: self._measure(model))
+        return model.fit_scales(lambda: self._measure(model), from_one=True)
 
     @property
     def reads_times(self) -> bool:

@@ -57,7 +57,13 @@ from ld4mrec_cli.runs.run_directory import (
 )
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
-from ld4mrec_cli.training.choices import Choices, Chooser, keep_choices, keep_half_life
+from ld4mrec_cli.training.choices import (
+    Choices,
+    Chooser,
+    MixtureValidator,
+    keep_choices,
+    keep_half_life,
+)
 from ld4mrec_cli.training.ease_choice import apply_choice, choose_ease, find_autos
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
@@ -393,6 +399,14 @@ class TrainingSession:
             inherited_interactions(self.run),
         )
 
+    @property
+    def _validate_epoch(self) -> MixtureValidator | None:
+        """The ``validate`` callable of the trainer; None for a refit."""
+        training = self.config.training
+        if self._validate is None:
+            return None
+        return MixtureValidator(self._validate, training.metric, training.seed)
+
     def _settle_autos(self) -> None:
         """Choose the settings that are ``auto`` before the training; a resumed run has them.
 
@@ -500,7 +514,7 @@ class TrainingSession:
     def _train_epochs(self, model: TrainableRecommender) -> RunDirectory:
         run, config = self.run, self.config
         self._prepare_device()
-        trainer = Trainer(model, self.train_rows, config.training, self._validate, self.group)
+        trainer = Trainer(model, self.train_rows, config.training, self._validate_epoch, self.group)
         self._restore(trainer)
         # The main process may finish at once and delete the checkpoint that the others still read.
         self.group.barrier()
@@ -551,6 +565,7 @@ class TrainingSession:
             if model.fitted_parts or chooser.reads_times:
                 self.callbacks.on_stage("choosing on validation how the model scores")
             load_parameters(model, trainer.best)
+            model.set_scales(trainer.progress.best_scales)
             choices, trend = chooser.choose_all(model)
         if trend is not None:
             self.run.save_arrays(TREND, {"trend": trend})

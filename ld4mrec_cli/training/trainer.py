@@ -59,6 +59,10 @@ class Progress:
     """Best validation value so far."""
     stale: int = 0
     """Validations since the best one."""
+    scales: dict[str, float] = field(default_factory=dict)
+    """Weights of the parts of a mixture, see :attr:`TrainableRecommender.scales`."""
+    best_scales: dict[str, float] = field(default_factory=dict)
+    """Those of the best epoch."""
     history: list[EpochReport] = field(default_factory=list)
 
 
@@ -86,6 +90,7 @@ class Trainer:
         self.progress = Progress()
         self._validate = validate
         self._batches = model.batches(train, config.batch_size)
+        self.progress.scales = self.progress.best_scales = model.scales
         self._average = EMA(model, config.ema_decay, model.sparse_parameters)
         self._optimizers = Optimizers(model, config, self._average.before_change)
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
@@ -186,6 +191,7 @@ class Trainer:
             return None
         with self._average.applied():
             metrics = dict(self._validate(self.model))
+        self.progress.scales = self.model.scales
         if not math.isfinite(metrics[self.config.metric]):
             raise TrainingDiverged(
                 f"validation became {metrics[self.config.metric]} in epoch {epoch}"
@@ -207,6 +213,7 @@ class Trainer:
 
     def _keep_as_best(self) -> None:
         self.progress.best_epoch = self.progress.epoch
+        self.progress.best_scales = self.progress.scales
         self._best = {name: tensor.clone() for name, tensor in self._average.tensors.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -235,8 +242,9 @@ class Trainer:
         for name, buffer in self.model.training_state().items():
             buffer.copy_(copies[f"state.{name}"])
         history = [EpochReport(**report) for report in values["history"]]
-        plain = {key: values[key] for key in ("epoch", "best_epoch", "best_value", "stale")}
-        self.progress = Progress(history=history, **plain)
+        names = ("epoch", "best_epoch", "best_value", "stale", "scales", "best_scales")
+        self.progress = Progress(history=history, **{name: values[name] for name in names})
+        self.model.set_scales(self.progress.scales)
 
 
 def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:

@@ -77,6 +77,14 @@ def test_a_variant_differs_in_its_part_alone(bench):
     assert changed["as published (paper)"]["data.history_half_life"] == "off"
 
 
+def test_content_in_ease_is_a_part_where_there_is_content(bench):
+    for name, modalities, is_there in (("some", None, True), ("none", [], False)):
+        sections = {"model": {"ease": True}, "data": {"modalities": modalities}}
+        plan = bench.plan("ablation", [bench.file(f"{name}.yaml", **sections)])
+        assert ("without content in B" in titles(plan)) == is_there
+        assert "without EASE" in titles(plan)
+
+
 def test_vary_takes_values_one_by_one_or_crossed(bench):
     vary = ("model.hidden_dim=8,12", "model.guidance=[],[text]")
     file = bench.file("one.yaml")

@@ -340,7 +340,7 @@ def test_the_gradient_of_the_embeddings_names_the_candidates_alone(world):
 
 def test_a_large_catalog_is_sampled_by_itself(world, monkeypatch):
     monkeypatch.setattr(losses_module, "LARGE_CATALOG", 30)
-    monkeypatch.setattr(losses_module, "DEFAULT_SAMPLED_ITEMS", 9)
+    monkeypatch.setattr(losses_module, "LARGE_SAMPLED_ITEMS", 9)
     assert world.model(world.config()).objective.n_sampled == 9
     assert world.model(world.config(training__sampled_items=0)).objective.n_sampled == 0
     assert world.model(world.config(preset="paper")).objective.n_sampled == 0

@@ -65,9 +65,17 @@ def test_every_loss_of_the_settings_has_a_class():
     assert set(LOSSES) == set(choices)
 
 
+@pytest.mark.parametrize(
+    ("n_items", "expected"),
+    [(5_000, 0), (5_001, 1_024), (20_000, 1_024), (20_001, 8_192)],
+)
+def test_larger_catalogs_are_sampled_by_default(n_items, expected):
+    assert Multinomial.from_config(TrainingConfig(), NOT_SOFT, n_items).n_sampled == expected
+
+
 @pytest.mark.parametrize("sampled", [None, 0, 40, 100])
 def test_the_multinomial_loss_samples_fewer_items_than_the_catalog(monkeypatch, sampled):
-    monkeypatch.setattr(losses_module, "DEFAULT_SAMPLED_ITEMS", 30)
+    monkeypatch.setattr(losses_module, "LARGE_SAMPLED_ITEMS", 30)
     monkeypatch.setattr(losses_module, "LARGE_CATALOG", 50)
     config = TrainingConfig(sampled_items=sampled)
     expected = {None: 30, 0: 0, 40: 40, 100: 0}[sampled]

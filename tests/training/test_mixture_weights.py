@@ -11,7 +11,7 @@ import torch
 
 from ld4mrec_cli.config import Config, load_config
 from ld4mrec_cli.data.dataset import Dataset
-from ld4mrec_cli.evaluation.validation import balance_with_recall
+from ld4mrec_cli.evaluation.validation import balance_with_recall, make_validator
 from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
 from ld4mrec_cli.models.ld4mrec.mixture import SCALES, IALSScores, Mixture
 from ld4mrec_cli.models.specs import MODELS
@@ -19,6 +19,8 @@ from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import MANIFEST, RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
+from ld4mrec_cli.training import choices
+from ld4mrec_cli.training.choices import MixtureValidator
 from ld4mrec_cli.training.session import Callbacks, train
 from ld4mrec_cli.utils.errors import ConfigError, RunError
 
@@ -114,3 +116,62 @@ def test_auto_is_the_default_and_other_words_are_refused():
     assert (Config().model.ease_scale, Config().model.ials_scale) == ("auto", "auto")
     with pytest.raises(ConfigError, match=r"model\.ease_scale"):
         load_config(overrides=["model.ease_scale=automatic"])
+
+
+def test_a_climb_from_one_gets_past_a_bump():
+    """From 8 every step is worse, and so it stays there; from 1 the better side is found."""
+    parts = mixture("ease")
+
+    def value() -> float:
+        scale = parts.scales["ease"]
+        return 1.0 if scale == 8.0 else 2.0 - distance(scale, 0.5)
+
+    for from_one, found in ((False, 8.0), (True, 0.5)):
+        parts.set_scales({"ease": 8.0})
+        assert parts.fit_scales(value, from_one=from_one) == {"ease": found}
+        assert parts.scales["ease"] == found
+
+
+def test_each_epoch_is_validated_with_weights_that_suit_it(world):
+    """The weights of the best epoch are kept with it, and a restored training has them."""
+    config = world.config(training__max_epochs=3)
+    scales, found = [2.0, 0.5, 4.0], iter([0.1, 0.3, 0.2])
+
+    def validate(model) -> dict[str, float]:
+        model.set_scales({"ease": scales[len(trainer.progress.history)]})
+        return {"ndcg@20": next(found)}
+
+    trainer = world.trainer(config, validate)
+    assert trainer.progress.scales == {"ease": 1.0}
+    trainer.run(lambda report: None)
+    assert (trainer.progress.best_epoch, trainer.progress.best_scales) == (2, {"ease": 0.5})
+    restored = world.trainer(config, validate)
+    restored.restore(*trainer.state())
+    assert restored.model.scales == restored.progress.scales == {"ease": 4.0}
+    assert restored.progress.best_scales == {"ease": 0.5}
+
+
+def test_the_weights_follow_on_a_sample_of_the_users(planted_config, monkeypatch):
+    config, asked = planted_config(), []
+    dataset = Dataset.open(config.data.path)
+    rows = dataset.matrix("train")
+    validator = make_validator(config.training, config.evaluation, dataset, rows)
+    monkeypatch.setattr(choices, "FOLLOWED_USERS", 50)
+
+    class Model:
+        scale = 1.0
+
+        def score(self, rows, users=None):
+            asked.append((self.scale, rows.shape[0]))
+            return torch.zeros(rows.shape)
+
+        def fit_scales(self, evaluate):
+            for self.scale in (3.0, 2.0):
+                evaluate()
+
+    validate = MixtureValidator(validator, "ndcg@20", seed=0)
+    metrics = validate(Model())
+    assert asked[:2] == [(3.0, 50), (2.0, 50)]
+    assert {scale for scale, _ in asked[2:]} == {2.0}
+    assert sum(n for _, n in asked[2:]) == len(validator.users) > 50
+    assert set(metrics) >= {"ndcg@20", "recall@20"}

@@ -81,7 +81,7 @@ def _switched_off(config: Config, request: Request) -> Iterator[tuple[str, Confi
             for name in names:
                 rest = [other for other in names if other != name]
                 yield f"without {mark.part} {name}", with_settings(config, {key: rest})
-        elif _acts(config, key, mark, request.dataset):
+        elif (signals or not mark.needs_features) and _acts(config, key, mark, request.dataset):
             changes = {key: mark.off, **dict(mark.also)}
             yield f"without {mark.part}", with_settings(config, changes)
 

@@ -20,10 +20,12 @@ from ld4mrec_cli.models.ops.rng import BatchRNG
 from ld4mrec_cli.models.ops.sparse_rows import SparseRows
 from ld4mrec_cli.settings.training import TrainingConfig
 
-LARGE_CATALOG = 20_000
-"""Items above which a loss does not compute the scores of all items by default."""
-DEFAULT_SAMPLED_ITEMS = 8_192
-"""Items sampled per batch, beside its targets, for the multinomial loss over a large catalog."""
+MEDIUM_CATALOG, LARGE_CATALOG = 5_000, 20_000
+"""Items above which the multinomial loss, and above which any loss, does not compute the scores of
+all items by default."""
+MEDIUM_SAMPLED_ITEMS, LARGE_SAMPLED_ITEMS = 1_024, 8_192
+"""Items sampled per batch, beside its targets, for the multinomial loss over a medium and over a
+large catalog."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Targets:
             self.n_counted[rows] if isinstance(self.n_counted, Tensor) else self.n_counted,
             self.log_inclusion,
         )
+
+
+def _default_sampled_items(n_items: int) -> int:
+    """Items sampled per batch where no setting says how many; 0: the whole catalog counts."""
+    if n_items > LARGE_CATALOG:
+        return LARGE_SAMPLED_ITEMS
+    return MEDIUM_SAMPLED_ITEMS if n_items > MEDIUM_CATALOG else 0
 
 
 class ReconstructionLoss(ABC):
@@ -126,7 +135,7 @@ class Multinomial(ReconstructionLoss):
         """Sample items where the catalog is large or the settings say so."""
         n_sampled = config.sampled_items
         if n_sampled is None:
-            n_sampled = DEFAULT_SAMPLED_ITEMS if n_items > LARGE_CATALOG else 0
+            n_sampled = _default_sampled_items(n_items)
         if n_sampled >= n_items or soft.is_drawn:
             n_sampled = 0
         return cls(soft, n_sampled, config.row_weight_exponent)

@@ -43,6 +43,20 @@ def _step(scales: dict[str, float], name: str, direction: int) -> dict[str, floa
     return {**scales, name: SCALES[position]} if 0 <= position < len(SCALES) else None
 
 
+def _climb(
+    scales: dict[str, float], value: Callable[[dict[str, float]], float]
+) -> dict[str, float]:
+    """Hill climbing from ``scales``, one part after the other, until no step is better."""
+    best, is_better = scales, True
+    while is_better:
+        is_better = False
+        for name in scales:
+            for direction in (-1, 1):
+                while (other := _step(best, name, direction)) and value(best) < value(other):
+                    best, is_better = other, True
+    return best
+
+
 class IALSScores:
     """``[w vᵀ]₊`` with item vectors v and a row's vector w, solved from the row itself."""
 
@@ -213,13 +227,16 @@ class Mixture(nn.Module):
                 raise KeyError(name)
             part.scale = scale
 
-    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
+    def fit_scales(
+        self, evaluate: Callable[[], float], *, from_one: bool = False
+    ) -> dict[str, float]:
         """Choose the weights of the :attr:`fitted` parts, so that the scores are best.
 
         Hill climbing over SCALES, one part at a time, from where the weights are.
 
         Args:
             evaluate: value of the scores with the present weights, higher is better.
+            from_one: climb from weights of 1, too, as a climb may end on a small bump.
 
         Returns:
             The chosen weights by name: of the best value, of equal ones the first evaluated.
@@ -235,14 +252,11 @@ class Mixture(nn.Module):
 
         scales = {**self.scales, TREND: self.trend_scale}
         fitted = self.fitted if self._trend is None else (*self.fitted, TREND)
-        best = {name: _nearest_scale(scales[name]) for name in fitted}
-        is_better = bool(best)
-        while is_better:
-            is_better = False
-            for name in fitted:
-                for direction in (-1, 1):
-                    while (other := _step(best, name, direction)) and value(best) < value(other):
-                        best, is_better = other, True
+        if not fitted:
+            return {}
+        best = _climb({name: _nearest_scale(scales[name]) for name in fitted}, value)
+        if from_one:
+            best = max(best, _climb(dict.fromkeys(fitted, 1.0), value), key=value)
         self.set_scales(best)
         return best
 

@@ -201,6 +201,11 @@ class LD4MRec(TrainableRecommender):
         return self.mixture.fitted
 
     @property
+    def scales(self) -> dict[str, float]:
+        """See :attr:`TrainableRecommender.scales`."""
+        return self.mixture.scales
+
+    @property
     def takes_trend(self) -> bool:
         """See :attr:`TrainableRecommender.takes_trend`: where estimates are mixed."""
         return not self.mixture.is_empty
@@ -209,9 +214,11 @@ class LD4MRec(TrainableRecommender):
         """See :meth:`TrainableRecommender.set_trend`."""
         self.mixture.set_trend(logarithms)
 
-    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
+    def fit_scales(
+        self, evaluate: Callable[[], float], *, from_one: bool = False
+    ) -> dict[str, float]:
         """See :meth:`TrainableRecommender.fit_scales`."""
-        return self.mixture.fit_scales(evaluate)
+        return self.mixture.fit_scales(evaluate, from_one=from_one)
 
     def set_scales(self, scales: Mapping[str, float]) -> None:
         """See :meth:`TrainableRecommender.set_scales`."""

@@ -60,8 +60,8 @@ class ModelConfig(Section):
     """Also score by the item-item weights B of EASE^R. Multinomial loss: mixed with C-Net's softmax
     at inference. `mse`: added to the scores with a learned scale, in training too."""
     ease_scale: Scale = "auto"
-    """Weight of `[xB]₊` in the mixture, where `auto` is 1 during the training and then chosen on
-    validation. With `mse`, the initial learned scale (`auto`: 1)."""
+    """Weight of `[xB]₊` in the mixture, where `auto` is chosen at each validation, with the epoch.
+    With `mse`, the initial learned scale (`auto`: 1)."""
     ease_ridge: Ridge = "auto"
     """Ridge λ of EASE; `auto` chooses it on validation before the training."""
     ease_degree_ridge: NonNegative = 1.0
@@ -70,7 +70,7 @@ class ModelConfig(Section):
     """An interaction of a user with d interactions has the weight d^-this in the regression. So few
     very active users do not dominate."""
     ease_content_weight: Annotated[
-        ContentWeight, Switch("content in B", 0.0, needs="model.ease")
+        ContentWeight, Switch("content in B", 0.0, needs="model.ease", needs_features=True)
     ] = "auto"
     """Weight a of item features in the regression, `G = XᵀWX + a·FFᵀ`: a number for every modality,
     or a mapping such as `{text: 5, image: 1}`; `auto` chooses that of each modality on validation
@@ -89,8 +89,8 @@ class ModelConfig(Section):
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE."""
     ials_scale: Scale = "auto"
-    """Weight of the iALS scores in the mixture, where `auto` is 1 during the training and then
-    chosen on validation."""
+    """Weight of the iALS scores in the mixture, where `auto` is chosen at each validation, with the
+    epoch."""
     ials_dim: Width = 64
     """Length of the user and item vectors of iALS."""
     ials_unobserved_weight: Positive = 0.004
