@@ -21,7 +21,7 @@ from ld4mrec_cli.training.climb import climb
 CHOICE_ITEMS = 5_000
 """Items that a choice is made on: of a larger catalog those with the most interactions. The time of
 an inversion grows with their cube."""
-CHOICE_USERS = 10_000
+CHOICE_USERS = 20_000
 """Most users that a choice is made on."""
 RIDGES = tuple(25.0 * 2.0**n for n in range(9))
 """Ridges that are tried, as long as it gets better."""
@@ -29,7 +29,7 @@ CONTENT_WEIGHTS = (1.0, 4.0, 16.0, 64.0)
 """Weights of a modality that are all tried, beside 0: a climb would stop at a small bump."""
 MAX_CONTENT_WEIGHT = 4096.0
 
-MIN_GAIN = 0.005
+MIN_GAIN = 0.0025
 """Share by which a sign, a modality or a step of the ridge must raise the value: less may be
 chance, and is left out."""
 
@@ -156,15 +156,15 @@ class _Objective:
 
 
 def _search(settings: EASEConfig, modalities: Sequence[str], value: Value) -> EASEChoice:
-    """One setting after the other: the sign, the weight of each modality, the ridge."""
+    """One setting after the other: the weight of each modality, the sign, the ridge."""
     choice = settings.choice
-    if settings.nonnegative == AUTO:
-        other = replace(choice, nonnegative=True)
-        choice = other if _pays(value(other), value(choice)) else choice
     if settings.content_weight == AUTO:
         choice = replace(choice, content_weight=choice.content_weights(modalities))
         for name in modalities:
             choice = _choose_content_weight(choice, name, value)
+    if settings.nonnegative == AUTO:
+        other = replace(choice, nonnegative=True)
+        choice = other if _pays(value(other), value(choice)) else choice
     if settings.ridge == AUTO:
         start = RIDGES.index(choice.ridge)
         ridge, _ = climb(RIDGES, start, lambda one: value(replace(choice, ridge=one)), _pays)
