@@ -261,14 +261,11 @@ class TrainableRecommender(nn.Module, Recommender):
         if logarithms is not None:
             raise ValueError("this model takes no trend")
 
-    def fit_scales(
-        self, evaluate: Callable[[], float], *, from_one: bool = False
-    ) -> dict[str, float]:
-        """Choose the weights of the :attr:`fitted_parts`, from those that the model has.
+    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
+        """Choose the weights of the :attr:`fitted_parts`, from those that the model has and from 1.
 
         Args:
             evaluate: validation value with the present weights, higher is better.
-            from_one: also search from weights of 1.
 
         Returns:
             The chosen weights by name of the part, for :meth:`set_scales`: those of the best value,

@@ -125,7 +125,7 @@ class Chooser:
 
     def choose_mixture(self, model: TrainableRecommender) -> dict[str, float]:
         """The weights of the parts of a mixture."""
-        return model.fit_scales(lambda: self._measure(model), from_one=True)
+        return model.fit_scales(lambda: self._measure(model))
 
     @property
     def reads_times(self) -> bool:

@@ -227,16 +227,14 @@ class Mixture(nn.Module):
                 raise KeyError(name)
             part.scale = scale
 
-    def fit_scales(
-        self, evaluate: Callable[[], float], *, from_one: bool = False
-    ) -> dict[str, float]:
+    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
         """Choose the weights of the :attr:`fitted` parts, so that the scores are best.
 
-        Hill climbing over SCALES, one part at a time, from where the weights are.
+        Hill climbing over SCALES, one part at a time, from where the weights are and from 1: where
+        one part outweighs the others, all weights are much the same, and a climb stays there.
 
         Args:
             evaluate: value of the scores with the present weights, higher is better.
-            from_one: climb from weights of 1, too, as a climb may end on a small bump.
 
         Returns:
             The chosen weights by name: of the best value, of equal ones the first evaluated.
@@ -254,9 +252,8 @@ class Mixture(nn.Module):
         fitted = self.fitted if self._trend is None else (*self.fitted, TREND)
         if not fitted:
             return {}
-        best = _climb({name: _nearest_scale(scales[name]) for name in fitted}, value)
-        if from_one:
-            best = max(best, _climb(dict.fromkeys(fitted, 1.0), value), key=value)
+        present = _climb({name: _nearest_scale(scales[name]) for name in fitted}, value)
+        best = max(present, _climb(dict.fromkeys(fitted, 1.0), value), key=value)
         self.set_scales(best)
         return best
 

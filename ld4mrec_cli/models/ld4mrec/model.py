@@ -214,11 +214,9 @@ class LD4MRec(TrainableRecommender):
         """See :meth:`TrainableRecommender.set_trend`."""
         self.mixture.set_trend(logarithms)
 
-    def fit_scales(
-        self, evaluate: Callable[[], float], *, from_one: bool = False
-    ) -> dict[str, float]:
+    def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
         """See :meth:`TrainableRecommender.fit_scales`."""
-        return self.mixture.fit_scales(evaluate, from_one=from_one)
+        return self.mixture.fit_scales(evaluate)
 
     def set_scales(self, scales: Mapping[str, float]) -> None:
         """See :meth:`TrainableRecommender.set_scales`."""
