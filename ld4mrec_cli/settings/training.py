@@ -60,7 +60,8 @@ class TrainingConfig(Section):
     max_epochs: Annotated[Count, MAY_CHANGE_ON_RESUME, NOT_SEARCHED] = 200
     """Upper bound on the epochs."""
     patience: Annotated[Count, MAY_CHANGE_ON_RESUME] = 20
-    """Stop after this many validations without a better `metric`."""
+    """Stop after this many validations without a better `metric`. Those do not count after which
+    C-Net is better than ever by itself, where its share in a mixture is `auto`."""
     validate_every: Count = 1
     """Epochs between validations. Each also writes a checkpoint, unless checkpoints would take more
     than 5 % of the time."""

@@ -62,6 +62,20 @@ class MixtureValidator:
         model.fit_scales(lambda: balance_with_recall(self._sample(model), self._metric))
         return self._validator(model)
 
+    def measure_alone(self, model: TrainableRecommender) -> float | None:
+        """Value of C-Net by itself on the sample; None where no weights are chosen.
+
+        The mixture starts from the value of its other parts. So it may take long until C-Net, which
+        gets better all the time, adds to them.
+        """
+        if not model.fitted_parts:
+            return None
+        scales = model.scales
+        model.set_scales(dict.fromkeys(scales, 0.0))
+        value = balance_with_recall(self._sample(model), self._metric)
+        model.set_scales(scales)
+        return value
+
 
 class Chooser:
     """Chooses one thing after the other on validation, each with those that are chosen already."""

@@ -399,8 +399,7 @@ class TrainingSession:
             inherited_interactions(self.run),
         )
 
-    @property
-    def _validate_epoch(self) -> MixtureValidator | None:
+    def _make_epoch_validator(self) -> MixtureValidator | None:
         """The ``validate`` callable of the trainer; None for a refit."""
         training = self.config.training
         if self._validate is None:
@@ -514,7 +513,11 @@ class TrainingSession:
     def _train_epochs(self, model: TrainableRecommender) -> RunDirectory:
         run, config = self.run, self.config
         self._prepare_device()
-        trainer = Trainer(model, self.train_rows, config.training, self._validate_epoch, self.group)
+        validate = self._make_epoch_validator()
+        measure_alone = None if validate is None else validate.measure_alone
+        trainer = Trainer(
+            model, self.train_rows, config.training, validate, self.group, measure_alone
+        )
         self._restore(trainer)
         # The main process may finish at once and delete the checkpoint that the others still read.
         self.group.barrier()

@@ -28,6 +28,8 @@ from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import TrainingDiverged
 
 Validate = Callable[[TrainableRecommender], Mapping[str, float]]
+MeasureAlone = Callable[[TrainableRecommender], float | None]
+"""Value of the trained part of a mixture by itself, higher is better; None: there is no mixture."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Progress:
     """Weights of the parts of a mixture, see :attr:`TrainableRecommender.scales`."""
     best_scales: dict[str, float] = field(default_factory=dict)
     """Those of the best epoch."""
+    best_alone: float = -math.inf
+    """Best value of the trained part of a mixture by itself."""
     history: list[EpochReport] = field(default_factory=list)
 
 
@@ -76,10 +80,12 @@ class Trainer:
         config: TrainingConfig,
         validate: Validate | None,
         group: Group = SINGLE_PROCESS,
+        measure_alone: MeasureAlone | None = None,
     ) -> None:
         """``train``: ``(n_users, n_items)``; ``validate`` returns metrics with ``config.metric``.
 
         With ``validate`` None, all ``config.max_epochs`` are trained and the last one is the best.
+        As long as ``measure_alone`` rises, the patience does not run out.
 
         Processes of a ``group`` have the same arguments and share every batch. ``validate`` returns
         the same metrics in all of them.
@@ -89,6 +95,7 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self._validate = validate
+        self._measure_alone = measure_alone
         self._batches = model.batches(train, config.batch_size)
         self.progress.scales = self.progress.best_scales = model.scales
         self._average = EMA(model, config.ema_decay, model.sparse_parameters)
@@ -123,10 +130,10 @@ class Trainer:
             start = time.monotonic()
             loss = self._train_epoch(on_batch)
             validation_start = time.monotonic()
-            metrics = self._validate_epoch()
+            metrics, grows = self._validate_epoch()
             end = time.monotonic()
             self.progress.epoch += 1
-            is_best = self._update_best(metrics)
+            is_best = self._update_best(metrics, grows)
             report = EpochReport(
                 epoch=self.progress.epoch,
                 loss=loss,
@@ -183,29 +190,34 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.model.device.type, dtype=torch.bfloat16)
 
-    def _validate_epoch(self) -> dict[str, float] | None:
+    def _validate_epoch(self) -> tuple[dict[str, float] | None, bool]:
+        """Metrics, or None, and whether the trained part of a mixture is better than ever."""
         epoch = self.progress.epoch + 1
         if self._validate is None:
-            return None
+            return None, False
         if epoch % self.config.validate_every and epoch < self.config.max_epochs:
-            return None
+            return None, False
         with self._average.applied():
             metrics = dict(self._validate(self.model))
+            alone = None if self._measure_alone is None else self._measure_alone(self.model)
         self.progress.scales = self.model.scales
         if not math.isfinite(metrics[self.config.metric]):
             raise TrainingDiverged(
                 f"validation became {metrics[self.config.metric]} in epoch {epoch}"
             )
-        return metrics
+        grows = alone is not None and alone > self.progress.best_alone
+        if alone is not None and grows:
+            self.progress.best_alone = alone
+        return metrics, grows
 
-    def _update_best(self, metrics: Mapping[str, float] | None) -> bool:
+    def _update_best(self, metrics: Mapping[str, float] | None, grows: bool) -> bool:
         if metrics is None:
             if self._validate is None:
                 self._keep_as_best()
             return False
         value = metrics[self.config.metric]
         if value <= self.progress.best_value:
-            self.progress.stale += 1
+            self.progress.stale += 0 if grows else 1
             return False
         self.progress.best_value, self.progress.stale = value, 0
         self._keep_as_best()
@@ -242,7 +254,15 @@ class Trainer:
         for name, buffer in self.model.training_state().items():
             buffer.copy_(copies[f"state.{name}"])
         history = [EpochReport(**report) for report in values["history"]]
-        names = ("epoch", "best_epoch", "best_value", "stale", "scales", "best_scales")
+        names = (
+            "epoch",
+            "best_epoch",
+            "best_value",
+            "stale",
+            "scales",
+            "best_scales",
+            "best_alone",
+        )
         self.progress = Progress(history=history, **{name: values[name] for name in names})
         self.model.set_scales(self.progress.scales)
 

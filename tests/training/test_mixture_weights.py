@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.training import choices
 from ld4mrec_cli.training.choices import MixtureValidator
 from ld4mrec_cli.training.session import Callbacks, train
+from ld4mrec_cli.training.trainer import Trainer
 from ld4mrec_cli.utils.errors import ConfigError, RunError
 
 CPU = torch.device("cpu")
@@ -174,3 +176,50 @@ def test_the_weights_follow_on_a_sample_of_the_users(planted_config, monkeypatch
     assert {scale for scale, _ in asked[2:]} == {2.0}
     assert sum(n for _, n in asked[2:]) == len(validator.users) > 50
     assert set(metrics) >= {"ndcg@20", "recall@20"}
+
+
+def test_the_patience_waits_for_what_still_gets_better_by_itself(world):
+    """The mixture is best at once; it is trained as long as C-Net alone rises, and then on."""
+    config = world.config(training__max_epochs=20, training__patience=2)
+    alone = iter([0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.1, 0.1])
+
+    def train_with(measure_alone) -> int:
+        value = iter([0.9, *[0.5] * 19])
+        trainer = Trainer(
+            world.model(config),
+            world.train,
+            config.training,
+            lambda model: {"ndcg@20": next(value)},
+            measure_alone=measure_alone,
+        )
+        trainer.run(lambda report: None)
+        assert trainer.progress.best_epoch == 1
+        return trainer.progress.epoch
+
+    assert train_with(None) == train_with(lambda model: None) == 3
+    assert train_with(lambda model: next(alone)) == 5
+
+
+def test_c_net_is_measured_without_the_other_parts(planted_config):
+    config = planted_config()
+    dataset = Dataset.open(config.data.path)
+    validator = make_validator(config.training, config.evaluation, dataset, dataset.matrix("train"))
+    seen = []
+
+    class Model:
+        fitted_parts = ("ease",)
+        scales: ClassVar[dict[str, float]] = {"ease": 2.0, "ials": 0.5}
+
+        def set_scales(self, scales):
+            self.scales = dict(scales)
+
+        def score(self, rows, users=None):
+            seen.append(self.scales)
+            return torch.zeros(rows.shape)
+
+    model, validate = Model(), MixtureValidator(validator, "ndcg@20", seed=0)
+    assert 0.0 <= validate.measure_alone(model) <= 1.0
+    assert seen[0] == {"ease": 0.0, "ials": 0.0}
+    assert model.scales == {"ease": 2.0, "ials": 0.5}
+    model.fitted_parts = ()
+    assert validate.measure_alone(model) is None
