@@ -5,10 +5,8 @@ Dataset, model, trainer and run directory meet here; none of them knows the othe
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,13 +16,12 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.config import Config, iter_differences, resumable_keys
+from ld4mrec_cli.config import Config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.validation import (
     SplitValidator,
     Validator,
-    leave_out_learned,
     make_validator,
 )
 from ld4mrec_cli.models.base import (
@@ -32,7 +29,6 @@ from ld4mrec_cli.models.base import (
     TrainableRecommender,
     load_parameters,
 )
-from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.ld4mrec.signals import ItemSignals, ease_config
 from ld4mrec_cli.models.ops.item_weights import describe_approximation
@@ -57,6 +53,15 @@ from ld4mrec_cli.runs.run_directory import (
 )
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
+from ld4mrec_cli.training.checkpoint_throttle import CheckpointThrottle
+from ld4mrec_cli.training.checks import (
+    check_group,
+    check_modalities,
+    check_resumable,
+    check_same_init,
+    check_times,
+    check_validation,
+)
 from ld4mrec_cli.training.choices import (
     Choices,
     Chooser,
@@ -115,7 +120,7 @@ def train(
     Raises:
         UserError: of any kind; TrainingDiverged and TrainingInterrupted leave a run directory.
     """
-    _check_group(config, group)
+    check_group(config, group)
     _resolve_device(config, group)
     dataset = open_dataset(config)
     if not dataset.schema.splits[Split.VALID].interactions:
@@ -139,18 +144,18 @@ def start_training(
     With ``refit_of``, it is trained on every interaction and without validation, and scores as
     ``choices`` say.
     """
-    _check_group(config, group)
+    check_group(config, group)
     device = _resolve_device(config, group)
     modalities = dataset.modality_names(config.data.modalities)
-    _check_modalities(config, modalities)
+    check_modalities(config, modalities)
     if refit_of is None:
-        _check_times(config, dataset)
+        check_times(config, dataset)
     check_trainable(config.model_name, dataset.shape[1], modalities, config.model_settings)
     init_from = None
     if init is not None:
         init_from = check_init(init, config, dataset, modalities)
         if refit_of is None:
-            _check_validation(init, dataset)
+            check_validation(init, dataset)
     name, choices = config.name or dataset.name, choices or Choices()
     manifest = Manifest(
         name=name,
@@ -180,24 +185,6 @@ def start_training(
         return TrainingSession(run, config, dataset, device, callbacks, group).execute()
 
 
-def _check_times(config: Config, dataset: Dataset) -> None:
-    """Raise ConfigError where a half-life is set and the dataset has no times."""
-    half_lives = {"data.history_half_life": config.data.history_half_life}
-    if config.model_name == "ld4mrec":
-        half_lives["model.trend_half_life"] = config.model.trend_half_life
-    for key, half_life in half_lives.items():
-        if isinstance(half_life, float) and not dataset.has_times:
-            hint = "Leave it at auto, or prepare data with a timestamp column"
-            raise ConfigError(f"{key} is set, but {dataset.directory} has no times", hint=hint)
-
-
-def _check_validation(init: RunDirectory, dataset: Dataset) -> None:
-    """Raise DatasetError if the weights of a run have learned most of the validation split."""
-    learned = inherited_by(init, dataset, (Split.TRAIN,))
-    targets = dataset.matrix(Split.VALID)
-    leave_out_learned(targets, learned, Split.VALID, dataset, lambda text: None)
-
-
 def resume(
     path: Path,
     config: Config | None,
@@ -221,9 +208,9 @@ def resume(
     if not run.is_unfinished:
         raise RunError(f"this run is {run.manifest.status}, there is nothing to resume", where=path)
     config = config or run.config
-    _check_group(config, group)
-    _check_resumable(run, config)
-    _check_same_init(run, init)
+    check_group(config, group)
+    check_resumable(run, config)
+    check_same_init(run, init)
     device = _resolve_device(config, group)
     moved = config.data.path if config.data.path != run.config.data.path else None
     dataset = open_run_dataset(run, moved)
@@ -261,52 +248,10 @@ def _create_run(path: Path, manifest: Manifest, config: Config, group: Group) ->
     return RunDirectory.open(Path(created), writable=group.is_main_process)
 
 
-def _check_group(config: Config, group: Group) -> None:
-    if group.size > 1 and config.model_name != "ld4mrec":
-        raise ConfigError(
-            f"{config.model_name} is trained by one process", hint="Train it without torchrun"
-        )
-
-
 def _resolve_device(config: Config, group: Group) -> torch.device:
     """Device of the training; closed-form models always run on the CPU."""
     device = group.device_for(resolve_device(config.training.device))
     return torch.device("cpu") if config.spec.closed_form else device
-
-
-def _check_resumable(run: RunDirectory, config: Config) -> None:
-    saved, now = run.manifest.config, config.model_dump(mode="json")
-    for key, before, after in sorted(iter_differences(saved, now, resumable_keys())):
-        hint = "Resume with the run's own settings, or start a new run without --resume"
-        raise ConfigError(
-            f"{key} was {before!r} in this run and is {after!r} now", where=run.path, hint=hint
-        )
-
-
-def _check_same_init(run: RunDirectory, init: RunDirectory | None) -> None:
-    """Raise RunError if ``init`` is another run than the one that ``run`` started from."""
-    source = run.manifest.init_from
-    if init is None or (source and Path(source.run) == init.path.resolve()):
-        return
-    before = f"started from {source.run}" if source else "did not start from another run"
-    hint = "Resume without --init, or start a new run without --resume"
-    raise RunError(f"this run {before}, not from {init.path}", where=run.path, hint=hint)
-
-
-def _check_modalities(config: Config, modalities: tuple[str, ...]) -> None:
-    """Check that the modalities that settings name are there. Raises ConfigError."""
-    signals = (COLLABORATIVE, *modalities)
-    for name in config.model.guidance or ():
-        if name not in signals:
-            raise ConfigError(
-                f"model.guidance names '{name}', but the signals are {', '.join(signals)}"
-            )
-    for section in config.spec.sections:
-        for key, value in getattr(config, section):
-            for name in value if isinstance(value, Mapping) else ():  # weights by modality
-                if name not in modalities:
-                    what = f"{section}.{key} names '{name}', but the modalities are "
-                    raise ConfigError(what + (", ".join(modalities) or "none"))
 
 
 class TrainingSession:
@@ -629,25 +574,3 @@ class TrainingSession:
             peak_memory_mb=peak_memory_mb(),
         )
         run.delete_checkpoint()
-
-
-class CheckpointThrottle:
-    """Decides which checkpoints are written.
-
-    Checkpoints that take under a second are always written, others for at most 5 % of the time.
-    """
-
-    def __init__(self) -> None:
-        self._duration, self._written = 0.0, -math.inf
-
-    def is_due(self) -> bool:
-        """Whether the next checkpoint should be written."""
-        return self._duration < 1.0 or time.monotonic() - self._written >= 20.0 * self._duration
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Measure the block, in which a checkpoint is written."""
-        start = time.monotonic()
-        yield
-        self._written = time.monotonic()
-        self._duration = self._written - start

@@ -21,7 +21,7 @@ from ld4mrec_cli.runs.evaluate import evaluate_run
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.settings.training import TrainingConfig
-from ld4mrec_cli.training import session
+from ld4mrec_cli.training import checkpoint_throttle, session
 from ld4mrec_cli.training.session import Callbacks, train
 from ld4mrec_cli.utils import device
 from ld4mrec_cli.utils.errors import (
@@ -317,8 +317,8 @@ def test_validating_with_some_users_is_said(planted_config, tmp_path):
 
 def test_checkpoints_that_take_long_are_written_now_and_then(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
-    pace = session.CheckpointThrottle()
+    monkeypatch.setattr(checkpoint_throttle.time, "monotonic", lambda: clock[0])
+    pace = checkpoint_throttle.CheckpointThrottle()
 
     def write(seconds):
         with pace.timed():
