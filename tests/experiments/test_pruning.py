@@ -20,7 +20,7 @@ from ld4mrec_cli.experiments.tune.suggest import (
 )
 from ld4mrec_cli.experiments.tune.tuning import SearchCallbacks, tune
 from ld4mrec_cli.runs.run_directory import RunDirectory
-from ld4mrec_cli.training import checkpoint_throttle
+from ld4mrec_cli.training.checkpoint_throttle import CheckpointThrottle
 from ld4mrec_cli.training.session import Callbacks
 from ld4mrec_cli.utils.errors import RunError, TrainingInterrupted
 
@@ -169,7 +169,7 @@ def test_what_is_pruned_does_not_depend_on_the_pace_of_checkpoints(
 ):
     often = search(base, tmp_path / "often")
     monkeypatch.setattr(
-        checkpoint_throttle.CheckpointThrottle,
+        CheckpointThrottle,
         "is_due",
         lambda throttle: throttle._written == -math.inf,
     )
