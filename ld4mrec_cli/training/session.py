@@ -284,10 +284,10 @@ class TrainingSession:
         """Do the rest of the training and return the complete run."""
         self.run.add_serving_tables(self.dataset)
         self._note_ignored_weights()
+        self._inherit()  # what the validation leaves out, from here on
         self._settle_autos()
         if self.config.spec.closed_form:
             return self._fit_closed_form()
-        self._inherit()
         model = self._build_model()
         self._start_from_init(model)
         return self._train_epochs(model.to(self.device))

@@ -38,7 +38,7 @@ def test_what_is_measured_is_noted_by_split_and_cutoff(cli, run):
     assert noted(run, "test") == first
     valid = evaluate(cli, run, "--split", "valid", "--k", "20")
     masked = evaluate(cli, run, "--k", "10,20", "--mask", "train+valid")
-    assert masked["recall@20"] != first["recall@20"]
+    assert masked["ndcg@20"] != first["ndcg@20"]
     assert noted(run, "valid") == valid
     at_5 = {name: value for name, value in first.items() if name.endswith("@5")}
     assert noted(run, "test") == at_5 | masked
