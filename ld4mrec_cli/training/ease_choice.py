@@ -13,7 +13,7 @@ from ld4mrec_cli.config import Config
 from ld4mrec_cli.evaluation.validation import SplitValidator, balance_with_recall
 from ld4mrec_cli.models.ease import EASE
 from ld4mrec_cli.models.ease_settings import EASEChoice, EASEConfig
-from ld4mrec_cli.models.ld4mrec.signals import EASE_NAMES, ease_config
+from ld4mrec_cli.models.ld4mrec.signals import ease_config
 from ld4mrec_cli.models.ops.content_variants import ContentVariants
 from ld4mrec_cli.settings.base import AUTO
 from ld4mrec_cli.training.climb import climb
@@ -42,13 +42,9 @@ def find_autos(config: Config) -> dict[str, str]:
 
     They are of the model ``ease``, or of EASE in LD4MRec.
     """
-    keys = {name: f"ease.{name}" for name in EASE_NAMES}
-    if config.model_name == "ld4mrec":
-        keys = {name: f"model.{own}" for name, own in EASE_NAMES.items()}
     settings = _find_settings(config)
-    if settings is None:
-        return {}
-    return {name: key for name, key in keys.items() if getattr(settings, name) == AUTO}
+    prefix = "ease." if config.model_name == "ease" else "model.ease_"
+    return {name: prefix + name for name, value in settings or () if value == AUTO}
 
 
 def choose_ease(

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -205,10 +205,10 @@ class Trainer:
             raise TrainingDiverged(
                 f"validation became {metrics[self.config.metric]} in epoch {epoch}"
             )
-        grows = alone is not None and alone > self.progress.best_alone
-        if alone is not None and grows:
-            self.progress.best_alone = alone
-        return metrics, grows
+        if alone is None or alone <= self.progress.best_alone:
+            return metrics, False
+        self.progress.best_alone = alone
+        return metrics, True
 
     def _update_best(self, metrics: Mapping[str, float] | None, grows: bool) -> bool:
         if metrics is None:
@@ -217,7 +217,8 @@ class Trainer:
             return False
         value = metrics[self.config.metric]
         if value <= self.progress.best_value:
-            self.progress.stale += 0 if grows else 1
+            if not grows:
+                self.progress.stale += 1
             return False
         self.progress.best_value, self.progress.stale = value, 0
         self._keep_as_best()
@@ -254,16 +255,8 @@ class Trainer:
         for name, buffer in self.model.training_state().items():
             buffer.copy_(copies[f"state.{name}"])
         history = [EpochReport(**report) for report in values["history"]]
-        names = (
-            "epoch",
-            "best_epoch",
-            "best_value",
-            "stale",
-            "scales",
-            "best_scales",
-            "best_alone",
-        )
-        self.progress = Progress(history=history, **{name: values[name] for name in names})
+        plain = {one.name: values[one.name] for one in fields(Progress) if one.name != "history"}
+        self.progress = Progress(history=history, **plain)
         self.model.set_scales(self.progress.scales)
 
 

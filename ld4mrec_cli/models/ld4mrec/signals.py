@@ -55,13 +55,10 @@ class ItemSignals:
         return cls(bases, degree, ease_weights, ials_items)
 
 
-EASE_NAMES = {name: f"ease_{name}" for name in EASEConfig.model_fields}
-"""Settings of LD4MRec by the name of the setting of EASE."""
-
-
 def ease_config(config: ModelConfig) -> EASEConfig:
     """Settings of EASE within those of LD4MRec."""
-    return EASEConfig(**{name: getattr(config, own) for name, own in EASE_NAMES.items()})
+    names = EASEConfig.model_fields
+    return EASEConfig(**{name: getattr(config, f"ease_{name}") for name in names})
 
 
 def ials_config(config: ModelConfig) -> IALSConfig:
