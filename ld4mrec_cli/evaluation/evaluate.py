@@ -146,6 +146,19 @@ def evaluate_lists(
     return _evaluate(_Task(take, rows, targets, cutoffs, batch_size, measures))
 
 
+def evaluate_ranking(
+    rank_users: RankUsers,
+    rows: csr_matrix,
+    targets: csr_matrix,
+    cutoffs: Sequence[int],
+    batch_size: int,
+    users: np.ndarray,
+    group: Group = SINGLE_PROCESS,
+) -> Evaluation:
+    """Measure the lists that ``rank_users`` gives; the other arguments as for :func:`evaluate`."""
+    return _evaluate(_Task(rank_users, rows, targets, cutoffs, batch_size), users, group)
+
+
 def _evaluate(
     task: _Task, users: np.ndarray | None = None, group: Group = SINGLE_PROCESS
 ) -> Evaluation:

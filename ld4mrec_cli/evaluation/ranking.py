@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -75,6 +75,23 @@ class ItemScorer(Protocol):
         self, rows: csr_matrix, items: np.ndarray, users: np.ndarray | None = None
     ) -> Tensor:
         """Scores of :meth:`Scorer.score` of the items ``(m,)``, ascending: ``(n, m)``."""
+        ...
+
+
+@runtime_checkable
+class PartScorer(Scorer, Protocol):
+    """A scorer whose scores may be a sum of parts, each times a weight that is not negative."""
+
+    @property
+    def part_weights(self) -> Mapping[str, float] | None:
+        """Present weights of the parts by name; None: the scores are no such sum."""
+        ...
+
+    def score_parts(self, rows: csr_matrix) -> Iterator[Mapping[str, Tensor]]:
+        """Blocks of items, in order: the parts of the scores by name, not weighed.
+
+        Each part is ``(n, width)`` float32, in memory of its own.
+        """
         ...
 
 
@@ -246,11 +263,11 @@ def _score_blocks(
         stop = min(start + width, n_items)
         block = blocks.block(start, stop) if chosen is None else blocks.of_items(chosen[start:stop])
         scores = block.scores()
-        _check_finite(scores, has_denied=denied is not None)
+        check_finite(scores, has_denied=denied is not None)
         yield start, stop, scores
 
 
-def _check_finite(scores: Tensor, *, has_denied: bool) -> None:
+def check_finite(scores: Tensor, *, has_denied: bool = False) -> None:
     """Raise NonFiniteScoresError; -inf is right where items are denied."""
     extremes = torch.stack(torch.aminmax(scores))  # NaN goes through
     is_wrong = ~torch.isfinite(extremes)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
-from ld4mrec_cli.evaluation.evaluate import evaluate
-from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, Scorer
+from ld4mrec_cli.evaluation.evaluate import RankUsers, evaluate_ranking
+from ld4mrec_cli.evaluation.part_ranking import PartRanker, count_kept_users
+from ld4mrec_cli.evaluation.ranking import NonFiniteScoresError, PartScorer, Scorer, rank
 from ld4mrec_cli.settings.evaluation import EvaluationConfig
 from ld4mrec_cli.settings.training import TrainingConfig
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -23,14 +23,6 @@ MAX_VALIDATION_SCORES = 2 * 10**9
 """Most scores that a validation computes, unless ``training.validation_users`` says otherwise."""
 MIN_VALIDATION_USERS = 2000
 """Fewest users that a validation ranks for, where the split has as many."""
-
-
-class Validator(Protocol):
-    """Metrics on the validation split by name; training items are excluded."""
-
-    def __call__(self, scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
-        """Rank for the histories ``rows`` ``(n_users, n_items)``; None: the training rows."""
-        ...
 
 
 def select_validation_users(config: TrainingConfig, targets: csr_matrix) -> np.ndarray:
@@ -95,7 +87,7 @@ def leave_out_learned(
 
 @dataclass(frozen=True)
 class SplitValidator:
-    """The :class:`Validator` of a training."""
+    """Metrics on the validation split by name; training items are excluded."""
 
     rows: csr_matrix
     """Training rows ``(n_users, n_items)``."""
@@ -110,17 +102,51 @@ class SplitValidator:
     group: Group = SINGLE_PROCESS
 
     def __call__(self, scorer: Scorer, rows: csr_matrix | None = None) -> dict[str, float]:
-        """See :class:`Validator`. Raises TrainingDiverged if a score is NaN or infinite."""
+        """Rank for the histories ``rows`` ``(n_users, n_items)``; None: the training rows.
+
+        Raises:
+            TrainingDiverged: a score is NaN or infinite.
+        """
+        rows = self.rows if rows is None else rows
+
+        def rank_users(users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return rank(scorer, rows[users], self.exclude[users], self._depth, users)
+
+        return self._measure(rank_users, rows)
+
+    def repeat(
+        self, scorer: Scorer, rows: csr_matrix | None = None
+    ) -> Callable[[], dict[str, float]]:
+        """This validation of one scorer, for several calls between which weights of parts change.
+
+        Where the scores are a sum of parts, these are computed once: see :class:`PartRanker`.
+        """
+        rows = self.rows if rows is None else rows
+        if self.keeps_parts and isinstance(scorer, PartScorer) and scorer.part_weights is not None:
+            ranker = PartRanker(scorer, rows, self.exclude, self._depth)
+            return lambda: self._measure(ranker, rows)
+        return lambda: self(scorer, rows)
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether the users are few enough for :meth:`repeat` to compute parts once."""
+        return len(self.users) <= count_kept_users(self._depth)
+
+    @property
+    def _depth(self) -> int:
+        """Places of the lists."""
+        return min(max(self.cutoffs), self.targets.shape[1])
+
+    def _measure(self, rank_users: RankUsers, rows: csr_matrix) -> dict[str, float]:
         try:
-            result = evaluate(
-                scorer,
-                self.rows if rows is None else rows,
+            result = evaluate_ranking(
+                rank_users,
+                rows,
                 self.targets,
-                self.exclude,
                 self.cutoffs,
                 self.batch_size,
-                users=self.users,
-                group=self.group,
+                self.users,
+                self.group,
             )
         except NonFiniteScoresError as error:
             raise TrainingDiverged(

@@ -15,7 +15,7 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.row_values import RowValues, to_matrix
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.data.trend import candidate_half_lives, measure_trend
-from ld4mrec_cli.evaluation.validation import SplitValidator, Validator, balance_with_recall
+from ld4mrec_cli.evaluation.validation import SplitValidator, balance_with_recall
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender
 from ld4mrec_cli.models.ld4mrec.mixture import TREND
 from ld4mrec_cli.runs.learned import training_splits
@@ -27,7 +27,8 @@ HISTORY_HALF_LIVES = tuple(2.0**n for n in range(9))
 """Half-lives of a history that are tried, in items."""
 FIRST_HALF_LIFE = HISTORY_HALF_LIVES.index(8.0)
 FOLLOWED_USERS = 2_000
-"""Most users that the weights of a mixture are chosen on at each validation of the training."""
+"""Users that the weights of a mixture are chosen on at each validation of the training, where there
+are too many for all."""
 
 
 @dataclass(frozen=True)
@@ -48,39 +49,46 @@ class MixtureValidator:
     """Validates each epoch with the weights of the mixture that suit it.
 
     C-Net grows during the training, and so does its best share. With weights that are chosen at
-    the end alone, another epoch would be taken for the best. They follow on a sample of the users.
+    the end alone, another epoch would be taken for the best.
     """
 
     def __init__(self, validator: SplitValidator, metric: str, seed: int) -> None:
-        """``metric``: of the training; the sample is drawn by ``seed``."""
+        """``metric``: of the training; where users are very many, ``seed`` draws a sample."""
         self._validator = validator
-        self._sample = validator.draw_users(FOLLOWED_USERS, seed)
+        self._followed = validator
+        """Chooses the weights."""
+        if not validator.keeps_parts:
+            self._followed = validator.draw_users(FOLLOWED_USERS, seed)
         self._metric = metric
-
-    def __call__(self, model: TrainableRecommender) -> dict[str, float]:
-        """Choose the weights, which the model keeps, and return the metrics on validation."""
-        model.fit_scales(lambda: balance_with_recall(self._sample(model), self._metric))
-        return self._validator(model)
-
-    def measure_alone(self, model: TrainableRecommender) -> float | None:
-        """Value of C-Net by itself on the sample; None where no weights are chosen.
+        self.alone: float | None = None
+        """Value of C-Net by itself in the last validation; None where no weights are chosen.
 
         The mixture starts from the value of its other parts. So it may take long until C-Net, which
         gets better all the time, adds to them.
         """
+
+    def __call__(self, model: TrainableRecommender) -> dict[str, float]:
+        """Choose the weights, which the model keeps, and return the metrics on validation."""
+        self.alone = None
         if not model.fitted_parts:
-            return None
+            return self._validator(model)
+        measure = self._followed.repeat(model)
+        model.fit_scales(lambda: balance_with_recall(measure(), self._metric))
+        is_all = self._followed is self._validator
+        metrics = measure() if is_all else self._validator(model)
         scales = model.scales
         model.set_scales(dict.fromkeys(scales, 0.0))
-        value = balance_with_recall(self._sample(model), self._metric)
+        self.alone = balance_with_recall(measure(), self._metric)
         model.set_scales(scales)
-        return value
+        return metrics
 
 
 class Chooser:
     """Chooses one thing after the other on validation, each with those that are chosen already."""
 
-    def __init__(self, config: Config, dataset: Dataset, values: RowValues, validate: Validator):
+    def __init__(
+        self, config: Config, dataset: Dataset, values: RowValues, validate: SplitValidator
+    ):
         """``values``: of the rows that the model was trained on."""
         self._config = config
         self._dataset = dataset
@@ -139,7 +147,8 @@ class Chooser:
 
     def choose_mixture(self, model: TrainableRecommender) -> dict[str, float]:
         """The weights of the parts of a mixture."""
-        return model.fit_scales(lambda: self._measure(model))
+        measure = self._validate.repeat(model, self._rows)
+        return model.fit_scales(lambda: self._note(measure()))
 
     @property
     def reads_times(self) -> bool:
@@ -177,8 +186,11 @@ class Chooser:
         return self._dataset.interactions(Split.TRAIN)
 
     def _measure(self, model: Recommender, rows: csr_matrix | None = None) -> float:
-        self._measured.append(self._validate(model, self._rows if rows is None else rows))
-        return self._value_of(self._measured[-1])
+        return self._note(self._validate(model, self._rows if rows is None else rows))
+
+    def _note(self, metrics: dict[str, float]) -> float:
+        self._measured.append(metrics)
+        return self._value_of(metrics)
 
     def _value_of(self, metrics: dict[str, float]) -> float:
         return balance_with_recall(metrics, self._config.training.metric)

@@ -21,7 +21,6 @@ from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.validation import (
     SplitValidator,
-    Validator,
     make_validator,
 )
 from ld4mrec_cli.models.base import (
@@ -447,7 +446,7 @@ class TrainingSession:
         half_life = chooser.choose_history_half_life(model)
         return Choices(history_half_life=half_life, valid=chooser.valid or chooser.validate(model))
 
-    def _make_chooser(self, validate: Validator) -> Chooser:
+    def _make_chooser(self, validate: SplitValidator) -> Chooser:
         values = self.run.manifest.dataset.training_values
         return Chooser(self.config, self.dataset, values, validate)
 
@@ -459,9 +458,13 @@ class TrainingSession:
         run, config = self.run, self.config
         self._prepare_device()
         validate = self._make_epoch_validator()
-        measure_alone = None if validate is None else validate.measure_alone
         trainer = Trainer(
-            model, self.train_rows, config.training, validate, self.group, measure_alone
+            model,
+            self.train_rows,
+            config.training,
+            validate,
+            self.group,
+            lambda: None if validate is None else validate.alone,
         )
         self._restore(trainer)
         # The main process may finish at once and delete the checkpoint that the others still read.

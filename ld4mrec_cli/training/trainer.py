@@ -28,8 +28,9 @@ from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import TrainingDiverged
 
 Validate = Callable[[TrainableRecommender], Mapping[str, float]]
-MeasureAlone = Callable[[TrainableRecommender], float | None]
-"""Value of the trained part of a mixture by itself, higher is better; None: there is no mixture."""
+ValueAlone = Callable[[], float | None]
+"""Value in the last validation of the trained part of a mixture by itself, higher is better; None:
+there is no mixture."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,12 @@ class Trainer:
         config: TrainingConfig,
         validate: Validate | None,
         group: Group = SINGLE_PROCESS,
-        measure_alone: MeasureAlone | None = None,
+        value_alone: ValueAlone = lambda: None,
     ) -> None:
         """``train``: ``(n_users, n_items)``; ``validate`` returns metrics with ``config.metric``.
 
         With ``validate`` None, all ``config.max_epochs`` are trained and the last one is the best.
-        As long as ``measure_alone`` rises, the patience does not run out.
+        As long as ``value_alone`` rises, the patience does not run out.
 
         Processes of a ``group`` have the same arguments and share every batch. ``validate`` returns
         the same metrics in all of them.
@@ -95,7 +96,7 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self._validate = validate
-        self._measure_alone = measure_alone
+        self._value_alone = value_alone
         self._batches = model.batches(train, config.batch_size)
         self.progress.scales = self.progress.best_scales = model.scales
         self._average = EMA(model, config.ema_decay, model.sparse_parameters)
@@ -199,7 +200,7 @@ class Trainer:
             return None, False
         with self._average.applied():
             metrics = dict(self._validate(self.model))
-            alone = None if self._measure_alone is None else self._measure_alone(self.model)
+        alone = self._value_alone()
         self.progress.scales = self.model.scales
         if not math.isfinite(metrics[self.config.metric]):
             raise TrainingDiverged(

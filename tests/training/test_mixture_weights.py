@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from ld4mrec_cli.config import Config, load_config
 from ld4mrec_cli.data.dataset import Dataset
+from ld4mrec_cli.evaluation import part_ranking
 from ld4mrec_cli.evaluation.validation import balance_with_recall, make_validator
 from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
 from ld4mrec_cli.models.ld4mrec.mixture import SCALES, IALSScores, Mixture
@@ -152,30 +152,89 @@ def test_each_epoch_is_validated_with_weights_that_suit_it(world):
     assert restored.progress.best_scales == {"ease": 0.5}
 
 
-def test_the_weights_follow_on_a_sample_of_the_users(planted_config, monkeypatch):
-    config, asked = planted_config(), []
+class Recorded:
+    """Scores 0, notes what is asked, and is fitted to weight 2 after 3."""
+
+    fitted_parts: tuple[str, ...] = ("ease",)
+    part_weights = None
+
+    def __init__(self) -> None:
+        self.scales = {"ease": 1.0, "ials": 0.5}
+        self.asked: list[tuple[float, int]] = []
+
+    def score(self, rows, users=None):
+        self.asked.append((self.scales["ease"], rows.shape[0]))
+        return torch.zeros(rows.shape)
+
+    def set_scales(self, scales):
+        self.scales = self.scales | scales
+
+    def fit_scales(self, evaluate):
+        for scale in (3.0, 2.0):
+            self.set_scales({"ease": scale})
+            evaluate()
+        return {"ease": 2.0}
+
+
+def make_planted_validator(config):
     dataset = Dataset.open(config.data.path)
-    rows = dataset.matrix("train")
-    validator = make_validator(config.training, config.evaluation, dataset, rows)
+    return make_validator(config.training, config.evaluation, dataset, dataset.matrix("train"))
+
+
+def test_the_weights_follow_on_a_sample_where_there_are_too_many_users(planted_config, monkeypatch):
+    validator = make_planted_validator(planted_config())
     monkeypatch.setattr(choices, "FOLLOWED_USERS", 50)
-
-    class Model:
-        scale = 1.0
-
-        def score(self, rows, users=None):
-            asked.append((self.scale, rows.shape[0]))
-            return torch.zeros(rows.shape)
-
-        def fit_scales(self, evaluate):
-            for self.scale in (3.0, 2.0):
-                evaluate()
-
-    validate = MixtureValidator(validator, "ndcg@20", seed=0)
-    metrics = validate(Model())
-    assert asked[:2] == [(3.0, 50), (2.0, 50)]
-    assert {scale for scale, _ in asked[2:]} == {2.0}
-    assert sum(n for _, n in asked[2:]) == len(validator.users) > 50
+    monkeypatch.setattr(part_ranking, "MAX_KEPT_ITEMS", 180 * 60)  # 60 users, lists of 20
+    model, validate = Recorded(), MixtureValidator(validator, "ndcg@20", seed=0)
+    metrics = validate(model)
+    assert model.asked[:2] == [(3.0, 50), (2.0, 50)]
+    assert {scale for scale, _ in model.asked[2:-1]} == {2.0}
+    assert sum(n for _, n in model.asked[2:-1]) == len(validator.users) > 60
+    assert model.asked[-1] == (0.0, 50)
     assert set(metrics) >= {"ndcg@20", "recall@20"}
+
+
+def test_c_net_is_measured_without_the_other_parts(planted_config):
+    validator = make_planted_validator(planted_config())
+    model, validate = Recorded(), MixtureValidator(validator, "ndcg@20", seed=0)
+    validate(model)
+    assert model.asked[-1][0] == 0.0
+    assert 0.0 <= validate.alone <= 1.0
+    assert model.scales["ease"] == 2.0, "the chosen weight is back"
+    model.fitted_parts = ()
+    validate(model)
+    assert validate.alone is None
+
+
+def test_the_given_weight_of_another_part_is_back_after_c_net_was_measured(planted_config):
+    validator = make_planted_validator(planted_config())
+    model = Recorded()
+    MixtureValidator(validator, "ndcg@20", seed=0)(model)
+    assert model.scales == {"ease": 2.0, "ials": 0.5}
+
+
+@pytest.mark.parametrize("settings", [{}, {"model__ials": True, "model__ials_dim": 4}])
+def test_the_parts_are_scored_once_for_all_weights(planted_config, monkeypatch, tmp_path, settings):
+    """And the metrics are those of the whole scores with the chosen weights."""
+    run = train(planted_config(**settings), tmp_path / "run", Callbacks())
+    model = load_scorer(run, CPU)
+    model.mixture.fitted = tuple(model.mixture.scales)
+    validator = make_planted_validator(planted_config(**settings))
+    passes = []
+    score_parts = type(model).score_parts
+
+    def counted(self, rows):
+        passes.append(rows.shape[0])
+        return score_parts(self, rows)
+
+    monkeypatch.setattr(type(model), "score_parts", counted)
+    validate = MixtureValidator(validator, "ndcg@20", seed=0)
+    metrics = validate(model)
+    assert sum(passes) == len(validator.users)
+    assert metrics == pytest.approx(validator(model), rel=1e-9)
+    chosen = model.scales
+    model.set_scales(dict.fromkeys(chosen, 0.0))
+    assert validate.alone == pytest.approx(balance_with_recall(validator(model), "ndcg@20"))
 
 
 def test_the_patience_waits_for_what_still_gets_better_by_itself(world):
@@ -183,43 +242,18 @@ def test_the_patience_waits_for_what_still_gets_better_by_itself(world):
     config = world.config(training__max_epochs=20, training__patience=2)
     alone = iter([0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.1, 0.1])
 
-    def train_with(measure_alone) -> int:
+    def train_with(value_alone) -> int:
         value = iter([0.9, *[0.5] * 19])
         trainer = Trainer(
             world.model(config),
             world.train,
             config.training,
             lambda model: {"ndcg@20": next(value)},
-            measure_alone=measure_alone,
+            value_alone=value_alone,
         )
         trainer.run(lambda report: None)
         assert trainer.progress.best_epoch == 1
         return trainer.progress.epoch
 
-    assert train_with(None) == train_with(lambda model: None) == 3
-    assert train_with(lambda model: next(alone)) == 5
-
-
-def test_c_net_is_measured_without_the_other_parts(planted_config):
-    config = planted_config()
-    dataset = Dataset.open(config.data.path)
-    validator = make_validator(config.training, config.evaluation, dataset, dataset.matrix("train"))
-    seen = []
-
-    class Model:
-        fitted_parts = ("ease",)
-        scales: ClassVar[dict[str, float]] = {"ease": 2.0, "ials": 0.5}
-
-        def set_scales(self, scales):
-            self.scales = dict(scales)
-
-        def score(self, rows, users=None):
-            seen.append(self.scales)
-            return torch.zeros(rows.shape)
-
-    model, validate = Model(), MixtureValidator(validator, "ndcg@20", seed=0)
-    assert 0.0 <= validate.measure_alone(model) <= 1.0
-    assert seen[0] == {"ease": 0.0, "ials": 0.0}
-    assert model.scales == {"ease": 2.0, "ials": 0.5}
-    model.fitted_parts = ()
-    assert validate.measure_alone(model) is None
+    assert train_with(lambda: None) == 3
+    assert train_with(lambda: next(alone)) == 5

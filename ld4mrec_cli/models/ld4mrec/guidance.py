@@ -101,6 +101,10 @@ class ItemItemWeights(nn.Module):
         block = self.weights[used[:, None], items]
         return replace(rows, items=at, n_items=len(used)).matmul(block)
 
+    def columns(self, rows: SparseRows) -> Callable[[Columns], Tensor]:
+        """``x B``, of which all columns (a slice) or some are computed when they are needed."""
+        return lambda items: self(rows, None if isinstance(items, slice) else items)
+
 
 class SparseItemItemWeights(SparseLowRankProduct):
     """:class:`ItemItemWeights` of a large catalog: sparse plus low rank."""
@@ -115,9 +119,8 @@ class SparseItemItemWeights(SparseLowRankProduct):
         return super().forward(rows.with_root_weights(), items)
 
     def columns(self, rows: SparseRows) -> Callable[[Columns], Tensor]:
-        """``scale · [x B]₊``, whose columns are computed when they are needed."""
-        product = self.multiply(rows.with_root_weights())
-        return lambda items: product.columns(items).clamp_min_(0.0).mul_(self.scale)
+        """``x B``, whose columns are computed when they are needed."""
+        return self.multiply(rows.with_root_weights()).columns
 
 
 AnyItemItemWeights = ItemItemWeights | SparseItemItemWeights

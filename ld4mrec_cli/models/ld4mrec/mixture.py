@@ -27,7 +27,10 @@ TREND = "trend"
 """Name of the correction by the trend, whose scale is a power."""
 
 ScoreColumns = Callable[[Columns], Tensor]
-"""Gives the scores ``(n, m)`` of some items."""
+"""Gives the scores ``(n, m)`` of some items, in memory of their own."""
+
+CNET = "cnet"
+"""Name of C-Net's part, whose weight is 1."""
 
 SCALES = (0.0, *(2.0 ** (exponent / 2) for exponent in range(-10, 13)))
 """Weights of a part that are tried: 0, and 1/32 to 64 in steps of √2."""
@@ -67,35 +70,29 @@ class IALSScores:
         self.scale = scale
         self._users = LeastSquares(self._items, settings)
 
-    def __call__(
-        self, rows: csr_matrix, device: torch.device, items: Tensor | None = None
-    ) -> Tensor:
-        """Scores ``(n, n_items)`` on ``device``, or of ``items`` ``(m,)`` int64 alone."""
-        return self.columns(rows, device)(slice(None) if items is None else items)
-
     @property
     def items(self) -> Tensor:
         """Item vectors ``(n_items, dim)``."""
         return self._items
 
     def vectors(self, rows: csr_matrix) -> Tensor:
-        """Vectors of rows ``(n, dim)``, times the scale, on the CPU."""
-        return self._users.solve(rows).mul_(self.scale)
+        """Vectors of rows ``(n, dim)``, on the CPU."""
+        return self._users.solve(rows)
 
     def terms(self, row: csr_matrix, items: Tensor) -> Tensor:
-        """Terms ``(h, m)``, one for each item of a row, of the scores before the clamp."""
+        """Terms ``(h, m)``, one for each item of a row, of the scores before the clamp, weighed."""
         parts = self._users.solve_parts(row).mul_(self.scale).to(items.device)
         return parts @ self._items.to(items.device)[items].T
 
     def columns(self, rows: csr_matrix, device: torch.device) -> ScoreColumns:
-        """Scores whose columns are computed when they are needed, on ``device``.
+        """``w_x Iᵀ``, whose columns are computed when they are needed, on ``device``.
 
         The small systems are solved on the CPU.
         """
         if self._items.device != device:
             self._items = self._items.to(device)
         vectors, catalog = self.vectors(rows).to(device), self._items
-        return lambda items: (vectors @ catalog[items].T).clamp_min_(0.0)
+        return lambda items: vectors @ catalog[items].T
 
 
 def _clamp_sum(terms: Tensor) -> Tensor:
@@ -111,8 +108,10 @@ class MixedScores:
     """C-Net's scores of the items."""
     log_total: Tensor
     """Log of the sum of ``exp(score)`` over the catalog ``(n, 1)``."""
-    parts: tuple[ScoreColumns, ...]
-    """The other estimates."""
+    parts: Mapping[str, ScoreColumns]
+    """The other estimates by name, of which negative values count as 0."""
+    weights: Mapping[str, float]
+    """Weights of the other estimates."""
     items: Columns
     """The items that are scored."""
     factor: Tensor | None = None
@@ -154,11 +153,17 @@ class MixedScores:
         """Add ``bias`` ``(n_items,)`` to the scores of each row."""
         return replace(self, bias=bias if self.bias is None else self.bias + bias)
 
+    def estimates(self) -> dict[str, Tensor]:
+        """The estimates by name, not weighed, ``(n, n_items)`` each."""
+        cnet = self.cnet.scores().sub_(self.log_total).exp_()
+        others = {name: part(self.items).clamp_min_(0.0) for name, part in self.parts.items()}
+        return {CNET: cnet, **others}
+
     def scores(self) -> Tensor:
         """All scores ``(n, n_items)`` float32, in memory of their own."""
         mixture = self.cnet.scores().sub_(self.log_total).exp_()
-        for part in self.parts:
-            mixture += part(self.items)
+        for name, part in self.parts.items():
+            mixture.add_(part(self.items).clamp_min_(0.0), alpha=self.weights[name])
         if self.factor is not None:
             mixture *= self.factor
         return mixture if self.bias is None else mixture.add_(self.bias)
@@ -195,6 +200,13 @@ class Mixture(nn.Module):
         """Weights of the parts that there are, by name."""
         parts = {"ease": self.ease, "ials": self.ials}
         return {name: part.scale for name, part in parts.items() if part is not None}
+
+    @property
+    def part_weights(self) -> dict[str, float] | None:
+        """Weights of all estimates by name; None: the scores are no sum of them."""
+        if self.is_empty or self._trend is not None:
+            return None
+        return {CNET: 1.0, **self.scales}
 
     def set_trend(self, logarithms: np.ndarray | None, power: float = 1.0) -> None:
         """Correct by a trend; None: no longer.
@@ -311,13 +323,31 @@ class Mixture(nn.Module):
         """
         if self.is_empty:
             return self.estimate(scores, items)
-        mixture = scores.softmax(dim=1)
-        mixture = mixture if items is None else mixture[:, items]
-        if self.ease is not None:
-            mixture = self.ease(observed, items).clamp_min_(0.0).mul_(self.ease.scale).add_(mixture)
-        if self.ials is not None:
-            mixture = mixture + self.ials(rows, scores.device, items)
+        chosen = slice(0, scores.shape[1]) if items is None else items
+        mixture = scores.softmax(dim=1)[:, chosen]
+        for name, part in self._parts(observed, rows, scores.device).items():
+            mixture.add_(part(chosen).clamp_min_(0.0), alpha=self.scales[name])
         return self._correct(mixture, items)
+
+    def _parts(
+        self, observed: SparseRows, rows: csr_matrix, device: torch.device
+    ) -> dict[str, ScoreColumns]:
+        """The other estimates by name, not weighed; negative values count as 0."""
+        parts: dict[str, ScoreColumns] = {}
+        if self.ease is not None:
+            parts["ease"] = self.ease.columns(observed)
+        if self.ials is not None:
+            parts["ials"] = self.ials.columns(rows, device)
+        return parts
+
+    def estimates(
+        self, scores: Tensor, observed: SparseRows, rows: csr_matrix
+    ) -> dict[str, Tensor]:
+        """The estimates by name, not weighed, ``(n, n_items)`` each; arguments as of a call."""
+        parts = self._parts(observed, rows, scores.device)
+        every = slice(0, scores.shape[1])
+        others = {name: part(every).clamp_min_(0.0) for name, part in parts.items()}
+        return {CNET: scores.softmax(dim=1), **others}
 
     def blockwise(
         self, scores: FactoredScores, observed: SparseRows, rows: csr_matrix
@@ -331,10 +361,12 @@ class Mixture(nn.Module):
         is_dense = self.ease is not None and not isinstance(self.ease, SparseItemItemWeights)
         if is_dense or scores.n_items <= LARGE_CATALOG:
             return None
-        parts: list[ScoreColumns] = []
-        if isinstance(self.ease, SparseItemItemWeights):
-            parts.append(self.ease.columns(observed))
-        if self.ials is not None:
-            parts.append(self.ials.columns(rows, scores.bias.device))
-        factor, items = self.trend_factor(scores.bias.device), slice(0, scores.n_items)
-        return MixedScores(scores, log_sum_exp(scores), tuple(parts), items, factor)
+        device = scores.bias.device
+        return MixedScores(
+            scores,
+            log_sum_exp(scores),
+            self._parts(observed, rows, device),
+            self.scales,
+            slice(0, scores.n_items),
+            self.trend_factor(device),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from ld4mrec_cli.models.ld4mrec.build import (
 from ld4mrec_cli.models.ld4mrec.cnet import INPUT_TIME, ItemTables
 from ld4mrec_cli.models.ld4mrec.content_head import ContentHead, fit_content_head
 from ld4mrec_cli.models.ld4mrec.losses import Targets, make_loss
-from ld4mrec_cli.models.ld4mrec.mixture import MixedScores
+from ld4mrec_cli.models.ld4mrec.mixture import BLOCK_SIZE, MixedScores
 from ld4mrec_cli.models.ld4mrec.new_items import score_new_items
 from ld4mrec_cli.models.ld4mrec.row_weights import RowWeights
 from ld4mrec_cli.models.ld4mrec.sampled_softmax import Candidates, CandidateSampler, reindex
@@ -232,6 +232,25 @@ class LD4MRec(TrainableRecommender):
         observed = SparseRows.from_csr(rows, self.device)
         mixture: Tensor = self.mixture(self.cnet_scores(observed), observed, rows)
         return mixture
+
+    @property
+    def part_weights(self) -> dict[str, float] | None:
+        """See :class:`PartScorer`: C-Net's softmax and what is mixed with it, without a trend."""
+        return self.mixture.part_weights
+
+    @torch.inference_mode()
+    def score_parts(self, rows: csr_matrix) -> Iterator[dict[str, Tensor]]:
+        """See :class:`PartScorer`. Raises ValueError where nothing is mixed."""
+        if self.mixture.is_empty:
+            raise ValueError("the scores have no parts")
+        blocks = self.factored_scores(rows)
+        if isinstance(blocks, MixedScores):
+            for start in range(0, blocks.n_items, BLOCK_SIZE):
+                stop = min(start + BLOCK_SIZE, blocks.n_items)
+                yield blocks.block(start, stop).estimates()
+            return
+        observed = SparseRows.from_csr(rows, self.device)
+        yield self.mixture.estimates(self.cnet_scores(observed), observed, rows)
 
     @torch.inference_mode()
     def score_items(

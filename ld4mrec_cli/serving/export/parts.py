@@ -115,7 +115,8 @@ def _split_ld4mrec(model: LD4MRec) -> Parts:
 
         def by_ials(rows: csr_matrix, users: np.ndarray) -> FactoredScores:
             items = ials.items.cpu()
-            return FactoredScores((ials.vectors(rows),), (items,), items.new_zeros(len(items)))
+            vectors = ials.vectors(rows) * ials.scale
+            return FactoredScores((vectors,), (items,), items.new_zeros(len(items)))
 
         vectors[IALS] = by_ials
         terms.append(f"max(0, user.{IALS} · item.{IALS})")
