@@ -43,6 +43,10 @@ SMALL: dict[str, Any] = {
     "model.ease_ridge": 10.0,
     "model.ease_content_weight": 0.0,
     "model.ease_nonnegative": False,
+    "model.ials": False,
+    "model.ials_unobserved_weight": 0.004,
+    "model.ials_ridge": 0.4,
+    "model.ials_frequency_exponent": 0.5,
     "cfgan.generator_dim": 16,
     "cfgan.discriminator_dim": 8,
 }

@@ -5,6 +5,7 @@ set of overrides in ``presets/paper.yaml``. The published settings of a baseline
 ``presets/models/NAME.yaml``.
 """
 
+from ld4mrec_cli.config.chosen import apply_choice
 from ld4mrec_cli.config.load import (
     config_from_mapping,
     config_to_yaml,
@@ -26,6 +27,7 @@ from ld4mrec_cli.config.yaml_reader import read_yaml
 __all__ = [
     "Config",
     "Difference",
+    "apply_choice",
     "config_from_mapping",
     "config_to_yaml",
     "iter_differences",

@@ -66,7 +66,7 @@ class BaseConfig(Section):
                 "training.target=masked needs masking: "
                 "set diffusion.mask_rate above 0, or training.target=all"
             )
-        if self.model.ials and self.training.loss != "multinomial":
+        if self.model.ials is True and self.training.loss != "multinomial":
             raise ValueError("model.ials needs training.loss=multinomial")
         drawn = self.diffusion.soft_reconstruction and self.diffusion.soft_labels == "drawn"
         if self.training.sampled_items and (self.training.loss != "multinomial" or drawn):

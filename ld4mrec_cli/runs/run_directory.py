@@ -41,7 +41,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ld4mrec_cli.config import Config, config_from_mapping, config_to_yaml
+from ld4mrec_cli.config import Config, apply_choice, config_from_mapping, config_to_yaml
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.item_columns import ITEM_COLUMNS_FILE
 from ld4mrec_cli.data.splits import SPLITS
@@ -161,6 +161,11 @@ class RunDirectory:
             raise RunError(what, where=self.path / MANIFEST) from None
         check_config_file(self.path / CONFIG, self.manifest.config_hash, config)
         return config
+
+    @property
+    def settled_config(self) -> Config:
+        """:attr:`config` with what was chosen on validation before the training."""
+        return apply_choice(self.config, self.manifest.chosen or {})
 
     @property
     def n_items(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.config import Config
+from ld4mrec_cli.config import Config, apply_choice
 from ld4mrec_cli.models.base import Recommender, TrainableRecommender, load_parameters
 from ld4mrec_cli.models.ld4mrec.model import LD4MRec
 from ld4mrec_cli.models.registry import build_baseline, is_pairwise, restore_baseline
@@ -31,7 +31,8 @@ def load_scorer(
         RunError: files are missing, damaged or do not fit together.
     """
     try:
-        scorer = _extend(run, _restore(run, device, config or run.config))
+        settled = apply_choice(config or run.config, run.manifest.chosen or {})
+        scorer = _extend(run, _restore(run, device, settled))
     except UserError:
         raise
     except Exception as error:  # shapes and dtypes that do not fit raise nearly anything

@@ -12,7 +12,6 @@ from ld4mrec_cli.runs.manifest import RefitSource
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.warm_start import open_init
 from ld4mrec_cli.training.choices import Choices
-from ld4mrec_cli.training.ease_choice import apply_choice
 from ld4mrec_cli.training.session import Callbacks, start_training
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
 from ld4mrec_cli.utils.errors import RunError
@@ -56,8 +55,7 @@ def refit(
         epochs=epochs,
         dataset_hash=manifest.dataset.hash,
     )
-    settled = apply_choice(run.config, manifest.chosen or {})
-    config = _refit_config(settled, dataset, manifest.dataset.modalities, epochs, device)
+    config = _refit_config(run.settled_config, dataset, manifest.dataset.modalities, epochs, device)
     init = None if manifest.init_from is None else open_init(manifest.init_from)
     choices = Choices(
         manifest.mixture, manifest.dataset.history_half_life, manifest.trend_half_life

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from ld4mrec_cli.config import Config
+from ld4mrec_cli.config import Config, apply_choice
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.data.splits import Split
 from ld4mrec_cli.evaluation.validation import (
@@ -52,6 +52,7 @@ from ld4mrec_cli.runs.run_directory import (
 )
 from ld4mrec_cli.runs.versions import device_name, package_versions
 from ld4mrec_cli.runs.warm_start import check_init, open_init, save_parameters, start_from
+from ld4mrec_cli.training.auto_settings import choose_autos, find_autos
 from ld4mrec_cli.training.checkpoint_throttle import CheckpointThrottle
 from ld4mrec_cli.training.checks import (
     check_group,
@@ -68,7 +69,6 @@ from ld4mrec_cli.training.choices import (
     keep_choices,
     keep_half_life,
 )
-from ld4mrec_cli.training.ease_choice import apply_choice, choose_ease, find_autos
 from ld4mrec_cli.training.trainer import EpochReport, Trainer
 from ld4mrec_cli.utils.device import has_bf16, resolve_device
 from ld4mrec_cli.utils.distributed import SINGLE_PROCESS, Group
@@ -280,7 +280,22 @@ class TrainingSession:
         """Start of the training's clock; time spent before an interruption counts."""
 
     def execute(self) -> RunDirectory:
-        """Do the rest of the training and return the complete run."""
+        """Do the rest of the training and return the complete run.
+
+        Raises:
+            TrainingInterrupted: by a KeyboardInterrupt; says how to go on.
+            TrainingDiverged: see :class:`Trainer`.
+        """
+        try:
+            return self._train()
+        except KeyboardInterrupt:
+            self.run.update(status="interrupted")
+            epoch = self.run.manifest.epochs
+            when = f"after epoch {epoch}" if epoch else "before the first epoch was over"
+            hint = f"Continue with `ld4mrec train --resume --run {self.run.path}`"
+            raise TrainingInterrupted(f"interrupted {when}", hint=hint) from None
+
+    def _train(self) -> RunDirectory:
         self.run.add_serving_tables(self.dataset)
         self._note_ignored_weights()
         self._inherit()  # what the validation leaves out, from here on
@@ -358,9 +373,12 @@ class TrainingSession:
         if self._validate is None or not find_autos(self.config):
             return
         if self.group.is_main_process and self.run.manifest.chosen is None:
-            self.callbacks.on_stage("choosing on validation what EASE is made of")
-            chosen = choose_ease(
-                self.config, self.train_rows, self._load_features(), self._validate
+            chosen = choose_autos(
+                self.config,
+                self.train_rows,
+                self._load_features(),
+                self._validate,
+                self.callbacks.on_stage,
             )
             self.run.update(chosen=chosen)
         self.group.barrier()
@@ -494,11 +512,6 @@ class TrainingSession:
                 else "No weights were kept"
             )
             raise TrainingDiverged(str(error), hint=hint) from None
-        except KeyboardInterrupt:
-            run.update(status="interrupted")
-            hint = f"Continue with `ld4mrec train --resume --run {run.path}`"
-            epoch = run.manifest.epochs
-            raise TrainingInterrupted(f"interrupted after epoch {epoch}", hint=hint) from None
         run.update(seconds=self.seconds)
         self._finish(trainer, "complete", choices)
         return run

@@ -13,8 +13,9 @@ from ld4mrec_cli.models.ease_settings import EASEChoice, EASEConfig
 from ld4mrec_cli.models.ops.content_variants import ContentVariants
 from ld4mrec_cli.models.ops.item_weights import fit_item_weights
 from ld4mrec_cli.runs.run_directory import SIGNALS, RunDirectory
-from ld4mrec_cli.training import ease_choice
-from ld4mrec_cli.training.ease_choice import RIDGES, _search, choose_ease
+from ld4mrec_cli.training import auto_settings
+from ld4mrec_cli.training.auto_settings import choose_autos
+from ld4mrec_cli.training.ease_choice import RIDGES, search_ease
 from ld4mrec_cli.training.refit import refit
 from ld4mrec_cli.training.session import Callbacks, train
 
@@ -63,27 +64,27 @@ def test_the_best_of_smooth_values_is_found(ridge, text, nonnegative):
         )
         return 100.0 - miss - content["image"] - (choice.nonnegative != nonnegative)
 
-    found = _search(AUTO, ["text", "image"], value)
+    found = search_ease(AUTO, ["text", "image"], value)
     assert found == EASEChoice(ridge, {"text": text, "image": 0.0}, nonnegative)
 
 
 def test_given_settings_stay():
     settings = EASEConfig(ridge=7.0, content_weight={"text": 2.0}, nonnegative="auto")
-    found = _search(settings, ["text", "image"], lambda choice: float(choice.nonnegative))
+    found = search_ease(settings, ["text", "image"], lambda choice: float(choice.nonnegative))
     assert found == EASEChoice(7.0, {"text": 2.0}, nonnegative=True)
 
 
 def test_nothing_is_gained_nothing_is_changed():
     """A modality or a sign that does not pay is left out; a ridge stays."""
-    found = _search(AUTO, ["text"], lambda choice: 1.0)
+    found = search_ease(AUTO, ["text"], lambda choice: 1.0)
     assert found == EASEChoice(400.0, {"text": 0.0}, nonnegative=False)
     assert found.ridge in RIDGES
 
 
 def test_a_catalog_is_cut_to_its_most_interacted_items():
     degrees = csr_matrix(np.tri(5, dtype=np.float32))  # item 0 has five interactions, item 4 one
-    assert ease_choice._most_interacted(degrees, 3).tolist() == [0, 1, 2]
-    assert ease_choice._most_interacted(degrees, 9).tolist() == [0, 1, 2, 3, 4]
+    assert auto_settings._most_interacted(degrees, 3).tolist() == [0, 1, 2]
+    assert auto_settings._most_interacted(degrees, 9).tolist() == [0, 1, 2, 3, 4]
 
 
 KEYS = {"model.ease_ridge", "model.ease_content_weight", "model.ease_nonnegative"}
@@ -116,7 +117,7 @@ def test_planted_content_gets_weight_and_noise_hardly_any(planted_config, plante
         "noise": np.random.default_rng(0).normal(size=image.shape).astype(np.float32),
     }
     validator = make_validator(config.training, config.evaluation, dataset, train_rows)
-    chosen = choose_ease(config, train_rows, features, validator)["model.ease_content_weight"]
+    chosen = choose_autos(config, train_rows, features, validator)["model.ease_content_weight"]
     assert chosen["image"] >= 4.0
     assert chosen["noise"] == 0.0
 

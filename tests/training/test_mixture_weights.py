@@ -74,7 +74,7 @@ def test_no_weights_are_tried_twice_and_without_gain_they_stay():
 
     start = {"ease": 1.0, "ials": min(SCALES, key=lambda one: abs(one - 0.3))}
     assert parts.fit_scales(value) == start
-    assert len(tried) == len(set(tried)) == 5 + 5  # from there, and from 1
+    assert len(tried) == len(set(tried)) == 5 + 5 + 4 + 4  # from there, from 1, from each alone
     assert tried[0] == tuple(start.values()), "of equal ones the first is kept"
 
 
@@ -131,6 +131,17 @@ def test_a_climb_from_one_gets_past_a_bump():
 
     assert parts.fit_scales(value) == {"ease": 0.5}
     assert parts.scales["ease"] == 0.5
+
+
+def test_one_part_by_itself_is_tried():
+    """Every step from both parts together is worse."""
+    parts = mixture("ease", "ials")
+
+    def value() -> float:
+        ease, ials = parts.scales["ease"], parts.scales["ials"]
+        return 2.0 - distance(ials, 2.0) if ease == 0.0 else 1.0 - distance(ease, 1.0)
+
+    assert parts.fit_scales(value) == {"ease": 0.0, "ials": 2.0}
 
 
 def test_each_epoch_is_validated_with_weights_that_suit_it(world):

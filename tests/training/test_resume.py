@@ -94,6 +94,28 @@ def test_a_resumed_run_equals_the_uninterrupted_one(config, whole, tmp_path, kin
     assert_same_run(resume(tmp_path / "run", None, Callbacks()), whole(config))
 
 
+@pytest.mark.parametrize("stage", ["what EASE is", "item signals", "how the model scores"])
+@pytest.mark.parametrize("model", ["ld4mrec", "ease"])
+def test_a_run_that_is_interrupted_outside_the_epochs_resumes(
+    planted_config, tmp_path, stage, model
+):
+    settings = {"ease__ridge": "auto"} if model == "ease" else {"model__ease_ridge": "auto"}
+    config = planted_config(model_name=model, **settings)
+    if model == "ease":
+        stage = "fitting ease" if stage == "item signals" else "what EASE is"
+
+    def interrupt(text: str) -> None:
+        if stage in text:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run"
+    when = "after epoch 2" if "scores" in stage else "before the first epoch was over"
+    with pytest.raises(TrainingInterrupted, match=rf"{when}.*train --resume --run"):
+        train(config, path, Callbacks(on_stage=interrupt))
+    assert RunDirectory.open(path).manifest.status == "interrupted"
+    assert_same_run(resume(path, None, Callbacks()), train(config, tmp_path / "whole", Callbacks()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["multinomial", "mse"])
 def test_a_run_with_sparse_item_weights_resumes(planted_config, whole, tmp_path, loss):

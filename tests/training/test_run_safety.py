@@ -91,7 +91,7 @@ def test_an_interrupted_baseline_is_fitted_again(planted_config, tmp_path, monke
     def stop(text):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(TrainingInterrupted):
         train(planted_config(model_name="ease"), tmp_path / "run", Callbacks(on_stage=stop))
     run = resume(tmp_path / "run", None, Callbacks())
     assert run.manifest.model == "ease"

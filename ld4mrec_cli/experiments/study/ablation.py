@@ -39,7 +39,8 @@ from ld4mrec_cli.experiments.study.report import (
 from ld4mrec_cli.experiments.study.request import Request
 from ld4mrec_cli.models.ld4mrec.guidance import COLLABORATIVE
 from ld4mrec_cli.models.specs import MODELS
-from ld4mrec_cli.settings.base import Switch, SwitchEach
+from ld4mrec_cli.settings.base import AUTO, Switch, SwitchEach
+from ld4mrec_cli.training.auto_settings import find_autos
 from ld4mrec_cli.utils.errors import ConfigError, UserError
 from ld4mrec_cli.utils.tables import Table
 
@@ -89,8 +90,10 @@ def _switched_off(config: Config, request: Request) -> Iterator[tuple[str, Confi
 def _acts(config: Config, key: str, mark: Switch, dataset: Dataset) -> bool:
     """Whether a part is on, and does something with these settings and data."""
     value = _get(config, key)
-    if mark.needs_times and value == "auto" and not dataset.is_split_in_time:
-        return False
+    if value == AUTO:
+        may_act = dataset.is_split_in_time if mark.needs_times else key in find_autos(config)
+        if not may_act:
+            return False
     return value != mark.off and (mark.needs is None or bool(_get(config, mark.needs)))
 
 
@@ -106,7 +109,7 @@ def _others(config: Config) -> Iterator[tuple[str, Config]]:
     from ld4mrec_cli.models.ld4mrec.signals import ease_config, ials_config
 
     for name, settings in (("ease", ease_config), ("ials", ials_config)):
-        if getattr(config.model, name):
+        if getattr(config.model, name) is True:  # auto may leave it out
             part = settings(config.model)
             update = {"model_name": name, name: part}
             yield f"{MODELS[name].title.split(' (')[0]} alone", config.model_copy(update=update)

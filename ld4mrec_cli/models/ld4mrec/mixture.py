@@ -242,8 +242,9 @@ class Mixture(nn.Module):
     def fit_scales(self, evaluate: Callable[[], float]) -> dict[str, float]:
         """Choose the weights of the :attr:`fitted` parts, so that the scores are best.
 
-        Hill climbing over SCALES, one part at a time, from where the weights are and from 1: where
-        one part outweighs the others, all weights are much the same, and a climb stays there.
+        Hill climbing over SCALES, one part at a time, from where the weights are, from 1, and of
+        several parts from each by itself: where one part outweighs the others, all weights are much
+        the same, and a climb stays there.
 
         Args:
             evaluate: value of the scores with the present weights, higher is better.
@@ -264,8 +265,13 @@ class Mixture(nn.Module):
         fitted = self.fitted if self._trend is None else (*self.fitted, TREND)
         if not fitted:
             return {}
-        present = _climb({name: _nearest_scale(scales[name]) for name in fitted}, value)
-        best = max(present, _climb(dict.fromkeys(fitted, 1.0), value), key=value)
+        starts = [
+            {name: _nearest_scale(scales[name]) for name in fitted},
+            dict.fromkeys(fitted, 1.0),
+        ]
+        parts = [name for name in self.fitted if len(self.fitted) > 1]
+        starts += [{**starts[1], **dict.fromkeys(parts, 0.0), name: 1.0} for name in parts]
+        best = max((_climb(start, value) for start in starts), key=value)
         self.set_scales(best)
         return best
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ld4mrec_cli.settings.base import (
+    Auto,
     AutoSwitch,
     ContentWeight,
     Count,
@@ -85,20 +86,23 @@ class ModelConfig(Section):
     ease_neighbors: Count = 400
     """Items that each item is solved on in a catalog above `ease_max_items`. More are closer to the
     dense form; time grows with their cube, memory in proportion."""
-    ials: Annotated[bool, Switch("iALS")] = False
+    ials: Annotated[AutoSwitch, Switch("iALS")] = "auto"
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
-    loss only): an estimate of low rank beside that of EASE."""
+    loss only): an estimate of low rank beside that of EASE. `auto`: where it is better by itself
+    than EASE on validation, before the training."""
     ials_scale: Scale = "auto"
     """Weight of the iALS scores in the mixture, where `auto` is chosen at each validation, with the
     epoch."""
-    ials_dim: Width = 64
+    ials_dim: Width = 128
     """Length of the user and item vectors of iALS."""
-    ials_unobserved_weight: Positive = 0.004
-    """Weight α₀ of an unobserved cell in the squared error; an interaction has weight 1."""
-    ials_ridge: Positive = 0.4
-    """Ridge λ of the vectors of iALS."""
-    ials_frequency_exponent: Probability = 0.5
-    """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item."""
+    ials_unobserved_weight: Positive | Auto = "auto"
+    """Weight α₀ of an unobserved cell in the squared error; an interaction has weight 1. `auto`
+    chooses it on validation before the training."""
+    ials_ridge: Ridge = "auto"
+    """Ridge λ of the vectors of iALS; `auto` chooses it on validation before the training."""
+    ials_frequency_exponent: Probability | Auto = "auto"
+    """ν: λ is multiplied by (interactions + α₀ · others)^ν of the user or item; `auto` chooses it
+    on validation before the training."""
     trend_half_life: Annotated[HalfLife, Switch("trend", "off", needs_times=True)] = "auto"
     """Correct the scores of the mixture for what is popular now: multiply them by the ratio of the
     recent popularity of an item to that over all time. An interaction counts half after this time,

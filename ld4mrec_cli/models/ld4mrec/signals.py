@@ -49,7 +49,7 @@ class ItemSignals:
         ease_weights, ials_items = None, None
         if config.ease:
             ease_weights = fit_item_weights(train, ease_config(config), features)
-        if config.ials:
+        if config.ials is True:  # auto: it was not chosen
             ials_items = fit_item_factors(train, ials_config(config), seed).numpy()
         degree = np.asarray(train.sum(axis=0)).ravel()
         return cls(bases, degree, ease_weights, ials_items)
@@ -61,11 +61,15 @@ def ease_config(config: ModelConfig) -> EASEConfig:
     return EASEConfig(**{name: getattr(config, f"ease_{name}") for name in names})
 
 
+IALS_SETTINGS = {
+    "factors": "ials_dim",
+    "unobserved_weight": "ials_unobserved_weight",
+    "regularization": "ials_ridge",
+    "frequency_exponent": "ials_frequency_exponent",
+}
+"""Setting of iALS → that of LD4MRec."""
+
+
 def ials_config(config: ModelConfig) -> IALSConfig:
     """Settings of iALS within those of LD4MRec."""
-    return IALSConfig(
-        factors=config.ials_dim,
-        unobserved_weight=config.ials_unobserved_weight,
-        regularization=config.ials_ridge,
-        frequency_exponent=config.ials_frequency_exponent,
-    )
+    return IALSConfig(**{name: getattr(config, own) for name, own in IALS_SETTINGS.items()})

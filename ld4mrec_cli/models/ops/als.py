@@ -49,9 +49,10 @@ class LeastSquares:
         Raises:
             UserError: the vectors are not finite.
         """
-        self._settings = settings
+        self._settings = settings.choice
         try:  # in float64: small eigenvalues would be noise in float32
-            squares, basis = torch.linalg.eigh(settings.unobserved_weight * _gram(other))
+            weight = self._settings.unobserved_weight
+            squares, basis = torch.linalg.eigh(weight * _gram(other))
         except RuntimeError:  # by LAPACK, for vectors that are not finite
             raise _no_solution() from None
         self._shared, self._basis = squares.clamp_min(0.0), basis.to(other.dtype)

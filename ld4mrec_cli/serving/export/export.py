@@ -199,7 +199,7 @@ def _write_onnx(
 ) -> None:
     """The ONNX model, compared with the model where onnxruntime is installed."""
     import_onnx()
-    graph = build_graph(source.scorer, report.model, source.run.config)
+    graph = build_graph(source.scorer, report.model, source.run.settled_config)
     path = directory / ONNX_FILE
     metadata = {"model": report.model, "weights_hash": report.run["weights_hash"]}
     names = graph.save(path, metadata)

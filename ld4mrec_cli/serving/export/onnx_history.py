@@ -142,15 +142,16 @@ def ials_vectors(histories: Histories, items: np.ndarray, settings: IALSConfig) 
     """
     graph, (n_items, dim) = histories.graph, items.shape
     double = items.astype(np.float64)
-    alpha = settings.unobserved_weight
+    choice = settings.choice
+    alpha = choice.unobserved_weight
     gathered = graph.add("Gather", graph.constant("ials_items", items), histories.items, axis=0)
     mask = graph.add("Transpose", histories.mask, perm=[0, 2, 1])
     own = graph.add("Cast", graph.add("Mul", gathered, mask), to=11)
     gram = graph.add("MatMul", graph.add("Transpose", own, perm=[0, 2, 1]), own)
     count = graph.add("Cast", histories.counts, to=11)
     frequency = graph.add("Add", count, graph.number(alpha * n_items, np.float64))
-    power = graph.add("Pow", frequency, graph.number(settings.frequency_exponent, np.float64))
-    ridge = graph.add("Mul", power, graph.number(settings.regularization, np.float64))
+    power = graph.add("Pow", frequency, graph.number(choice.frequency_exponent, np.float64))
+    ridge = graph.add("Mul", power, graph.number(choice.regularization, np.float64))
     ridge = graph.add("Unsqueeze", ridge, graph.integers(2))
     identity = graph.constant("identity", np.eye(dim))
     shared = graph.constant("ials_shared", alpha * (double.T @ double))
