@@ -49,30 +49,35 @@ class PartRanker:
         self._rows = rows
         self._exclude = exclude
         self._depth = depth
-        self._kept: dict[int, KeptParts] = {}
+        self._kept: dict[int, tuple[np.ndarray, KeptParts]] = {}
+        """Users of each batch by the first of them, and what is kept."""
 
     def __call__(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items ``(n, depth)`` and scores for ``users``, as :func:`rank` gives them.
 
-        The users come in the same batches each time.
+        What is kept serves the users of one batch, so they come in the same batches each time.
 
         Raises:
             NonFiniteScoresError: a score is NaN or infinite.
         """
-        first = int(users[0])
-        if first not in self._kept:
-            self._kept[first] = keep_parts(
-                self._scorer, self._rows[users], self._exclude[users], self._depth
-            )
         weights = self._scorer.part_weights
         assert weights is not None
-        items, scores, is_certain = self._kept[first].rank(weights, self._depth)
+        items, scores, is_certain = self._keep(users).rank(weights, self._depth)
         again = np.flatnonzero(~is_certain)
         if len(again):
             at = users[again]
             rows, exclude = self._rows[at], self._exclude[at]
             items[again], scores[again] = rank(self._scorer, rows, exclude, self._depth, at)
         return items, scores
+
+    def _keep(self, users: np.ndarray) -> KeptParts:
+        before = self._kept.get(int(users[0]))
+        if before is not None and np.array_equal(before[0], users):
+            return before[1]
+        rows, exclude = self._rows[users], self._exclude[users]
+        kept = keep_parts(self._scorer, rows, exclude, self._depth)
+        self._kept[int(users[0])] = users, kept
+        return kept
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ld4mrec_cli.settings.base import Auto, Count, Positive, Probability, Ridge, Section, Width
+from ld4mrec_cli.settings.base import (
+    AUTO,
+    Auto,
+    Count,
+    Positive,
+    Probability,
+    Ridge,
+    Section,
+    Width,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,14 @@ class IALSConfig(Section):
         """What is chosen on validation, as far as it is given."""
         given = {one.name: getattr(self, one.name) for one in fields(IALSChoice)}
         return IALSChoice(**{name: one for name, one in given.items() if not isinstance(one, str)})
+
+    @property
+    def settled(self) -> IALSChoice:
+        """:attr:`choice`, with which vectors are solved. Raises ValueError for an ``auto``."""
+        autos = [one.name for one in fields(IALSChoice) if getattr(self, one.name) == AUTO]
+        if autos:
+            raise ValueError(f"nothing was chosen for {', '.join(autos)}")
+        return self.choice
 
     def with_choice(self, choice: IALSChoice) -> IALSConfig:
         """These settings with what is chosen."""

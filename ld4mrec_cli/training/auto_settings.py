@@ -17,7 +17,7 @@ from ld4mrec_cli.models.ials_settings import IALSChoice, IALSConfig
 from ld4mrec_cli.models.ld4mrec.signals import IALS_SETTINGS, ease_config, ials_config
 from ld4mrec_cli.settings.base import AUTO
 from ld4mrec_cli.training.ease_choice import EASEValue, search_ease
-from ld4mrec_cli.training.ials_choice import IALSValue, search_ials
+from ld4mrec_cli.training.ials_choice import IALSValue, carry_over, search_ials
 
 CHOICE_ITEMS = 5_000
 """Items that a choice is made on: of a larger catalog those with the most interactions. The time of
@@ -85,7 +85,10 @@ def choose_autos(
         joins = found is not None or not _may_take_ials(config)
         chosen[IALS_SWITCH] = joins
         if joins:
-            chosen |= _values(config, "ials", found or ials.choice)
+            choice = found or ials.choice
+            if part is not None and ials.regularization == AUTO:
+                choice = carry_over(choice, part.train, train)
+            chosen |= _values(config, "ials", choice)
     return {key: value for key, value in chosen.items() if key in autos}
 
 
@@ -120,7 +123,8 @@ class _Part:
         least = 0.0
         if _may_take_ials(self.config):
             least = self._ease_value(self.ease_choice)
-        self.on_stage("choosing on validation what iALS is made of")
+        asked = "whether iALS joins" if _may_take_ials(self.config) else "what iALS is made of"
+        self.on_stage(f"choosing on validation {asked}")
         value = IALSValue(settings, self.train, self.validator, training.metric, training.seed)
         return search_ials(settings, value, value.mean_frequency, least)
 

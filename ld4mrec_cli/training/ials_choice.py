@@ -59,15 +59,29 @@ class IALSValue:
         try:
             model = IALS.fit(self._train, self._settings.with_choice(choice), {}, self._seed)
             return balance_with_recall(self._validator(model), self._metric)
-        except UserError:  # the ridge is too small for float32
+        except UserError:  # the ridge is too small for float32, or scores are not finite
             return 0.0
 
     @property
     def mean_frequency(self) -> float:
-        """Mean of what the ridge of a user is multiplied by, with the exponent 1."""
-        n_users, n_items = self._train.shape
-        observed = float(self._train.sum()) / max(n_users, 1)
-        return observed + self._settings.choice.unobserved_weight * n_items
+        """That of a user of the part, see :func:`mean_frequency`."""
+        return mean_frequency(self._train, self._settings.choice.unobserved_weight)
+
+
+def mean_frequency(train: csr_matrix, unobserved_weight: float) -> float:
+    """Mean over users of what the ridge is multiplied by with the exponent 1."""
+    n_users, n_items = train.shape
+    return float(train.sum()) / max(n_users, 1) + unobserved_weight * n_items
+
+
+def carry_over(choice: IALSChoice, part: csr_matrix, whole: csr_matrix) -> IALSChoice:
+    """A choice made on a ``part`` of the items, for the ``whole`` ``(n_users, n_items)``.
+
+    The ridge of a mean user, which grows with the number of items, stays as it was.
+    """
+    before, after = (mean_frequency(one, choice.unobserved_weight) for one in (part, whole))
+    factor = (before / after) ** choice.frequency_exponent
+    return replace(choice, regularization=choice.regularization * factor)
 
 
 def search_ials(

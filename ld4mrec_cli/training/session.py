@@ -289,11 +289,13 @@ class TrainingSession:
         try:
             return self._train()
         except KeyboardInterrupt:
+            if not self.run.is_unfinished:
+                raise
             self.run.update(status="interrupted")
             epoch = self.run.manifest.epochs
-            when = f"after epoch {epoch}" if epoch else "before the first epoch was over"
+            what = f"interrupted after epoch {epoch}" if epoch else "interrupted"
             hint = f"Continue with `ld4mrec train --resume --run {self.run.path}`"
-            raise TrainingInterrupted(f"interrupted {when}", hint=hint) from None
+            raise TrainingInterrupted(what, hint=hint) from None
 
     def _train(self) -> RunDirectory:
         self.run.add_serving_tables(self.dataset)

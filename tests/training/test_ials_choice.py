@@ -16,11 +16,13 @@ from ld4mrec_cli.models.ials_settings import IALSChoice, IALSConfig
 from ld4mrec_cli.models.ops.als import fit_item_factors
 from ld4mrec_cli.runs.run_directory import RunDirectory
 from ld4mrec_cli.runs.scorer import load_scorer
+from ld4mrec_cli.serving.export.export import export_run
 from ld4mrec_cli.training import auto_settings, ials_choice
 from ld4mrec_cli.training.auto_settings import choose_autos, find_autos
-from ld4mrec_cli.training.ials_choice import IALSValue, search_ials
+from ld4mrec_cli.training.ials_choice import IALSValue, carry_over, search_ials
 from ld4mrec_cli.training.refit import refit
-from ld4mrec_cli.training.session import Callbacks, train
+from ld4mrec_cli.training.session import Callbacks, resume, train
+from ld4mrec_cli.utils.errors import TrainingInterrupted
 
 CPU = torch.device("cpu")
 AUTO = IALSConfig(unobserved_weight="auto", regularization="auto", frequency_exponent="auto")
@@ -179,6 +181,18 @@ def test_a_run_serves_what_was_chosen(planted_config, tmp_path):
     assert done.config.model.ials_ridge == run.manifest.chosen["model.ials_ridge"]
 
 
+@pytest.mark.parametrize("model", ["ld4mrec", "ials"])
+def test_the_onnx_model_solves_with_what_was_chosen(planted_config, tmp_path, model):
+    pytest.importorskip("onnxruntime")
+    names = ("unobserved_weight", "regularization", "frequency_exponent")
+    settings = {f"ials__{name}": "auto" for name in names} | {"ials__factors": 4}
+    if model == "ld4mrec":
+        settings = AUTOS | {"model__ials": True, "training__max_epochs": 1}
+    run = train(planted_config(model_name=model, **settings), tmp_path / "run", Callbacks())
+    report = export_run(RunDirectory.open(run.path), tmp_path / "export", ["onnx"])
+    assert report.onnx["max_difference"] < 1e-4
+
+
 def test_the_baseline_can_choose_its_settings(planted_config, tmp_path):
     names = ("unobserved_weight", "regularization", "frequency_exponent")
     settings = {f"ials__{name}": "auto" for name in names}
@@ -196,11 +210,45 @@ def test_the_baseline_can_choose_its_settings(planted_config, tmp_path):
     assert float(restored.score(rows).abs().sum()) > 0.0
 
 
-def test_a_setting_that_is_auto_starts_where_a_search_does():
+def test_no_vectors_are_solved_with_a_setting_that_was_not_chosen():
     rows = csr_matrix((np.random.default_rng(0).random((30, 12)) < 0.3).astype(np.float32))
-    auto = AUTO.model_copy(update={"factors": 3, "iterations": 2})
-    given = auto.with_choice(IALSChoice())
-    assert_allclose(fit_item_factors(rows, auto, 0), fit_item_factors(rows, given, 0))
+    with pytest.raises(ValueError, match="unobserved_weight, regularization, frequency_exponent"):
+        fit_item_factors(rows, AUTO, 0)
+
+
+def test_the_ridge_of_a_mean_user_stays_on_the_whole_catalog():
+    whole = csr_matrix(np.ones((10, 400), np.float32))
+    part = csr_matrix(whole[:, :100])
+    choice = IALSChoice(unobserved_weight=0.5, regularization=3.0, frequency_exponent=0.5)
+    carried = carry_over(choice, part, whole)
+    assert carried.regularization * (400 + 200) ** 0.5 == pytest.approx(3.0 * (100 + 50) ** 0.5)
+    assert replace(carried, regularization=3.0) == choice
+    assert carry_over(choice, whole, whole) == choice
+
+
+def test_ials_that_joined_is_there_to_the_end(planted_config, tmp_path, monkeypatch):
+    """Interrupted, resumed, opened again and refit."""
+    found = IALSChoice(0.01, 0.3, 0.5)
+    monkeypatch.setattr(auto_settings, "search_ials", lambda *arguments: found)
+    settings = AUTOS | {"model__ials": "auto", "training__max_epochs": 2}
+
+    def interrupt(text: str) -> None:
+        if "signals" in text:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run"
+    with pytest.raises(TrainingInterrupted):
+        train(planted_config(**settings), path, Callbacks(on_stage=interrupt))
+    run = resume(path, None, Callbacks())
+    assert run.manifest.chosen["model.ials"] is True
+    assert set(run.manifest.mixture) == {"ease", "ials"}
+    given = dict(zip(sorted(IALS_KEYS), (0.5, 0.3, 0.01), strict=True))
+    assert {key: run.manifest.chosen[key] for key in IALS_KEYS} == pytest.approx(given)
+    model = load_scorer(RunDirectory.open(path), CPU)
+    assert model.mixture.ials._users._settings.unobserved_weight == 0.01
+    done = refit(run, None, tmp_path / "refit", Callbacks())
+    assert done.config.model.ials is True
+    assert load_scorer(done, CPU).mixture.scales == model.mixture.scales
 
 
 def test_the_choice_says_what_it_does(planted_config, make_low_rank_validator):
@@ -208,4 +256,4 @@ def test_the_choice_says_what_it_does(planted_config, make_low_rank_validator):
     stages: list[str] = []
     config = planted_config(**AUTOS, model__ials="auto")
     auto_settings.choose_autos(config, rows, {}, validator, stages.append)
-    assert stages == ["choosing on validation what iALS is made of"], "EASE is given here"
+    assert stages == ["choosing on validation whether iALS joins"], "EASE is given here"

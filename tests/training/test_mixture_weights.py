@@ -13,6 +13,8 @@ from ld4mrec_cli.config import Config, load_config
 from ld4mrec_cli.data.dataset import Dataset
 from ld4mrec_cli.evaluation import part_ranking
 from ld4mrec_cli.evaluation.validation import balance_with_recall, make_validator
+from ld4mrec_cli.models.ld4mrec import mixture as mixture_module
+from ld4mrec_cli.models.ld4mrec import model as model_module
 from ld4mrec_cli.models.ld4mrec.guidance import ItemItemWeights
 from ld4mrec_cli.models.ld4mrec.mixture import SCALES, IALSScores, Mixture
 from ld4mrec_cli.models.specs import MODELS
@@ -224,13 +226,21 @@ def test_the_given_weight_of_another_part_is_back_after_c_net_was_measured(plant
     assert model.scales == {"ease": 2.0, "ials": 0.5}
 
 
-@pytest.mark.parametrize("settings", [{}, {"model__ials": True, "model__ials_dim": 4}])
+SPARSE = {"model__ease_max_items": 5, "model__ease_neighbors": 4}
+WITH_IALS = {"model__ials": True, "model__ials_dim": 4}
+
+
+@pytest.mark.parametrize("settings", [{}, WITH_IALS, SPARSE, SPARSE | WITH_IALS])
 def test_the_parts_are_scored_once_for_all_weights(planted_config, monkeypatch, tmp_path, settings):
     """And the metrics are those of the whole scores with the chosen weights."""
     run = train(planted_config(**settings), tmp_path / "run", Callbacks())
     model = load_scorer(run, CPU)
     model.mixture.fitted = tuple(model.mixture.scales)
     validator = make_planted_validator(planted_config(**settings))
+    if "model__ease_max_items" in settings:  # as in a large catalog, by blocks of items
+        monkeypatch.setattr(mixture_module, "LARGE_CATALOG", 5)
+        monkeypatch.setattr(model_module, "BLOCK_SIZE", 16)
+        assert model.factored_scores(validator.rows[:1]) is not None
     passes = []
     score_parts = type(model).score_parts
 

@@ -94,26 +94,47 @@ def test_a_resumed_run_equals_the_uninterrupted_one(config, whole, tmp_path, kin
     assert_same_run(resume(tmp_path / "run", None, Callbacks()), whole(config))
 
 
-@pytest.mark.parametrize("stage", ["what EASE is", "item signals", "how the model scores"])
-@pytest.mark.parametrize("model", ["ld4mrec", "ease"])
+@pytest.mark.parametrize(
+    ("model", "stage"),
+    [
+        ("ld4mrec", "what EASE is"),
+        ("ld4mrec", "item signals"),
+        ("ld4mrec", "how the model scores"),
+        ("ease", "what EASE is"),
+        ("ease", "fitting ease"),
+    ],
+)
 def test_a_run_that_is_interrupted_outside_the_epochs_resumes(
-    planted_config, tmp_path, stage, model
+    planted_config, tmp_path, model, stage
 ):
     settings = {"ease__ridge": "auto"} if model == "ease" else {"model__ease_ridge": "auto"}
     config = planted_config(model_name=model, **settings)
-    if model == "ease":
-        stage = "fitting ease" if stage == "item signals" else "what EASE is"
 
     def interrupt(text: str) -> None:
         if stage in text:
             raise KeyboardInterrupt
 
     path = tmp_path / "run"
-    when = "after epoch 2" if "scores" in stage else "before the first epoch was over"
-    with pytest.raises(TrainingInterrupted, match=rf"{when}.*train --resume --run"):
+    when = "interrupted after epoch 2" if "scores" in stage else "interrupted"
+    with pytest.raises(TrainingInterrupted, match=rf"^{when}\. Continue with .*--resume --run"):
         train(config, path, Callbacks(on_stage=interrupt))
     assert RunDirectory.open(path).manifest.status == "interrupted"
     assert_same_run(resume(path, None, Callbacks()), train(config, tmp_path / "whole", Callbacks()))
+
+
+def test_a_finished_run_stays_finished_when_it_is_interrupted_at_its_very_end(
+    planted_config, tmp_path, monkeypatch
+):
+    delete = RunDirectory.delete_checkpoint
+
+    def interrupt(self: RunDirectory) -> None:
+        delete(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "delete_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(planted_config(), tmp_path / "run", Callbacks())
+    assert RunDirectory.open(tmp_path / "run").manifest.status == "complete"
 
 
 @pytest.mark.slow

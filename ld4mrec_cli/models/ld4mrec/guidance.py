@@ -102,8 +102,12 @@ class ItemItemWeights(nn.Module):
         return replace(rows, items=at, n_items=len(used)).matmul(block)
 
     def columns(self, rows: SparseRows) -> Callable[[Columns], Tensor]:
-        """``x B``, of which all columns (a slice) or some are computed when they are needed."""
-        return lambda items: self(rows, None if isinstance(items, slice) else items)
+        """``x B``, whose columns are computed when they are needed."""
+
+        def compute(items: Columns) -> Tensor:
+            return self(rows)[:, items] if isinstance(items, slice) else self(rows, items)
+
+        return compute
 
 
 class SparseItemItemWeights(SparseLowRankProduct):

@@ -89,7 +89,7 @@ class ModelConfig(Section):
     ials: Annotated[AutoSwitch, Switch("iALS")] = "auto"
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE. `auto`: where it is better by itself
-    than EASE on validation, before the training."""
+    than EASE on validation, before the training; off without EASE, and with `mse`."""
     ials_scale: Scale = "auto"
     """Weight of the iALS scores in the mixture, where `auto` is chosen at each validation, with the
     epoch."""

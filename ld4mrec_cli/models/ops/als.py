@@ -49,7 +49,7 @@ class LeastSquares:
         Raises:
             UserError: the vectors are not finite.
         """
-        self._settings = settings.choice
+        self._settings = settings.settled
         try:  # in float64: small eigenvalues would be noise in float32
             weight = self._settings.unobserved_weight
             squares, basis = torch.linalg.eigh(weight * _gram(other))

@@ -142,7 +142,7 @@ def ials_vectors(histories: Histories, items: np.ndarray, settings: IALSConfig) 
     """
     graph, (n_items, dim) = histories.graph, items.shape
     double = items.astype(np.float64)
-    choice = settings.choice
+    choice = settings.settled
     alpha = choice.unobserved_weight
     gathered = graph.add("Gather", graph.constant("ials_items", items), histories.items, axis=0)
     mask = graph.add("Transpose", histories.mask, perm=[0, 2, 1])
