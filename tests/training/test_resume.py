@@ -134,6 +134,7 @@ def test_a_finished_run_stays_finished_when_it_is_interrupted_at_its_very_end(
     monkeypatch.setattr(RunDirectory, "delete_checkpoint", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(planted_config(), tmp_path / "run", Callbacks())
+    monkeypatch.undo()
     assert RunDirectory.open(tmp_path / "run").manifest.status == "complete"
 
 
