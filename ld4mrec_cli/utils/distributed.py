@@ -161,5 +161,6 @@ def init_distributed() -> Iterator[Group]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if with_gpu else "gloo", timeout=TIMEOUT)
     try:
         yield Group(dist.get_rank(), dist.get_world_size(), local_rank)
+        dist.barrier()  # none leaves while another still sends to it
     finally:
         dist.destroy_process_group()
