@@ -86,10 +86,12 @@ class ModelConfig(Section):
     ease_neighbors: Count = 400
     """Items that each item is solved on in a catalog above `ease_max_items`. More are closer to the
     dense form; time grows with their cube, memory in proportion."""
-    ials: Annotated[AutoSwitch, Switch("iALS")] = "auto"
+    ials: Annotated[AutoSwitch, Switch("iALS")] = False
     """Also score by implicit alternating least squares, in the mixture at inference (multinomial
     loss only): an estimate of low rank beside that of EASE. `auto`: where it is better by itself
-    than EASE on validation, before the training; off without EASE, and with `mse`."""
+    than EASE on validation, before the training; off without EASE, and with `mse`. Where iALS is
+    strong the best epoch may come so early that C-Net, which ranks new items by their content, has
+    hardly learned."""
     ials_scale: Scale = "auto"
     """Weight of the iALS scores in the mixture, where `auto` is chosen at each validation, with the
     epoch."""
