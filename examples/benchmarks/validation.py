@@ -72,6 +72,7 @@ def main() -> None:
     print(table(("validation", "median s", "ratio"), lines))
     same = "the same" if results["whole"] == results["kept"] else f"not the same: {results}"
     print(f"{len(validator.users):,} users, {len(tried)} weights tried; both find {same}")
+    print(f"chosen: {results['kept'][1]}")
 
 
 if __name__ == "__main__":

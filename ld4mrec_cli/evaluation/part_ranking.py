@@ -11,11 +11,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ld4mrec_cli.evaluation.ranking import ExclusionMask, PartScorer, check_finite, rank
-from ld4mrec_cli.evaluation.topk import k_best, top_k
+from ld4mrec_cli.evaluation.topk import find_k_best, top_k
 
 ITEMS_PER_PLACE = 3
-"""Items that are kept of each part for each place of a list. On Baby and Sports, lists of 20 places
-from 64 and 128 items of each part were certain for all but 2 of 47,104 pairs of user and weight."""
+"""Items that are kept of each part for each place of a list. Of 47,104 pairs of user and weights,
+lists of 20 places were certain for all but 2 with 64 items (Baby), for all with 128 (Sports)."""
 MAX_KEPT_ITEMS = 10_000_000
 """Most items that are kept, of all users and parts together: some 200 MB."""
 MOST_PARTS = 3
@@ -132,9 +132,9 @@ def keep_parts(scorer: PartScorer, rows: csr_matrix, exclude: csr_matrix, depth:
         for values in parts.values():
             check_finite(values)
             mask.apply(values, start, start + width)
-        best = best or [_Best(n_kept) for _ in parts]
-        for order, one in zip(parts, best, strict=True):
-            one.update(parts, order, start)
+        best = best or [_Best(order, n_kept) for order in parts]
+        for one in best:
+            one.update(parts, start)
         start += width
     return _join(best, is_all=n_kept == rows.shape[1])
 
@@ -142,25 +142,27 @@ def keep_parts(scorer: PartScorer, rows: csr_matrix, exclude: csr_matrix, depth:
 class _Best:
     """The best items of one part so far, with the values of all parts."""
 
-    def __init__(self, n_kept: int) -> None:
-        self._n_kept = n_kept
-        self.items = torch.empty(0)
-        self.parts: dict[str, Tensor] = {}
-        self.bound: tuple[str, Tensor] = "", torch.empty(0)
+    items: Tensor
 
-    def update(self, parts: Mapping[str, Tensor], order: str, start: int) -> None:
-        """Add a block of items that begins with ``start``; ``order``: the part that decides."""
-        places = k_best(parts[order], min(self._n_kept, parts[order].shape[1]))
+    def __init__(self, order: str, n_kept: int) -> None:
+        """``order``: the part that decides."""
+        self.order = order
+        self._n_kept = n_kept
+        self.parts: dict[str, Tensor] = {}
+
+    def update(self, parts: Mapping[str, Tensor], start: int) -> None:
+        """Add a block of items that begins with ``start``."""
+        decisive = parts[self.order]
+        places = find_k_best(decisive, min(self._n_kept, decisive.shape[1]))
         items = places + start
         values = {name: part.gather(1, places) for name, part in parts.items()}
         if self.parts:
             items = torch.cat([self.items, items], dim=1)
             values = {name: torch.cat([self.parts[name], values[name]], dim=1) for name in values}
-            cut = k_best(values[order], min(self._n_kept, items.shape[1]))
+            cut = find_k_best(values[self.order], min(self._n_kept, items.shape[1]))
             items = items.gather(1, cut)
             values = {name: value.gather(1, cut) for name, value in values.items()}
         self.items, self.parts = items, values
-        self.bound = order, values[order].amin(dim=1)
 
 
 def _join(best: Sequence[_Best], *, is_all: bool) -> KeptParts:
@@ -172,7 +174,7 @@ def _join(best: Sequence[_Best], *, is_all: bool) -> KeptParts:
     }
     is_out = torch.stack([part == -torch.inf for part in parts.values()]).any(dim=0)
     is_out[:, 1:] |= items[:, 1:] == items[:, :-1]
-    bounds = dict(one.bound for one in best)
+    bounds = {one.order: one.parts[one.order].amin(dim=1) for one in best}
     if is_all:
         bounds = {name: torch.full_like(bound, -torch.inf) for name, bound in bounds.items()}
     return KeptParts(items, parts, is_out, bounds)

@@ -26,7 +26,7 @@ class RunningTopK:
         """Add the ``scores`` ``(n, width)`` of items from ``start`` on. Blocks come in order."""
         if self._is_empty:
             self._is_empty = False
-            places = k_best(scores, self._k)
+            places = find_k_best(scores, self._k)
             self.values, self.items = scores.gather(1, places), places + start
             return
         rows, places, values = _above(scores, self.values.amin(dim=1))
@@ -41,7 +41,7 @@ class RunningTopK:
             torch.cat([self.values, new_values], dim=1),
             torch.cat([self.items, new_items], dim=1),
         )
-        best = k_best(all_values, self._k)
+        best = find_k_best(all_values, self._k)
         self.values, self.items = all_values.gather(1, best), all_items.gather(1, best)
 
 
@@ -66,12 +66,12 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Returns:
         Columns ``(n, k)`` int64, and scores ``(n, k)``.
     """
-    items = k_best(scores, k)
+    items = find_k_best(scores, k)
     values, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
     return items.gather(1, order), values
 
 
-def k_best(scores: Tensor, k: int) -> Tensor:
+def find_k_best(scores: Tensor, k: int) -> Tensor:
     """Columns of the k best of each row of ``scores`` ``(n, n_items)``: ``(n, k)``, ascending.
 
     ``torch.topk`` takes any of several equal scores. Rows whose k-th score equals the next one are

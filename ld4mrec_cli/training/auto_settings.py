@@ -79,7 +79,7 @@ def choose_autos(
     chosen: dict[str, Any] = {}
     ease, ials = _find_ease(config), _find_ials(config)
     if ease is not None:
-        chosen |= _values(config, "ease", ease.choice if part is None else part.ease_choice)
+        chosen |= _name_values(config, "ease", ease.choice if part is None else part.ease_choice)
     if ials is not None:
         found = None if part is None else part.search_ials(ials)
         joins = found is not None or not _may_take_ials(config)
@@ -88,7 +88,7 @@ def choose_autos(
             choice = found or ials.choice
             if part is not None and ials.regularization == AUTO:
                 choice = carry_over(choice, part.train, train)
-            chosen |= _values(config, "ials", choice)
+            chosen |= _name_values(config, "ials", choice)
     return {key: value for key, value in chosen.items() if key in autos}
 
 
@@ -159,7 +159,7 @@ def _may_take_ials(config: Config) -> bool:
     )
 
 
-def _values(config: Config, part: str, choice: EASEChoice | IALSChoice) -> dict[str, Any]:
+def _name_values(config: Config, part: str, choice: EASEChoice | IALSChoice) -> dict[str, Any]:
     """Values of a choice by key of the setting."""
     return {_key(config, part, name): value for name, value in vars(choice).items()}
 

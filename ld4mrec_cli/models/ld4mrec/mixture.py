@@ -95,6 +95,11 @@ class IALSScores:
         return lambda items: vectors @ catalog[items].T
 
 
+def _clamp(columns: ScoreColumns) -> ScoreColumns:
+    """The scores of ``columns``, 0 in place of negative ones."""
+    return lambda items: columns(items).clamp_min_(0.0)
+
+
 def _clamp_sum(terms: Tensor) -> Tensor:
     """Terms ``(h, m)`` of sums that are clamped at 0: all are 0 where the sum is not positive."""
     return terms * (terms.sum(dim=0, keepdim=True) > 0.0)
@@ -109,7 +114,7 @@ class MixedScores:
     log_total: Tensor
     """Log of the sum of ``exp(score)`` over the catalog ``(n, 1)``."""
     parts: Mapping[str, ScoreColumns]
-    """The other estimates by name, of which negative values count as 0."""
+    """The other estimates by name."""
     weights: Mapping[str, float]
     """Weights of the other estimates."""
     items: Columns
@@ -156,14 +161,14 @@ class MixedScores:
     def estimates(self) -> dict[str, Tensor]:
         """The estimates by name, not weighed, ``(n, n_items)`` each."""
         cnet = self.cnet.scores().sub_(self.log_total).exp_()
-        others = {name: part(self.items).clamp_min_(0.0) for name, part in self.parts.items()}
+        others = {name: part(self.items) for name, part in self.parts.items()}
         return {CNET: cnet, **others}
 
     def scores(self) -> Tensor:
         """All scores ``(n, n_items)`` float32, in memory of their own."""
         mixture = self.cnet.scores().sub_(self.log_total).exp_()
         for name, part in self.parts.items():
-            mixture.add_(part(self.items).clamp_min_(0.0), alpha=self.weights[name])
+            mixture.add_(part(self.items), alpha=self.weights[name])
         if self.factor is not None:
             mixture *= self.factor
         return mixture if self.bias is None else mixture.add_(self.bias)
@@ -332,18 +337,18 @@ class Mixture(nn.Module):
         chosen = slice(0, scores.shape[1]) if items is None else items
         mixture = scores.softmax(dim=1)[:, chosen]
         for name, part in self._parts(observed, rows, scores.device).items():
-            mixture.add_(part(chosen).clamp_min_(0.0), alpha=self.scales[name])
+            mixture.add_(part(chosen), alpha=self.scales[name])
         return self._correct(mixture, items)
 
     def _parts(
         self, observed: SparseRows, rows: csr_matrix, device: torch.device
     ) -> dict[str, ScoreColumns]:
-        """The other estimates by name, not weighed; negative values count as 0."""
+        """The other estimates by name, not weighed."""
         parts: dict[str, ScoreColumns] = {}
         if self.ease is not None:
-            parts["ease"] = self.ease.columns(observed)
+            parts["ease"] = _clamp(self.ease.columns(observed))
         if self.ials is not None:
-            parts["ials"] = self.ials.columns(rows, device)
+            parts["ials"] = _clamp(self.ials.columns(rows, device))
         return parts
 
     def estimates(
@@ -352,21 +357,23 @@ class Mixture(nn.Module):
         """The estimates by name, not weighed, ``(n, n_items)`` each; arguments as of a call."""
         parts = self._parts(observed, rows, scores.device)
         every = slice(0, scores.shape[1])
-        others = {name: part(every).clamp_min_(0.0) for name, part in parts.items()}
+        others = {name: part(every) for name, part in parts.items()}
         return {CNET: scores.softmax(dim=1), **others}
+
+    def is_blockwise(self, n_items: int) -> bool:
+        """Whether :meth:`blockwise` is better than all scores at once, for ``n_items`` items.
+
+        It is not for a mixture of a small catalog, or with dense item-item weights.
+        """
+        is_dense = self.ease is not None and not isinstance(self.ease, SparseItemItemWeights)
+        return self.is_empty or (n_items > LARGE_CATALOG and not is_dense)
 
     def blockwise(
         self, scores: FactoredScores, observed: SparseRows, rows: csr_matrix
-    ) -> FactoredScores | MixedScores | None:
-        """:meth:`forward` block by block of items; None where all at once is better.
-
-        That is for small catalogs, and for dense item-item weights.
-        """
+    ) -> FactoredScores | MixedScores:
+        """:meth:`forward` block by block of items."""
         if self.is_empty:
             return scores
-        is_dense = self.ease is not None and not isinstance(self.ease, SparseItemItemWeights)
-        if is_dense or scores.n_items <= LARGE_CATALOG:
-            return None
         device = scores.bias.device
         return MixedScores(
             scores,

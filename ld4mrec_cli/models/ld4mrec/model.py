@@ -345,7 +345,8 @@ class LD4MRec(TrainableRecommender):
         self, rows: csr_matrix, users: np.ndarray | None = None
     ) -> FactoredScores | MixedScores | None:
         """One-step scores by blocks of items; None where they are computed all at once."""
-        if self.cnet.ease is not None or self.is_chain:
+        is_blockwise = self.mixture.is_blockwise(self.n_items)
+        if self.cnet.ease is not None or self.is_chain or not is_blockwise:
             return None
         observed = SparseRows.from_csr(rows, self.device)
         return self.mixture.blockwise(self.factors(observed), observed, rows)
